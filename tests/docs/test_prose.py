@@ -90,7 +90,7 @@ def test_every_setting_exists(page: str) -> None:
             continue
         words = tuple(name.split("."))
         above = find(table, words[:-1])
-        assert find(table, words) is not None or (above is not None and above.options), name
+        assert find(table, words) is not None or (above is not None and above.holds_kafka_options), name
 
 
 @documents

@@ -156,17 +156,21 @@ def test_an_undo_is_shown_then_sent_and_then_there_is_nothing_left_to_undo(topic
 
     assert (shown.returncode, before) == (7, [])
     assert "6 effects of issuer mad since 1h" in shown.stdout
-    assert "        4  undone by group.unban_group_member: commands: 2, groups or rooms: 2" in shown.stdout
-    assert "        1  left: a later command touched them" in shown.stdout
-    assert "        1  left: room.kick_user_out cannot be undone" in shown.stdout
+    assert (
+        "        4  would be undone by group.unban_group_member: commands: 2, groups or rooms: 2"
+        in shown.stdout
+    )
+    assert "        1  not undone: a later command touched them" in shown.stdout
+    assert "        1  not undone: room.kick_user_out cannot be undone" in shown.stdout
     assert "nothing was sent" in shown.stdout
     assert done.returncode == 7, done.stderr
+    assert "        4  being undone by group.unban_group_member" in done.stdout
     assert f"2 of 2 commands are in {topics.commands}" in done.stdout
     found = {record.key: json.loads(record.value) for record in records}
     assert {key: value["user_ids"] for key, value in found.items()} == {b"g1": ["a", "d"], b"g2": ["a", "b"]}
     assert all(value["metadata"]["undo"]["reason"] == "false alarm" for value in found.values())
     assert all(record.partition == partition_of(record.key, PARTITIONS) for record in records)
-    assert "5  left: a later command touched them" in again.stdout
+    assert "5  not undone: a later command touched them" in again.stdout
     assert len(topics.sent()) == 2
 
 
@@ -210,9 +214,10 @@ def test_letters_are_counted_shown_and_sent_again_as_they_came(topics: Topics) -
     assert '"u3"' in whole.stdout
     assert "header      x-source-offset: 3" in whole.stdout
     assert (shown.returncode, before) == (7, [])
-    assert "        5  sent again, in the order in which they came" in shown.stdout
-    assert "        1  left: a later command for the same user came since" in shown.stdout
+    assert "        5  would be sent again, in the order in which they came" in shown.stdout
+    assert "        1  not sent: a later command for the same user came since" in shown.stdout
     assert done.returncode == 7, done.stderr
+    assert "        5  being sent again, in the order in which they came" in done.stdout
     records = topics.sent()
     assert [record.value for record in records] == values
     assert {(record.key, record.partition) for record in records} == {
@@ -233,9 +238,9 @@ def test_a_record_that_is_no_letter_of_ours_is_refused_and_the_others_go(topics:
     listed = topics.ask("dead-letters", "list")
 
     assert shown.returncode == 7
-    assert "        2  left: it is no dead letter of this worker" in shown.stdout
+    assert "        2  not sent: it is no dead letter of this worker" in shown.stdout
     assert "it has no header x-error-message" in shown.stdout
-    assert "        1  sent again" in shown.stdout
+    assert "        1  would be sent again" in shown.stdout
     assert "it has no header x-error-code" in listed.stdout
 
 

@@ -1,6 +1,6 @@
-# How `undo` and `dead-letters replay` send commands, and how they tell what became of them.
+# How `undo` and `dead-letters replay` send commands, and how they report what became of them.
 #
-# Everything is judged before anything is sent; what Kafka acknowledged and what it did not is counted and said.
+# Everything is judged before anything is sent; what Kafka acknowledged and what it did not is counted and shown.
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ REASONS_SHOWN = 5
 
 
 def send_all(
-    options: KafkaOptions, commands: Sequence[OutgoingCommand], *, again: str, as_json: bool
+    options: KafkaOptions, commands: Sequence[OutgoingCommand], *, retry_hint: str, as_json: bool
 ) -> None:
     """
     Send the commands in order. Ends the program with exit code 1 if one was not written, and says how many were.
 
-    ``again`` is the sentence that says what the same command does when it is given again.
+    ``retry_hint`` is shown after a failure: what to do, and what becomes of those that are written already.
     """
     from worker.broker.command_producer import CommandProducer, WrittenCommand  # noqa: PLC0415 - --help need not load Kafka
 
@@ -52,5 +52,5 @@ def send_all(
     unknown = sum(failure.may_be_written for failure in failures)
     if unknown:
         sys.stderr.write(f"{unknown:,} of them were sent, and may be in Kafka all the same\n")
-    sys.stderr.write(f"{again}\n")
+    sys.stderr.write(f"{retry_hint}\n")
     raise typer.Exit(FAILED if failures else INTERRUPTED)

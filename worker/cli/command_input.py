@@ -25,20 +25,20 @@ if TYPE_CHECKING:
 LINE_BYTES: Final = 1024 * 1024
 """The longest line: no broker takes a longer record unless it is told to, and a command has some 100 KiB at most."""
 ENDLESS_BYTES: Final = 64 * LINE_BYTES
-"""A line of this many bytes is none: this is not a file of lines."""
+"""A line of more bytes has no end: this is not a file of lines."""
 COMMANDS: Final = 500_000
 """The most commands at once: what is remembered of each until its outcome is a hundred bytes or two."""
 PROBLEMS: Final = 20
 """The most lines whose problems are kept; the others are counted."""
 IN_MEMORY: Final = 16 * LINE_BYTES
-"""So much of the input should be kept in memory, and what is more in a temporary file."""
+"""The most bytes of valid lines that are kept in memory; more are kept in a temporary file."""
 
 _OPTIONS: Final = {
     "user_ids": "--user",
     "member_info": ", ".join("--" + name.replace("_", "-") for name in MEMBER_INFO),
     **{f"member_info.{name}": name for name in MEMBER_INFO},
 }
-"""The options of fields that are not called like them."""
+"""The options of those fields whose option has another name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +131,7 @@ def _all_utf8(value: object) -> bool:
 
 
 def judge_lines(stream: IO[bytes], decoder: CommandDecoder, spool: IO[bytes]) -> JudgedInput:
-    """Judge a file of one JSON object per line. Blank lines, a byte order mark and CRLF are nothing wrong."""
+    """Judge a file of one JSON object per line. Blank lines, a byte order mark and CRLF are allowed."""
     judged = JudgedInput(spool)
     seen: dict[str, int] = {}
     number = 0

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from worker.settings import Settings
 
 COUNT_SECONDS: Final = 8.0
-"""How long waiting commands are counted: an operator shall have an answer within ten seconds."""
+"""How long waiting commands are counted: an operator should have an answer within ten seconds."""
 SHOWN_UNREADABLE: Final = 5
 
 
@@ -62,7 +62,7 @@ def control(
             print(f"          holds   {'' if complete else 'at least '}{held[scope]:,} commands")
     if not found and not as_json:
         print("nothing is in force")
-    _tell_unreadable(unreadable, options.control_topic)
+    _warn_of_unreadable(unreadable, options.control_topic)
     if not complete:
         sys.stderr.write(
             f"counting stopped after {COUNT_SECONDS:g} s: more commands wait than could be read\n"
@@ -125,7 +125,7 @@ def span(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 7_200 else f"{seconds / 3_600:.1f} h"
 
 
-def _tell_unreadable(unreadable: list[ControlEntry], topic: str | None) -> None:
+def _warn_of_unreadable(unreadable: list[ControlEntry], topic: str | None) -> None:
     for entry in unreadable[:SHOWN_UNREADABLE]:
         reason = plain(getattr(entry.record, "reason", ""))
         sys.stderr.write(f"{topic}, offset {entry.offset}: this record changes nothing: {reason}\n")

@@ -30,9 +30,9 @@ class CountTable:
     How many there are of each value, by status.
 
     Attributes:
-        counted: What was counted, rows aside: one command may count for several users.
-        without: Those that have no such value: no issuer, no error code.
-        beyond: Counts of values beyond the first ``MOST_VALUES``.
+        counted: How many were counted. The rows may add up to more: one command counts for each of its users.
+        without: How many of them have no such value: no issuer, no error code.
+        beyond: The counts of all values beyond the first ``MOST_VALUES``, together.
 
     """
 
@@ -88,7 +88,7 @@ class CountTable:
 
 
 def counting(table: CountTable, filters: Filters) -> Callable[[Sequence[Any]], None]:
-    """Return a function that counts outcomes. Where those of one room or issuer are alike, each kind of them is looked at once."""
+    """Return a function that counts outcomes. Where an outcome has one value only, those that are alike are looked at once."""
     values_of = counted_values(table.by, filters)
     trait = TRAITS[table.by]
     kind_of = attrgetter("status", *trait.fields)
@@ -118,7 +118,7 @@ def counted_values(by: str, filters: Filters) -> Callable[[Any], Sequence[str]]:
 
 
 def _values_of(by: str, filters: Filters) -> Callable[[Any], Sequence[str | None]]:
-    """Return what returns an outcome's values; of users and codes those of the same result, where both are asked about."""
+    """Return a function that returns an outcome's values: with a filter by code only the users whose result has it, and the reverse."""
     users, codes = filters.traits.get("user"), filters.traits.get("error_code")
     if by == "user" and codes is not None:
         return lambda view: (

@@ -2,8 +2,8 @@
 # or sent; 1 Kafka cannot be reached, or a command was not written; 2 wrong settings or arguments; 3 nothing was found; 7
 # `replay`: some letters are not sent again, and why is said.
 #
-# `list` and `show` only read, and so does `replay` without --send. What a letter is shown as is in dead_letter_view.py, which
-# letters are sent again in replay_plan.py.
+# `list` and `show` only read, and so does `replay` without --send. How a letter is displayed: dead_letter_view.py. Which are sent
+# again: replay_plan.py.
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from worker.cli import filter_options as narrow
+from worker.cli import filter_options
 from worker.cli.progress_line import clear_progress, show_progress
 from worker.cli.shared import LEFT_OUT, NOTHING, AsJson, Config, kafka_options_of, print_json
 from worker.terminal import plain
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from worker.broker.command_producer import OutgoingCommand
     from worker.broker.options import KafkaOptions
@@ -34,7 +34,7 @@ NAMED = 5
 """The most letters that are named for each reason why they are not sent again."""
 
 Code = Annotated[
-    narrow.Values,
+    filter_options.Values,
     typer.Option("--code", metavar="CODE", help="The reason: Tencent's number, or the name of a rejection."),
 ]
 Limit = Annotated[
@@ -57,14 +57,14 @@ def list_letters(
     config: Config = None,
     *,
     code: Code = None,
-    status: narrow.LetterStatus = None,
-    issuer: narrow.Issuer = None,
-    action: narrow.ActionOption = None,
-    target: narrow.Target = None,
-    user: narrow.User = None,
-    app: narrow.App = None,
-    since: narrow.Since = "24h",
-    until: narrow.Until = None,
+    status: filter_options.LetterStatus = None,
+    issuer: filter_options.Issuer = None,
+    action: filter_options.ActionOption = None,
+    target: filter_options.Target = None,
+    user: filter_options.User = None,
+    app: filter_options.App = None,
+    since: filter_options.Since = "24h",
+    until: filter_options.Until = None,
     by: Annotated[
         str | None,
         typer.Option(metavar="TRAIT", help="Count instead: by code, status, issuer, action, target or user."),
@@ -84,7 +84,7 @@ def list_letters(
     from worker.cli.dead_letter_view import COUNTED, format_letter, report  # noqa: PLC0415 - what is imported here --help need not load
 
     _check_status(status)
-    filters = narrow.filters_of(
+    filters = filter_options.filters_of(
         since,
         until,
         error_code=code,
@@ -96,7 +96,7 @@ def list_letters(
         app=app,
     )
     if by is not None:
-        by = narrow.one_of("--by", by, COUNTED)
+        by = filter_options.one_of("--by", by, COUNTED)
     options, decoder = kafka_options_of(config)
     letters = _matching(options, decoder, filters)
     if by is not None:
@@ -104,7 +104,7 @@ def list_letters(
         return
     newest = _newest(letters, limit)
     clear_progress()
-    _end_if_none(newest, filters)
+    _end_if_none(len(newest), filters)
     for letter in newest:
         if as_json:
             print_json(report(letter, whole=False))
@@ -121,7 +121,7 @@ def show(
     ],
     config: Config = None,
     *,
-    since: narrow.Since = "7d",
+    since: filter_options.Since = "7d",
     as_json: AsJson = False,
 ) -> None:
     """
@@ -135,10 +135,10 @@ def show(
     """  # noqa: D301 - the escape keeps the example from being wrapped
     from worker.cli.dead_letter_view import format_whole, report  # noqa: PLC0415
 
-    narrow.check_text("ID", letter_id)
-    every = narrow.filters_of(since, None)
+    filter_options.check_text("ID", letter_id)
+    filters = filter_options.filters_of(since, None)
     options, decoder = kafka_options_of(config)
-    found = [each for each in _matching(options, decoder, every) if each.is_named(letter_id)]
+    found = [each for each in _matching(options, decoder, filters) if each.is_named(letter_id)]
     clear_progress()
     if not found:
         sys.stderr.write(
@@ -158,18 +158,18 @@ def replay(
     config: Config = None,
     *,
     letter_id: Annotated[
-        narrow.Values,
+        filter_options.Values,
         typer.Option("--id", metavar="ID", help="A command_id, an outcome_id, or the letter's own place."),
     ] = None,
     code: Code = None,
-    status: narrow.LetterStatus = None,
-    issuer: narrow.Issuer = None,
-    action: narrow.ActionOption = None,
-    target: narrow.Target = None,
-    user: narrow.User = None,
-    app: narrow.App = None,
-    since: narrow.Since = "24h",
-    until: narrow.Until = None,
+    status: filter_options.LetterStatus = None,
+    issuer: filter_options.Issuer = None,
+    action: filter_options.ActionOption = None,
+    target: filter_options.Target = None,
+    user: filter_options.User = None,
+    app: filter_options.App = None,
+    since: filter_options.Since = "24h",
+    until: filter_options.Until = None,
     send: Annotated[
         bool, typer.Option("--send", help="Send them. Without this, only show what would be sent.")
     ] = False,
@@ -201,8 +201,8 @@ def replay(
 
     _check_status(status)
     for each in letter_id or ():
-        narrow.check_text("--id", each)
-    filters = narrow.filters_of(
+        filter_options.check_text("--id", each)
+    filters = filter_options.filters_of(
         since,
         until,
         error_code=code,
@@ -213,7 +213,14 @@ def replay(
         user=user,
         app=app,
     )
-    allowed = {ReplayRefusal.OVERTAKES: allow_overtaking, ReplayRefusal.REJECTED: rejected}
+    forced = frozenset(
+        refusal
+        for refusal, is_forced in (
+            (ReplayRefusal.OVERTAKES, allow_overtaking),
+            (ReplayRefusal.REJECTED, rejected),
+        )
+        if is_forced
+    )
     options, decoder = kafka_options_of(config)
     letters = [
         each
@@ -221,23 +228,22 @@ def replay(
         if not letter_id or any(map(each.is_named, letter_id))
     ]
     clear_progress()
-    _end_if_none(letters, filters, letter_id or ())
-    chosen = frozenset(each for each, is_allowed in allowed.items() if is_allowed)
-    replaying = _replaying(options, decoder, letters, chosen)
-    ready = replaying.finish()
-    _show_replay(replaying.candidates, ready, as_json=as_json, sent=send)
+    _end_if_none(len(letters), filters, letter_id or ())
+    planner = _plan_replay(options, decoder, letters, forced)
+    ready = planner.finish()
+    _show_replay(planner.candidates, ready, as_json=as_json, send=send)
     if ready and send:
-        again = "give the same command again for the rest: what is in Kafka now is left out then"
-        send_all(options, [_outgoing(each) for each in ready], again=again, as_json=as_json)
+        retry_hint = "give the same command again for the rest: what is in Kafka now is left out then"
+        send_all(options, [_outgoing(each) for each in ready], retry_hint=retry_hint, as_json=as_json)
     elif ready and not as_json:
         print("\nnothing was sent: --send sends them")
-    if len(ready) < len(replaying.candidates):
+    if len(ready) < len(planner.candidates):
         raise typer.Exit(LEFT_OUT)
 
 
-def _check_status(status: narrow.Values) -> None:
+def _check_status(status: filter_options.Values) -> None:
     for each in status or ():
-        narrow.one_of("--status", each, narrow.LETTER_STATUSES)
+        filter_options.one_of("--status", each, filter_options.LETTER_STATUSES)
 
 
 def _matching(options: KafkaOptions, decoder: CommandDecoder, filters: Filters) -> Iterator[DeadLetterView]:
@@ -267,33 +273,31 @@ def _print_table(
         values = [value for value in letter.values(by) if wanted is None or value in wanted]
         table.count(values, letter.status)
     clear_progress()
-    _end_if_none(range(table.counted), filters)
+    _end_if_none(table.counted, filters)
     if as_json:
         print_json(table.report(limit))
     else:
         print(format_table(table, limit, "letters"))
 
 
-def _end_if_none(found: object, filters: Filters, ids: object = ()) -> None:
-    """End the program with exit code 3 if nothing was found."""
-    if not found:
-        named = f" {' or '.join(map(plain, ids))}" if isinstance(ids, list) else ""
+def _end_if_none(count: int, filters: Filters, ids: Sequence[str] = ()) -> None:
+    """End the program with exit code 3 if no letter was found. ``ids`` are those that were asked for by name."""
+    if count == 0:
+        named = f" {' or '.join(map(plain, ids))}" if ids else ""
         sys.stderr.write(f"no dead letter{named} of {filters} in that time\n")
         raise typer.Exit(NOTHING)
 
 
-def _replaying(
+def _plan_replay(
     options: KafkaOptions,
     decoder: CommandDecoder,
     letters: list[DeadLetterView],
-    allowed: frozenset[ReplayRefusal],
+    forced: frozenset[ReplayRefusal],
 ) -> ReplayPlanner:
-    """Return the letters, judged by all that came after them."""
+    """Return a planner that has seen everything that came after these letters."""
     from worker.broker.command_lookup import CLOCKS_APART, CommandLookup  # noqa: PLC0415
-    from worker.cli.filters import Filters  # noqa: PLC0415
-    from worker.cli.last_command_per_user import FIELDS  # noqa: PLC0415
+    from worker.cli.later_commands import see_later_commands  # noqa: PLC0415
     from worker.cli.replay_plan import ReplayCandidate, ReplayPlanner  # noqa: PLC0415
-    from worker.cli.undo import see_waiting  # noqa: PLC0415
 
     candidates = [
         ReplayCandidate(
@@ -305,19 +309,14 @@ def _replaying(
         )
         for each in letters
     ]
-    replaying = ReplayPlanner(candidates, options.command_topic, time.time(), allowed)
-    if not replaying.is_open:
-        return replaying
-    # What waits is read first: a command that finishes meanwhile is seen twice, and not never.
-    see_waiting(options, decoder, replaying)
-    everything = Filters(fields=FIELDS)
-    since = min(each.found.timestamp for each in letters) / 1000 - CLOCKS_APART
+    planner = ReplayPlanner(candidates, options.command_topic, time.time(), forced)
+    if planner.all_refused:
+        return planner
+    oldest = min(each.found.timestamp for each in letters) / 1000
     with CommandLookup(options, show_progress) as lookup:
-        for values in lookup.every_outcome(max(0.0, since), terms=replaying.terms):
-            for view in everything.views(values):
-                replaying.see_outcome(view)
+        see_later_commands(options, decoder, lookup, max(0.0, oldest - CLOCKS_APART), planner)
     clear_progress()
-    return replaying
+    return planner
 
 
 def _outgoing(candidate: ReplayCandidate) -> OutgoingCommand:
@@ -330,14 +329,14 @@ def _outgoing(candidate: ReplayCandidate) -> OutgoingCommand:
 
 
 def _show_replay(
-    candidates: list[ReplayCandidate], ready: list[ReplayCandidate], *, as_json: bool, sent: bool
+    candidates: list[ReplayCandidate], ready: list[ReplayCandidate], *, as_json: bool, send: bool
 ) -> None:
     if as_json:
         print_json(
             {
                 "letters": len(candidates),
                 "replayed": len(ready),
-                "send": sent,
+                "send": send,
                 "commands": [
                     {"place": each.place, "command_id": getattr(each.command, "command_id", None)}
                     for each in ready
@@ -352,7 +351,8 @@ def _show_replay(
         return
     print(f"{len(candidates):,} dead letters")
     if ready:
-        print(f"{len(ready):>9,}  sent again, in the order in which they came")
+        verb = "being" if send else "would be"
+        print(f"{len(ready):>9,}  {verb} sent again, in the order in which they came")
     _show_left_out(candidates)
     _show_counts(ready)
 
@@ -363,7 +363,7 @@ def _show_left_out(candidates: list[ReplayCandidate]) -> None:
     refusals = Counter(each.refusal for each in candidates if each.refusal is not None)
     for refusal, count in refusals.most_common():
         option = MAY_BE_FORCED.get(refusal)
-        print(f"{count:>9,}  left: {refusal}{f' ({option} sends it)' if option else ''}")
+        print(f"{count:>9,}  not sent: {refusal}{f' ({option} sends it)' if option else ''}")
         named = [each for each in candidates if each.refusal is refusal]
         for each in named[:NAMED]:
             name = getattr(each.command, "command_id", None) or each.place

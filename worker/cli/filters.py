@@ -67,7 +67,7 @@ _FIELDS: Final[Mapping[str, tuple[Any, Any]]] = {
     "finished_at": (str, ""),
     "parameters": (Any, None),
 }
-"""The fields of an outcome that a question may need: their types, and what they are where they are absent."""
+"""The fields of an outcome that a question may need: the type of each, and its value where it is absent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ class Trait:
     Something that outcomes can be searched by.
 
     Attributes:
-        fields: The fields of an outcome that tell it.
+        fields: The fields of an outcome that hold it.
         of_outcome: Returns an outcome's values of it.
         of_command: Returns the values of a command record, as the worker reads it. None if a waiting command has none: it has
             no outcome and no RequestId yet.
@@ -131,7 +131,7 @@ TRAITS: Final = {
 }
 """Everything that can be searched by."""
 IDS: Final = ("command_id", "user", "target")
-"""By these a command is looked for that may still wait."""
+"""A question that names one of these is also about commands that still wait."""
 
 
 @dataclass(frozen=True)
@@ -209,7 +209,7 @@ class Filters:
         return view is not None and self.matches(view)
 
     @property
-    def of_commands(self) -> bool:
+    def can_match_waiting(self) -> bool:
         """Whether a command that has no outcome yet can match."""
         return self.until is None and all(
             TRAITS[name].of_command is not None and (name != "status" or WAITING in wanted)

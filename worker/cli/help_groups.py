@@ -28,7 +28,8 @@ _WrongUse: Final[Any] = typer.BadParameter.__base__
 
 
 @contextmanager
-def _ended_well() -> Iterator[None]:
+def _errors_as_exit_codes() -> Iterator[None]:
+    """End with 141 if the reader of the output has gone, and with 2 after wrong arguments, which ``--json`` shows as JSON."""
     try:
         yield
     except BrokenPipeError:
@@ -72,10 +73,10 @@ class HelpByGroup(TyperGroup):
 
     def make_context(self, *arguments: Any, **options: Any) -> Any:
         """Read the arguments, and print the help if they ask for it. Ends quietly if nobody reads it to its end."""
-        with _ended_well():
+        with _errors_as_exit_codes():
             return super().make_context(*arguments, **options)
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command. Ends quietly if nobody reads its output to its end."""
-        with _ended_well():
+        with _errors_as_exit_codes():
             return super().invoke(ctx)

@@ -128,7 +128,7 @@ def _run(folder: Path, port: int | None, *, as_json: bool, kept: bool) -> None:
                 broker.start()
                 stack.callback(broker.stop)
             topics = _prepared(folder, broker.bootstrap_servers)
-            _tell(folder, broker.bootstrap_servers, topics, as_json=as_json, kept=kept)
+            _print_next_steps(folder, broker.bootstrap_servers, topics, as_json=as_json, kept=kept)
             _watch(broker)
     except (FetchError, ProcessFailedError, OSError) as error:
         sys.stderr.write(f"moderation-worker kafka: {error}\n")
@@ -180,7 +180,9 @@ def _prepared(folder: Path, servers: str) -> tuple[str, ...]:
     return tuple(name for name in names if name is not None)
 
 
-def _tell(folder: Path, servers: str, topics: tuple[str, ...], *, as_json: bool, kept: bool) -> None:
+def _print_next_steps(
+    folder: Path, servers: str, topics: tuple[str, ...], *, as_json: bool, kept: bool
+) -> None:
     if as_json:
         settings = str(folder / "worker.yaml")
         print_json({

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from worker.cli import filter_options as narrow
+from worker.cli import filter_options
 from worker.cli.filters import IDS, TRAITS, WAITING
 from worker.cli.progress_line import clear_progress, show_progress
 from worker.cli.shared import NOTHING, WAITS, AsJson, Config, kafka_options_of, print_json
@@ -33,18 +33,18 @@ TOGETHER: Final = 10_000
 def outcomes(
     config: Config = None,
     *,
-    command_id: narrow.CommandId = None,
-    user: narrow.User = None,
-    target: narrow.Target = None,
-    request_id: narrow.RequestId = None,
-    outcome_id: narrow.OutcomeId = None,
-    status: narrow.StatusOption = None,
-    issuer: narrow.Issuer = None,
-    action: narrow.ActionOption = None,
-    app: narrow.App = None,
-    error_code: narrow.ErrorCode = None,
-    since: narrow.Since = "24h",
-    until: narrow.Until = None,
+    command_id: filter_options.CommandId = None,
+    user: filter_options.User = None,
+    target: filter_options.Target = None,
+    request_id: filter_options.RequestId = None,
+    outcome_id: filter_options.OutcomeId = None,
+    status: filter_options.StatusOption = None,
+    issuer: filter_options.Issuer = None,
+    action: filter_options.ActionOption = None,
+    app: filter_options.App = None,
+    error_code: filter_options.ErrorCode = None,
+    since: filter_options.Since = "24h",
+    until: filter_options.Until = None,
     by: Annotated[
         str | None,
         typer.Option(
@@ -74,12 +74,12 @@ def outcomes(
     from worker.cli.count_tables import COUNTED  # noqa: PLC0415
     from worker.cli.outcome_formatting import format_nothing_found  # noqa: PLC0415
 
-    filters = narrow.filters_of(
+    filters = filter_options.filters_of(
         since, until, command_id=command_id, user=user, target=target, request_id=request_id, outcome_id=outcome_id,
         status=status, issuer=issuer, action=action, app=app, error_code=error_code,
     )  # fmt: skip
     if by is not None:
-        by = narrow.one_of("--by", by.replace("-", "_"), COUNTED)
+        by = filter_options.one_of("--by", by.replace("-", "_"), COUNTED)
         if status and WAITING in status:
             raise typer.BadParameter(
                 "--by counts outcomes: a waiting command has none", param_hint="--status"
@@ -138,23 +138,23 @@ class OutcomeMatcher:
 def _asks_for_waiting(filters: Filters) -> bool:
     """Return whether commands without an outcome are looked for: what waits is no part of a question about outcomes in general."""
     asked = filters.traits.get("status", ()) or any(name in filters.traits for name in IDS)
-    return filters.of_commands and bool(asked)
+    return filters.can_match_waiting and bool(asked)
 
 
 def _print_table(lookup: CommandLookup, filters: Filters, by: str, limit: int, *, as_json: bool) -> None:
     """Print the counts of the matching outcomes."""
     from worker.cli.count_tables import CountTable, counting, format_table  # noqa: PLC0415
 
-    table, judge = CountTable(by), OutcomeMatcher(filters)
+    table, matcher = CountTable(by), OutcomeMatcher(filters)
     count, views = counting(table, filters), list[Any]()
     for values in lookup.every_outcome(filters.since, until=filters.until, terms=filters.terms):
-        views += judge.views(values)
+        views += matcher.views(values)
         if len(views) > TOGETHER:
             count(views)
             views.clear()
     count(views)
     clear_progress()
-    judge.report(lookup.topic)
+    matcher.report(lookup.topic)
     if not table.counted:
         sys.stderr.write(f"no outcome of {filters} in that time\n")
         raise typer.Exit(NOTHING)
@@ -173,15 +173,15 @@ def _print_outcomes(
     ended: set[str] = set()
     if filters.traits.get("status") == ONLY_WAITING:
         return ended
-    judge = OutcomeMatcher(filters)
-    found_in_time = lookup.outcomes(judge, filters.since, limit, until=filters.until, terms=filters.terms)
-    for found in found_in_time:
+    matcher = OutcomeMatcher(filters)
+    matching = lookup.outcomes(matcher, filters.since, limit, until=filters.until, terms=filters.terms)
+    for found in matching:
         ended.add(filters.read(found.value).outcome_id)
         clear_progress()
         text = json_line(found.value) if as_json else format_outcome(outcome_in(found.value), users) + "\n"
         print(text, flush=True)
     clear_progress()
-    judge.report(lookup.topic)
+    matcher.report(lookup.topic)
     if len(ended) == limit:
         sys.stderr.write(f"these are the newest {limit}: a higher --limit may show more\n")
     return ended

@@ -85,24 +85,24 @@ class ReplayCandidate(Struct, eq=False):
 
 
 class ReplayPlanner:
-    """Judges letters first by themselves, then by what came after them. ``allowed`` are refusals that do not count."""
+    """Judges letters first by themselves, then by what came after them. ``forced`` are the refusals that an option overrides."""
 
     def __init__(
         self,
         candidates: Iterable[ReplayCandidate],
         topic: str,
         now: float,
-        allowed: frozenset[ReplayRefusal] = frozenset(),
+        forced: frozenset[ReplayRefusal] = frozenset(),
     ) -> None:
-        self._allowed = allowed
+        self._forced = forced
         self.candidates = sorted(candidates, key=_order)
         for each in self.candidates:
             self._judge(each, topic, now)
         self._by_id: dict[str, ReplayCandidate] = {}
         for each in self.candidates:
-            self._judge_copy(each)
+            self._keep_last_of_id(each)
         self._last_commands = LastCommandPerUser(
-            (member for each in self._open() for member in _members(each)), events=True
+            (member for each in self._not_refused() for member in _members(each)), events=True
         )
         self._targets = {member[:3] for member in self._last_commands}
         self._unlisted: dict[TargetKey, LastCommand] = {}
@@ -112,12 +112,12 @@ class ReplayPlanner:
 
     @property
     def terms(self) -> list[list[bytes]]:
-        """The bytes that an outcome has that matters here: a letter's command_id or target, if those are few."""
+        """The bytes that each outcome has that matters here: a letter's command_id or target. Empty if those are many."""
         texts = {member.target for member in self._last_commands} | self._by_id.keys()
         return [[msgspec.json.encode(text) for text in sorted(texts)]] if 0 < len(texts) <= FEW else []
 
     def see_outcome(self, view: Any) -> None:
-        """Take note of what came after a letter, as an outcome tells."""
+        """Take note of a command that has its outcome: it may have come after a letter."""
         self._last_commands.see_outcome(view)
         if view.results_omitted and view.status in TOUCHING:
             self._see_unlisted(view)
@@ -141,52 +141,52 @@ class ReplayPlanner:
             self._by_id[command.command_id].refuse(ReplayRefusal.AGAIN, f"{moment.outcome_id}: waiting")
 
     def finish(self) -> list[ReplayCandidate]:
-        """Judge by all that was seen, and return what is sent, in the order in which the commands came."""
-        for each in self._open():
+        """Judge by all that was seen, and return what is to be sent, in the order in which the commands came."""
+        for each in self._not_refused():
             latest = [self._last_commands[member] for member in _members(each)]
             latest += [self._unlisted.get(key) for key in {member[:3] for member in _members(each)}]
             later = [touch for touch in latest if touch is not None and touch.is_after(each.moment)]
-            if later and ReplayRefusal.OVERTAKES not in self._allowed:
+            if later and ReplayRefusal.OVERTAKES not in self._forced:
                 touch = max(later, key=lambda touch: touch.moment.at)
                 note = ", which waits" if touch.waits else ", which does not list its users" * touch.unlisted
                 each.refuse(ReplayRefusal.OVERTAKES, f"{touch.command_id} ({touch.moment.outcome_id}){note}")
-        return self._open()
+        return self._not_refused()
 
     @property
-    def is_open(self) -> bool:
-        """Whether a letter is not refused yet."""
-        return any(each.refusal is None for each in self.candidates)
+    def all_refused(self) -> bool:
+        """Whether every letter is refused already, so that nothing that came later matters."""
+        return not self._not_refused()
 
-    def _open(self) -> list[ReplayCandidate]:
+    def _not_refused(self) -> list[ReplayCandidate]:
         return [each for each in self.candidates if each.refusal is None]
 
-    def _judge(self, each: ReplayCandidate, topic: str, now: float) -> None:
-        if each.letter is None:
-            each.refuse(ReplayRefusal.NO_LETTER, each.detail)
-        elif each.letter.topic != topic:
-            each.refuse(ReplayRefusal.OTHER_TOPIC, each.letter.topic)
-        elif each.letter.omitted or each.letter.value is None:
-            each.refuse(ReplayRefusal.INCOMPLETE, " and ".join(each.letter.omitted) or "value")
-        elif isinstance(each.command, Rejected) and ReplayRefusal.REJECTED not in self._allowed:
-            each.refuse(ReplayRefusal.REJECTED, each.command.message)
-        elif isinstance(each.command, Command) and (each.command.last_moment or now) < now:
-            each.refuse(ReplayRefusal.OVER, "not_after or banned_until has passed")
+    def _judge(self, candidate: ReplayCandidate, topic: str, now: float) -> None:
+        if candidate.letter is None:
+            candidate.refuse(ReplayRefusal.NO_LETTER, candidate.detail)
+        elif candidate.letter.topic != topic:
+            candidate.refuse(ReplayRefusal.OTHER_TOPIC, candidate.letter.topic)
+        elif candidate.letter.omitted or candidate.letter.value is None:
+            candidate.refuse(ReplayRefusal.INCOMPLETE, " and ".join(candidate.letter.omitted) or "value")
+        elif isinstance(candidate.command, Rejected) and ReplayRefusal.REJECTED not in self._forced:
+            candidate.refuse(ReplayRefusal.REJECTED, candidate.command.message)
+        elif isinstance(candidate.command, Command) and (candidate.command.last_moment or now) < now:
+            candidate.refuse(ReplayRefusal.OVER, "not_after or banned_until has passed")
 
-    def _judge_copy(self, each: ReplayCandidate) -> None:
-        """Refuse an earlier letter with the same command_id: it was replayed already, and only the last is sent."""
-        command_id = None if each.command is None or each.refusal else each.command.command_id
+    def _keep_last_of_id(self, candidate: ReplayCandidate) -> None:
+        """Keep only the last letter of each command_id: an earlier one was replayed already, so it is refused."""
+        command_id = None if candidate.command is None or candidate.refusal else candidate.command.command_id
         if command_id is None:
             return
         earlier = self._by_id.get(command_id)
         if earlier is not None:
-            earlier.refuse(ReplayRefusal.AGAIN, f"its dead letter is {each.place}")
-        self._by_id[command_id] = each
+            earlier.refuse(ReplayRefusal.AGAIN, f"its dead letter is {candidate.place}")
+        self._by_id[command_id] = candidate
 
 
-def _order(each: ReplayCandidate) -> tuple[str, int, int]:
-    letter = each.letter
+def _order(candidate: ReplayCandidate) -> tuple[str, int, int]:
+    letter = candidate.letter
     return ("", 0, 0) if letter is None else (letter.topic, letter.partition, letter.offset)
 
 
-def _members(each: ReplayCandidate) -> Iterable[TargetMember]:
-    return members_of(each.command) if isinstance(each.command, Command) else ()
+def _members(candidate: ReplayCandidate) -> Iterable[TargetMember]:
+    return members_of(candidate.command) if isinstance(candidate.command, Command) else ()

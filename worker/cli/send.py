@@ -133,10 +133,10 @@ def _send_valid(
 ) -> int:
     """Send what may be sent, and return the exit code. ``ask`` is the command that shows outcomes later."""
     if judged.invalid and (judged.unusable or not skip_invalid or not judged.identities):
-        _print_problems(judged, as_json=as_json, sent=False)
+        _print_problems(judged, as_json=as_json, skipped=False)
         return WRONG
     if judged.invalid:
-        _print_problems(judged, as_json=as_json, sent=True)
+        _print_problems(judged, as_json=as_json, skipped=True)
     if dry_run:
         _print_dry_run(judged, as_json=as_json)
         return 0
@@ -185,7 +185,8 @@ def _unreadable(source: str, error: Exception) -> typer.BadParameter:
     )
 
 
-def _print_problems(judged: JudgedInput, *, as_json: bool, sent: bool) -> None:
+def _print_problems(judged: JudgedInput, *, as_json: bool, skipped: bool) -> None:
+    """Print what is wrong with the invalid lines; ``skipped`` says that the valid ones are sent without them."""
     if as_json:
         for problem in judged.problems:
             found = {
@@ -203,7 +204,7 @@ def _print_problems(judged: JudgedInput, *, as_json: bool, sent: bool) -> None:
     if judged.invalid > listed:
         lines.append(f"  … and {judged.invalid - listed:,} more lines")
     what = "1 command is" if judged.invalid == 1 else f"{judged.invalid:,} commands are"
-    then = "and skipped" if sent else "so nothing was sent"
+    then = "and skipped" if skipped else "so nothing was sent"
     sys.stderr.write("\n".join([f"{what} not valid, {then}:", *lines]) + "\n")
 
 
@@ -325,15 +326,15 @@ def _await(
     from worker.cli.wait_for_outcomes import exit_code, follow  # noqa: PLC0415
 
     statuses: Counter[Any] = Counter()
-    show = _shower(len(places), as_json=as_json)
+    show = _outcome_printer(len(places), as_json=as_json)
 
     def on_outcome(head: OutcomeHead, value: bytes) -> None:
         statuses[head.status] += 1
         show(head, value)
         advance(statuses.total())
 
-    alone = len(places) <= SHOWN_IN_FULL or not sys.stderr.isatty()
-    with nullcontext(lambda _: None) if alone else _progress(len(places), "outcomes") as advance:
+    no_bar = len(places) <= SHOWN_IN_FULL or not sys.stderr.isatty()
+    with nullcontext(lambda _: None) if no_bar else _progress(len(places), "outcomes") as advance:
         missing = follow(follower, set(places), seconds, on_outcome)
     if as_json:
         for place in sorted(missing):
@@ -345,8 +346,8 @@ def _await(
     return exit_code(statuses, waits=bool(missing))
 
 
-def _shower(count: int, *, as_json: bool) -> Callable[[OutcomeHead, bytes], None]:
-    """Return what prints one outcome."""
+def _outcome_printer(count: int, *, as_json: bool) -> Callable[[OutcomeHead, bytes], None]:
+    """Return the function that prints one of ``count`` outcomes."""
     from worker.cli.outcome_formatting import format_outcome, json_line, outcome_in  # noqa: PLC0415
     from worker.cli.wait_for_outcomes import exit_code  # noqa: PLC0415
 

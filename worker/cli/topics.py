@@ -71,14 +71,14 @@ def create(
     from worker.settings import load  # noqa: PLC0415
 
     settings = load(config, os.environ)
-    least = min([settings.limits.calls_per_second, *settings.limits.per_endpoint.values()])
+    lowest_limit = min([settings.limits.calls_per_second, *settings.limits.per_endpoint.values()])
     wanted = PARTITIONS if partitions is None else partitions
-    if wanted > least:
+    if wanted > lowest_limit:
         raise SettingsError(
             [
                 SettingProblem(
                     "--partitions",
-                    f"give at most {least}, the lowest of the limits: each partition owns a slice of it",
+                    f"give at most {lowest_limit}, the lowest of the limits: each partition owns a slice of it",
                     wanted,
                 )
             ]
@@ -101,19 +101,19 @@ def create(
 
 def _other_partitions(report: TopicsReport, created: Collection[str], wanted: int) -> str | None:
     """Return what to do about topics that existed with another number of partitions than was asked for; None if none did."""
-    there = {
+    unlike = {
         topic.name: topic.partitions
         for topic in (report.command, report.outcome, report.dead_letter)
         if topic is not None and topic.name not in created and topic.partitions != wanted
     }
-    if not there:
+    if not unlike:
         return None
-    counts = ", ".join(f"{name} has {count}" for name, count in there.items())
-    few = [name for name, count in there.items() if count < wanted]
-    more = (
+    counts = ", ".join(f"{name} has {count}" for name, count in unlike.items())
+    too_few = [name for name, count in unlike.items() if count < wanted]
+    remedy = (
         f"For {wanted}, stop all replicas when no command waits, run kafka-topics --alter --partitions {wanted} for "
-        f"{' and '.join(few)}, and start them again."
-        if few
+        f"{' and '.join(too_few)}, and start them again."
+        if too_few
         else "Kafka cannot remove partitions: for fewer, name new topics in the settings."
     )
-    return f"--partitions {wanted} changes no topic that exists, and {counts}. To keep that, leave the option out. {more}"
+    return f"--partitions {wanted} changes no topic that exists, and {counts}. To keep that, leave the option out. {remedy}"

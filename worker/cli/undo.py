@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from worker.cli import filter_options as narrow
+from worker.cli import filter_options
 from worker.cli.progress_line import clear_progress, show_progress
 from worker.cli.shared import (
     LEFT_OUT,
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from worker.broker.command_producer import OutgoingCommand
     from worker.broker.options import KafkaOptions
     from worker.cli.filters import Filters
-    from worker.cli.undo_plan import UndoPlan, UndoPlanner
+    from worker.cli.undo_plan import UndoPlan
     from worker.domain.contract.command_decoding import CommandDecoder
 
 TARGETS_SHOWN = 20
@@ -40,13 +40,13 @@ TARGETS_SHOWN = 20
 def undo(
     config: Config = None,
     *,
-    issuer: narrow.Issuer = None,
-    target: narrow.Target = None,
-    action: narrow.ActionOption = None,
-    user: narrow.User = None,
-    app: narrow.App = None,
-    since: narrow.Since = "1h",
-    until: narrow.Until = None,
+    issuer: filter_options.Issuer = None,
+    target: filter_options.Target = None,
+    action: filter_options.ActionOption = None,
+    user: filter_options.User = None,
+    app: filter_options.App = None,
+    since: filter_options.Since = "1h",
+    until: filter_options.Until = None,
     send: Annotated[
         bool, typer.Option("--send", help="Send it. Without this, only show what would be sent.")
     ] = False,
@@ -62,10 +62,10 @@ def undo(
     """
     Undo what was applied: unban whom an issuer had banned. A dry run, unless --send is given.
 
-    Each user is undone once, unless a later command touched the same user, or waits to. What held already is left, and so is
+    Each user is undone once, unless a later command touched the same user, or waits to. Not undone are what held already and
     what cannot be undone: kicks, unbans, changes of members. A ban is lifted, whoever else had set one before.
 
-    Exit codes: 0 there is something to send, or all was sent; 3 nothing was applied; 7 some of it is left, and why is shown.
+    Exit codes: 0 there is something to send, or all was sent; 3 nothing was applied; 7 some of it is not undone, and why is shown.
 
     \b
     Example:
@@ -74,28 +74,28 @@ def undo(
     from worker.cli.bulk_send import send_all  # noqa: PLC0415 - what is imported here --help need not load
     from worker.cli.undo_plan import FIELDS  # noqa: PLC0415
 
-    filters = narrow.filters_of(
+    filters = filter_options.filters_of(
         since, until, fields=FIELDS, issuer=issuer, target=target, action=action, user=user, app=app
     )
     if not filters.traits and since == "1h" and until is None:
         raise typer.BadParameter(
             "give one of --issuer, --target, --action, --user, --app, or a time with --since"
         )
-    narrow.check_text("--issuer-as", "default" if issuer_as is None else issuer_as)
-    narrow.check_text("--reason", reason or "none")
+    filter_options.check_text("--issuer-as", "default" if issuer_as is None else issuer_as)
+    filter_options.check_text("--reason", reason or "none")
     name = f"undo-by-{user_name()}" if issuer_as is None else issuer_as
     note = {"of": str(filters), "by": user_name(), **({"reason": reason} if reason else {})}
     options, decoder = kafka_options_of(config)
     _refuse_unsendable(decoder, name, note)
-    plan = _planned(options, decoder, filters)
+    plan = _plan_undo(options, decoder, filters)
     commands = _prepared(plan, decoder, name, note)
     if as_json:
-        print_json(_report(plan, name, sent=send))
+        print_json(_report(plan, name, send=send))
     else:
-        print(_shown(plan, filters, since))
+        print(_format_plan(plan, filters, since, send=send))
     if commands and send:
-        again = "give the same command again: what is in Kafka already is left out, or a duplicate, then"
-        send_all(options, commands, again=again, as_json=as_json)
+        retry_hint = "give the same command again: what is in Kafka already is left out, or a duplicate, then"
+        send_all(options, commands, retry_hint=retry_hint, as_json=as_json)
     elif commands and not as_json:
         print("\nnothing was sent: --send sends it")
     if plan.left_out:
@@ -119,53 +119,25 @@ def _refuse_unsendable(decoder: CommandDecoder, issuer: str, note: dict[str, str
             raise typer.BadParameter(message, param_hint="--reason")
 
 
-def _planned(options: KafkaOptions, decoder: CommandDecoder, filters: Filters) -> UndoPlan:
+def _plan_undo(options: KafkaOptions, decoder: CommandDecoder, filters: Filters) -> UndoPlan:
     """Return the plan. Ends the program with exit code 3 if nothing was applied."""
-    from worker.broker.command_lookup import CommandLookup  # noqa: PLC0415
+    from worker.broker.command_lookup import CLOCKS_APART, CommandLookup  # noqa: PLC0415
+    from worker.cli.later_commands import see_later_commands  # noqa: PLC0415
     from worker.cli.undo_plan import UndoPlanner  # noqa: PLC0415
 
-    undoing = UndoPlanner(filters.traits.get("user"))
+    planner = UndoPlanner(filters.traits.get("user"))
     with CommandLookup(options, show_progress) as lookup:
         for values in lookup.every_outcome(filters.since, until=filters.until, terms=filters.terms):
             for view in filter(filters.matches, filters.views(values)):
-                undoing.see_applied(view)
+                planner.see_applied(view)
         clear_progress()
-        if not undoing:
+        if not planner:
             sys.stderr.write(f"nothing of {filters} was applied in that time\n")
             raise typer.Exit(NOTHING)
-        undoing.begin_touches()
-        # What waits is read first: a command that finishes meanwhile is seen twice, and not never.
-        see_waiting(options, decoder, undoing)
-        _see_outcomes(lookup, filters, undoing)
+        planner.watch_found_users()
+        see_later_commands(options, decoder, lookup, filters.since - CLOCKS_APART, planner)
     clear_progress()
-    return undoing.plan(time.time())
-
-
-def see_waiting(options: KafkaOptions, decoder: CommandDecoder, seer: Any) -> None:
-    """Let ``seer.see_waiting`` take note of each command of the group that has no outcome yet."""
-    from worker.broker.unfinished_commands import unfinished_commands  # noqa: PLC0415
-    from worker.cli.last_command_per_user import CommandMoment  # noqa: PLC0415
-    from worker.domain.contract.command_decoding import Command  # noqa: PLC0415
-
-    now = time.time()
-    for batch in unfinished_commands(options):
-        for record in batch:
-            command = decoder.decode(record)
-            if isinstance(command, Command):
-                seer.see_waiting(
-                    command, CommandMoment(options.command_topic, record.partition, record.offset, now)
-                )
-
-
-def _see_outcomes(lookup: Any, filters: Filters, undoing: UndoPlanner) -> None:
-    from worker.broker.command_lookup import CLOCKS_APART  # noqa: PLC0415
-    from worker.cli.filters import Filters  # noqa: PLC0415
-    from worker.cli.last_command_per_user import FIELDS  # noqa: PLC0415
-
-    everything = Filters(fields=FIELDS)
-    for values in lookup.every_outcome(filters.since - CLOCKS_APART, terms=undoing.terms):
-        for view in everything.views(values):
-            undoing.see_outcome(view)
+    return planner.plan(time.time())
 
 
 def _prepared(
@@ -186,18 +158,19 @@ def _prepared(
     return [each for each in made if isinstance(each, OutgoingCommand)]
 
 
-def _shown(plan: UndoPlan, filters: Filters, since: str) -> str:
+def _format_plan(plan: UndoPlan, filters: Filters, since: str, *, send: bool) -> str:
     from worker.cli.count_tables import CountTable, format_table  # noqa: PLC0415
 
     lines = [f"{plan.applied:,} effects of {filters} since {plain(since)}"]
     actions = {command.action for command in plan.commands}
     if plan.commands:
         targets = {(command.app, command.target) for command in plan.commands}
+        verb = "being" if send else "would be"
         lines.append(
-            f"{plan.users:>9,}  undone by {' and '.join(sorted(actions))}: commands: {len(plan.commands):,}, "
+            f"{plan.users:>9,}  {verb} undone by {' and '.join(sorted(actions))}: commands: {len(plan.commands):,}, "
             f"groups or rooms: {len(targets):,}"
         )
-    lines += [f"{count:>9,}  left: {plain(why)}" for why, count in plan.left_out.most_common()]
+    lines += [f"{count:>9,}  not undone: {plain(why)}" for why, count in plan.left_out.most_common()]
     if plan.commands:
         table = CountTable("target", "target")
         for command in plan.commands:
@@ -207,13 +180,13 @@ def _shown(plan: UndoPlan, filters: Filters, since: str) -> str:
     return "\n".join(lines)
 
 
-def _report(plan: UndoPlan, issuer: str, *, sent: bool) -> dict[str, Any]:
+def _report(plan: UndoPlan, issuer: str, *, send: bool) -> dict[str, Any]:
     return {
         "applied": plan.applied,
         "undone": plan.users,
         "left_out": dict(plan.left_out.most_common()),
         "issuer": issuer,
-        "send": sent,
+        "send": send,
         "commands": [
             {
                 "command_id": each.command_id,

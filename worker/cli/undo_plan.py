@@ -82,7 +82,7 @@ class UndoPlan(Struct, frozen=True):
 
     Attributes:
         applied: How many effects were found: one for each user of each target.
-        left_out: How many of them nothing is sent for, by the reason.
+        left_out: For how many of them nothing is sent, by the reason.
 
     """
 
@@ -103,7 +103,7 @@ def opposite_of(action: str) -> str | None:
 
 
 def any_undo() -> UndoCommand:
-    """Return a command as one that undoes looks, to judge by it what an operator wants to have said in each."""
+    """Return a sample of what undoes, to check what an operator wants each command to say before anything is read."""
     action = next(opposite for opposite in map(opposite_of, ACTIONS) if opposite is not None)
     return UndoCommand("undo", action, None, ACTIONS[action].target.value, "target", ("user",))
 
@@ -143,7 +143,7 @@ class UndoPlanner:
         return len(self._applied.keys() | self._unanswered.keys()) + self._unlisted
 
     def see_applied(self, view: Any) -> None:
-        """Take what an outcome says was applied: not what held already, and not what another command's call did."""
+        """Take note of what an outcome says was applied: not what held already, and not what another command's call did."""
         named = target_in(view)
         moment = None if named is None else moment_of(view)
         if named is None or moment is None or view.action is None:
@@ -170,8 +170,8 @@ class UndoPlanner:
         targets = {member.target for member in (*self._applied, *self._unanswered)}
         return [[msgspec.json.encode(target) for target in sorted(targets)]] if len(targets) <= FEW else []
 
-    def begin_touches(self) -> None:
-        """Begin with what touched the users that were found. Call it between ``see_applied`` and the two below."""
+    def watch_found_users(self) -> None:
+        """Watch from now on who else touches the users that were found: after the last ``see_applied``, before the two below."""
         self._last_commands = LastCommandPerUser((*self._applied, *self._unanswered), events=False)
 
     def see_outcome(self, view: Any) -> None:
@@ -202,9 +202,9 @@ class UndoPlanner:
             group = (opposite, member.app, member.field, member.target)
             groups[group].append((applied.moment, member.user))
         commands = [
-            _undo(group, some)
+            _undo(group, batch)
             for group, effects in groups.items()
-            for some in batched(sorted(effects), USERS)
+            for batch in batched(sorted(effects), USERS)
         ]
         return UndoPlan(tuple(commands), len(self), left_out)
 
@@ -224,9 +224,11 @@ def _is_unanswered(result: Any) -> bool:
     return bool(result.status == ResultStatus.FAILED) and result.error_code is None
 
 
-def batched(effects: list[tuple[CommandMoment, str]], most: int) -> Iterator[list[tuple[CommandMoment, str]]]:
-    """Yield them in lists of at most ``most``."""
-    return (effects[at : at + most] for at in range(0, len(effects), most))
+def batched(
+    effects: list[tuple[CommandMoment, str]], max_size: int
+) -> Iterator[list[tuple[CommandMoment, str]]]:
+    """Yield them in lists of at most ``max_size``."""
+    return (effects[at : at + max_size] for at in range(0, len(effects), max_size))
 
 
 def _undo(group: tuple[str, str | None, str, str], effects: list[tuple[CommandMoment, str]]) -> UndoCommand:

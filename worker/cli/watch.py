@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from worker.cli import filter_options as narrow
+from worker.cli import filter_options
 from worker.cli.filters import WAITING
 from worker.cli.outcome_formatting import STRANGE, json_line, outcome_in, strange_record
 from worker.cli.shared import INTERRUPTED, AsJson, Config, kafka_options_of, terminal_width
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 POLL_SECONDS = 0.5
 QUIET_SECONDS = 10.0
-"""How long a broker may be away before it is said."""
+"""How long Kafka may be away before it is reported."""
 USERS_SHOWN = 3
 INDENT = "    "
 
@@ -33,14 +33,14 @@ INDENT = "    "
 def watch(
     config: Config = None,
     *,
-    command_id: narrow.CommandId = None,
-    user: narrow.User = None,
-    target: narrow.Target = None,
-    status: narrow.OutcomeStatus = None,
-    issuer: narrow.Issuer = None,
-    action: narrow.ActionOption = None,
-    app: narrow.App = None,
-    error_code: narrow.ErrorCode = None,
+    command_id: filter_options.CommandId = None,
+    user: filter_options.User = None,
+    target: filter_options.Target = None,
+    status: filter_options.OutcomeStatus = None,
+    issuer: filter_options.Issuer = None,
+    action: filter_options.ActionOption = None,
+    app: filter_options.App = None,
+    error_code: filter_options.ErrorCode = None,
     since: Annotated[
         str | None,
         typer.Option(
@@ -63,7 +63,7 @@ def watch(
     """  # noqa: D301 - the escape keeps the example from being wrapped
     from worker.broker.outcome_follower import OutcomeFollower  # noqa: PLC0415 - what is imported here --help need not load
 
-    filters = narrow.filters_of(
+    filters = filter_options.filters_of(
         "0s" if since is None else since,
         None,
         command_id=command_id,
@@ -90,17 +90,17 @@ def watch(
 
 def _matching(follower: OutcomeFollower, filters: Filters) -> Iterator[bytes]:
     """Yield the matching outcomes for ever, and say on standard error when Kafka goes away and comes back."""
-    well_at, said = time.monotonic(), False
+    answered_at, reported = time.monotonic(), False
     while True:
         values = follower.poll(POLL_SECONDS)
         failure = None if values else follower.failure
         now = time.monotonic()
         if failure is None:
-            if said:
+            if reported:
                 sys.stderr.write("Kafka answers again\n")
-            well_at, said = now, False
-        elif not said and now - well_at > QUIET_SECONDS:
-            said = True
+            answered_at, reported = now, False
+        elif not reported and now - answered_at > QUIET_SECONDS:
+            reported = True
             sys.stderr.write(f"Kafka cannot be reached, and is tried again: {plain(failure)}\n")
         yield from filter(filters.matches_outcome, values)
 

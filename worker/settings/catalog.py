@@ -56,7 +56,7 @@ class SettingRow:
         return self.kind if isinstance(self.kind, type) and issubclass(self.kind, BaseModel) else None
 
     @property
-    def options(self) -> bool:
+    def holds_kafka_options(self) -> bool:
         """Whether the words below this one are kafka-python's."""
         return len(self.path) == 2 and self.path[0] == "kafka" and get_origin(self.kind) is dict
 

@@ -30,7 +30,7 @@ SESSION_TIMEOUT_MS: Final = (6_000, 1_800_000)
 
 def contradictions(settings: Settings) -> list[SettingProblem]:
     """Return every contradiction in settings whose single values are all valid."""
-    return list(chain.from_iterable(found(settings) for found in _SUBJECTS))
+    return list(chain.from_iterable(check(settings) for check in _CHECKS))
 
 
 def _topics(settings: Settings) -> Iterator[SettingProblem]:
@@ -157,12 +157,12 @@ def _limits(settings: Settings) -> Iterator[SettingProblem]:
         elif endpoint not in ENDPOINTS:
             meant = did_you_mean(endpoint, ENDPOINTS) or f"; it knows {', '.join(ENDPOINTS)}"
             yield SettingProblem(name, f"the worker calls no such endpoint{meant}", limit)
-    most = max(limits.calls_per_second, *limits.per_endpoint.values(), 0)
+    highest = max(limits.calls_per_second, *limits.per_endpoint.values(), 0)
     connections = settings.http.max_connections
-    if connections is not None and connections < most:
+    if connections is not None and connections < highest:
         yield SettingProblem(
             "http.max_connections",
-            f"give at least {most}, the permits of an endpoint, or null for as many as the permits",
+            f"give at least {highest}, the permits of an endpoint, or null for as many as the permits",
             connections,
         )
 
@@ -188,7 +188,7 @@ def _retries(settings: Settings) -> Iterator[SettingProblem]:
         )
 
 
-_SUBJECTS: Final[tuple[Callable[[Settings], Iterator[SettingProblem]], ...]] = (
+_CHECKS: Final[tuple[Callable[[Settings], Iterator[SettingProblem]], ...]] = (
     _topics, _timing, _options, _apps, _limits, _proxy, _retries, guard_problems,
 )  # fmt: skip
 

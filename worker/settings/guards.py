@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
     from worker.settings.model import Settings
 
-MOST: Final = 20
-"""Guards: each is looked at for every command."""
-MOST_MEMBERS: Final = 10_000_000
+MAX_GUARDS: Final = 20
+"""Each guard is looked at for every command."""
+MAX_MEMBERS: Final = 10_000_000
 SECONDS: Final = (1.0, 3_600.0)
 VALUE_BYTES: Final = 256
 FOLLOWS: Final = tuple(state for state in OrderState if state.row.may_guard_order)
@@ -36,8 +36,8 @@ _NAMES: Final = ("scope", "members", "per_seconds", "then")
 def _guards(value: object) -> tuple[Guard, ...]:
     if not isinstance(value, list | tuple):
         raise ValueError("it is no list")  # noqa: TRY004 - pydantic collects ValueErrors only
-    if len(value) > MOST:
-        raise ValueError(f"at most {MOST} guards, and there are {len(value)}")
+    if len(value) > MAX_GUARDS:
+        raise ValueError(f"at most {MAX_GUARDS} guards, and there are {len(value)}")
     return tuple(
         item if isinstance(item, Guard) else _guard(item, f"guard {number}")
         for number, item in enumerate(value, 1)
@@ -55,16 +55,16 @@ def _guard(item: object, where: str) -> Guard:
         raise ValueError(f"{where}: then is {' or '.join(FOLLOWS)}; to cancel is a person's decision")
     return Guard(
         _scope(item["scope"], where),
-        int(_bounded(item["members"], int, (1, MOST_MEMBERS), f"{where}: members")),
+        int(_bounded(item["members"], int, (1, MAX_MEMBERS), f"{where}: members")),
         _bounded(item["per_seconds"], (int, float), SECONDS, f"{where}: per_seconds"),
         OrderState(item["then"]),
     )
 
 
 def _bounded(value: object, kind: Any, bounds: tuple[float, float], what: str) -> float:
-    least, most = bounds
-    if isinstance(value, bool) or not isinstance(value, kind) or not least <= value <= most:
-        raise ValueError(f"{what} is a {'whole ' * (kind is int)}number from {least:.0f} to {most:,.0f}")
+    low, high = bounds
+    if isinstance(value, bool) or not isinstance(value, kind) or not low <= value <= high:
+        raise ValueError(f"{what} is a {'whole ' * (kind is int)}number from {low:.0f} to {high:,.0f}")
     return value  # type: ignore[return-value]
 
 
@@ -75,9 +75,9 @@ def _scope(value: object, where: str) -> Scope:
     for name, text in value.items():
         if not isinstance(text, str) or not 1 <= len(text.encode()) <= VALUE_BYTES:
             raise ValueError(f"{where}: scope.{name} is a text of 1 to {VALUE_BYTES} bytes; quote a number")
-    each = [name for name, text in value.items() if text == ANY]
-    if len(each) > 1:
-        raise ValueError(f'{where}: one field may be "{ANY}", and {" and ".join(each)} are')
+    wildcards = [name for name, text in value.items() if text == ANY]
+    if len(wildcards) > 1:
+        raise ValueError(f'{where}: one field may be "{ANY}", and {" and ".join(wildcards)} are')
     action = value.get("action", ANY)
     if action != ANY and action not in ACTIONS:
         raise ValueError(f"{where}: {no_action(action)}")
@@ -112,7 +112,7 @@ Guards = Annotated[
     WithJsonSchema(
         {
             "type": "array",
-            "maxItems": MOST,
+            "maxItems": MAX_GUARDS,
             "items": {
                 "type": "object",
                 "additionalProperties": False,
@@ -123,14 +123,14 @@ Guards = Annotated[
                         "additionalProperties": False,
                         "properties": {name: {"type": "string", "minLength": 1} for name in SCOPE_FIELDS},
                     },
-                    "members": {"type": "integer", "minimum": 1, "maximum": MOST_MEMBERS},
+                    "members": {"type": "integer", "minimum": 1, "maximum": MAX_MEMBERS},
                     "per_seconds": {"type": "number", "minimum": SECONDS[0], "maximum": SECONDS[1]},
                     "then": {"enum": [state.value for state in FOLLOWS]},
                 },
             },
         }
     ),
-    RuleText(f"a list of at most {MOST} guards {{scope, members, per_seconds, then}}"),
+    RuleText(f"a list of at most {MAX_GUARDS} guards {{scope, members, per_seconds, then}}"),
 ]
 
 
@@ -147,15 +147,15 @@ def guard_problems(settings: Settings) -> Iterator[SettingProblem]:
             meant = did_you_mean(guard.scope.app or "", apps)
             yield SettingProblem(f"{name}.scope.app", f"is not in tencent.apps{meant}", guard.scope.app)
             continue
-        batch, most = _call_size(guard), _lets_through(settings, guard)
-        if guard.members < batch:
+        full_call, quota = _call_size(guard), _quota_of(settings, guard)
+        if guard.members < full_call:
             remedy = (
-                f"give at least {batch}: a single full call has that many, so this guard would trip on it"
+                f"give at least {full_call}: a single full call has that many, so this guard would trip on it"
             )
             yield SettingProblem(f"{name}.members", remedy, guard.members)
-        elif guard.members > most:
+        elif guard.members > quota:
             remedy = (
-                f"give at most {most:,}: the quota lets no more members through in {guard.per_seconds:g} s, "
+                f"give at most {quota:,}: the quota lets no more members through in {guard.per_seconds:g} s, "
                 "so this guard would never trip"
             )
             yield SettingProblem(f"{name}.members", remedy, guard.members)
@@ -169,13 +169,13 @@ def _call_size(guard: Guard) -> int:
     return max(ACTIONS[name].members_per_call for name in _actions(guard))
 
 
-def _lets_through(settings: Settings, guard: Guard) -> int:
+def _quota_of(settings: Settings, guard: Guard) -> int:
     """Return the most members of one counter that the quota lets through in the guard's time."""
     limits, rows = settings.limits, [ACTIONS[name] for name in _actions(guard)]
     seconds = ceil(guard.per_seconds)  # the quota holds for any rolling second, so for a part of one as well
-    each = [
+    members_per_action = [
         row.members_per_call * limits.per_endpoint.get(row.endpoint, limits.calls_per_second) * seconds
         for row in rows
     ]
     apps = len(settings.tencent.apps) if guard.scope.app is None else 1
-    return apps * (max(each) if guard.scope.action == ANY else sum(each))
+    return apps * (max(members_per_action) if guard.scope.action == ANY else sum(members_per_action))

@@ -42,17 +42,17 @@ def _whole(low: int, high: int = INT32) -> OptionRule:
     )
 
 
-def _text(most: int = TEXT_BYTES) -> OptionRule:
+def _text(max_bytes: int = TEXT_BYTES) -> OptionRule:
     return OptionRule(
-        f"a text of 1 to {most} bytes without control characters, in quotes if it is digits",
-        lambda value: isinstance(value, str) and 0 < len(value.encode()) <= most and value.isprintable(),
+        f"a text of 1 to {max_bytes} bytes without control characters, in quotes if it is digits",
+        lambda value: isinstance(value, str) and 0 < len(value.encode()) <= max_bytes and value.isprintable(),
     )
 
 
 def _one_of(*choices: str | None) -> OptionRule:
-    *most, last = ("null" if choice is None else choice for choice in choices)
+    *others, last = ("null" if choice is None else choice for choice in choices)
     return OptionRule(
-        f"{', '.join(most)} or {last}",
+        f"{', '.join(others)} or {last}",
         lambda value: (value is None or isinstance(value, str)) and value in choices,
     )
 

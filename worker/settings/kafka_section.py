@@ -22,8 +22,8 @@ CONSUMER_TIMEOUTS_MS: Final = {
     "max_poll_interval_ms": 300_000,
 }
 """
-In force where ``kafka.consumer`` does not set them. kafka-python would wait for 45 s until a dead replica's partitions go to
-others, and these would hear of it, and of one that joins or leaves, with a heartbeat three seconds later. The third is its own (a test
+The defaults of ``kafka.consumer``. With kafka-python's own, a dead replica's partitions would go to others only after 45 s, and a
+replica would hear of a rebalance only with its next heartbeat, up to three seconds later. The third is kafka-python's own (a test
 compares).
 """
 SECRET_BYTES: Final = 65_536
@@ -56,7 +56,7 @@ class OAuthSettings(SettingsSection):
 
     @property
     def given(self) -> bool:
-        """Whether any of these settings is."""
+        """Whether any of these settings is given."""
         return any(value for value in self.model_dump().values())
 
 

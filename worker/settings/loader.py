@@ -16,7 +16,7 @@ from worker.errors import SettingProblem, SettingsError
 from worker.settings.catalog import find, nearest, table_of_rows
 from worker.settings.cross_checks import contradictions
 from worker.settings.model import Settings
-from worker.settings.sources import CONFIG, FileData, from_environment, from_file, merged, unreadable
+from worker.settings.sources import CONFIG, FileData, from_environment, from_file, merged, problems_in
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,9 +29,10 @@ _STAND_IN: Final[dict[str, Any]] = {
 }
 _STAND_IN_APP: Final[dict[str, Any]] = {"sdk_app_id": 4_294_967_295, "identifier": "stand-in"}
 
-_INSTEAD: Final = {"kafka.common.sasl_mechanism": "kafka.aws_msk_iam.region"}
-"""Settings that are missing only because another one was refused."""
-_OTHER_HALF: Final = {"secret_key_file": "secret_key", "region": "base_url"}
+_REPLACED_BY: Final = {"kafka.common.sasl_mechanism": "kafka.aws_msk_iam.region"}
+"""A setting that need not be given where the other one is. It seems to be missing if the other one was refused."""
+_ALTERNATIVES: Final = {"secret_key_file": "secret_key", "region": "base_url"}
+"""Two settings of which an app has exactly one. A problem names the first."""
 
 
 def load(config: Path | str | None, environ: Mapping[str, str]) -> Settings:
@@ -42,22 +43,24 @@ def load(config: Path | str | None, environ: Mapping[str, str]) -> Settings:
     """
     table = table_of_rows()
     path = config or environ.get(CONFIG)
-    written = from_file(Path(path), table) if path else FileData()
-    varied, wrong_variables = from_environment(environ, table, written.data)
-    data = merged(written.data, varied)
-    problems = [*written.problems, *wrong_variables, *unreadable(data)]
+    file = from_file(Path(path), table) if path else FileData()
+    overrides, wrong_variables = from_environment(environ, table, file.data)
+    data = merged(file.data, overrides)
+    problems = [*file.problems, *wrong_variables, *problems_in(data)]
     if problems:
         raise SettingsError(problems)
     data = _with_sections(data, table)
     settings, problems = _validated(data, table)
     wrong = {problem.name for problem in problems}
-    problems += [problem for problem in contradictions(settings) if not _touches(problem.name, wrong)]
+    problems += [
+        problem for problem in contradictions(settings) if not _is_due_to_stand_in(problem.name, wrong)
+    ]
     if problems:
-        raise SettingsError([_without(written.hidden, problem) for problem in problems])
+        raise SettingsError([_without_hidden(file.hidden, problem) for problem in problems])
     return settings
 
 
-def _without(hidden: frozenset[str], problem: SettingProblem) -> SettingProblem:
+def _without_hidden(hidden: frozenset[str], problem: SettingProblem) -> SettingProblem:
     shown = problem.value
     return replace(problem, value=None) if isinstance(shown, str) and shown in hidden else problem
 
@@ -88,7 +91,7 @@ def _problem(
     name = ".".join(words)
     row = find(table, words)
     holder = find(table, words[:-1])
-    if holder is not None and holder.options:
+    if holder is not None and holder.holds_kafka_options:
         return SettingProblem(
             name, "give a text, a number, true or false: kafka-python's options are nothing else"
         )
@@ -111,7 +114,7 @@ def _words(location: tuple[int | str, ...], table: dict[Words, SettingRow]) -> W
             break
         row = find(table, words)
         if words and row is not None and row.section is None and row.name != "tencent.apps":
-            if row.options:  # the next word is kafka-python's
+            if row.holds_kafka_options:  # the next word is kafka-python's
                 words = (*words, part)
             break
         words = (*words, part)
@@ -119,7 +122,7 @@ def _words(location: tuple[int | str, ...], table: dict[Words, SettingRow]) -> W
 
 
 def _shown(row: SettingRow, value: object) -> object:
-    hidden = row.path[-1] == "secret_key" or row.options or row.section is not None
+    hidden = row.path[-1] == "secret_key" or row.holds_kafka_options or row.section is not None
     with_credentials = isinstance(value, str) and "@" in value
     shown = isinstance(value, str | bool | int | float) and not hidden and not with_credentials
     return value if shown else None
@@ -144,12 +147,12 @@ def _with_sections(data: dict[str, Any], table: dict[Words, SettingRow], above: 
     return found
 
 
-def _touches(name: str, wrong: set[str]) -> bool:
-    """Return whether a contradiction is due to a stand-in: the setting that it names, or its other half, was refused."""
+def _is_due_to_stand_in(name: str, wrong: set[str]) -> bool:
+    """Return whether a contradiction is due to a stand-in: the setting that it names, or the alternative to it, was refused."""
     above, _, word = name.rpartition(".")
-    other = f"{above}.{_OTHER_HALF.get(word)}"
+    alternative = f"{above}.{_ALTERNATIVES.get(word)}"
     return (
-        other in wrong
-        or _INSTEAD.get(name) in wrong
+        alternative in wrong
+        or _REPLACED_BY.get(name) in wrong
         or any(name == refused or name.startswith(f"{refused}.") for refused in wrong)
     )

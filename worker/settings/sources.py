@@ -38,7 +38,7 @@ VALUES: Final = 50_000
 DEPTH: Final = 8
 """How deep settings may be nested: the deepest setting needs four levels."""
 KAFKA_PATHS: Final = frozenset({*TLS_FILES, *(f"{option}_file" for option in SECRET_OPTIONS)})
-"""Options of the Kafka client that name a file. Other settings that do have the type of a path."""
+"""Options of the Kafka client that name a file. All other settings that name a file have the type Path."""
 
 _SERVICE_LINK: Final = re.compile(
     r"(SERVICE_(HOST|PORT(_[A-Z0-9_]+)?)|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)$"
@@ -87,35 +87,35 @@ def from_file(path: Path, table: dict[Words, SettingRow]) -> FileData:
     if not isinstance(data, dict):
         return _unusable(name, "the file must contain a mapping of sections (kafka: …, tencent: …)")
     names = KAFKA_PATHS | {row.path[-1] for row in table.values() if _is_path(row.kind)}
-    return FileData(data, hidden=_from_folder(data, path.absolute().parent, names))
+    return FileData(data, hidden=_make_paths_absolute(data, path.absolute().parent, names))
 
 
 def _unusable(name: str, remedy: str) -> FileData:
     return FileData(problems=(SettingProblem(name, remedy),))
 
 
-def _from_folder(data: dict[str, Any], folder: Path, names: frozenset[str]) -> frozenset[str]:
+def _make_paths_absolute(data: dict[str, Any], folder: Path, names: frozenset[str]) -> frozenset[str]:
     """
-    Take every relative path among the settings from ``folder``, in place. Return those that must not be shown.
+    Make every relative path in ``data`` absolute, in place: it is relative to ``folder``. Return those that must not be shown.
 
     It is iterative, since the data may be nested without end; deeper than ``DEPTH`` there is no setting.
     """
     hidden: set[str] = set()
     waiting: list[tuple[dict[str, Any], int]] = [(data, 1)]
     while waiting:
-        holder, depth = waiting.pop()
-        for name, value in holder.items():
+        section, depth = waiting.pop()
+        for name, value in section.items():
             if isinstance(value, dict) and depth < DEPTH:
                 waiting.append((value, depth + 1))
             elif name in names and isinstance(value, str) and value:
-                holder[name] = os.path.join(folder, value)  # noqa: PTH118 - pathlib would drop a trailing slash
+                section[name] = os.path.join(folder, value)  # noqa: PTH118 - pathlib would drop a trailing slash
                 if "/" not in value and name not in TLS_FILES:
-                    hidden.add(holder[name])
+                    hidden.add(section[name])
     return frozenset(hidden)
 
 
 def _is_path(kind: Any) -> bool:
-    return any(getattr(each, "__origin__", each) is Path for each in get_args(kind) or (kind,))
+    return any(getattr(part, "__origin__", part) is Path for part in get_args(kind) or (kind,))
 
 
 def from_environment(
@@ -130,10 +130,12 @@ def from_environment(
     data: dict[str, Any] = {}
     problems: list[SettingProblem] = []
     for variable in sorted(environ):
-        rest = variable.removeprefix(PREFIX)
-        if variable in {rest, CONFIG} or ("__" not in rest and _SERVICE_LINK.search(rest)):
+        if not variable.startswith(PREFIX) or variable == CONFIG:
             continue
-        words = rest.lower().split("__")
+        name = variable.removeprefix(PREFIX)
+        if "__" not in name and _SERVICE_LINK.search(name):
+            continue
+        words = name.lower().split("__")
         if len(words) > DEPTH or not all(words):
             remedy = f"there is no such setting: a name has one to {DEPTH} words with two underscores between"
             problems.append(SettingProblem(variable, remedy))
@@ -147,7 +149,7 @@ def from_environment(
         except RecursionError:
             problems.append(SettingProblem(".".join(spelled), "this variable's JSON is nested too deep"))
             continue
-        found = unreadable(value, spelled)
+        found = problems_in(value, spelled)
         problems += found
         if not found:  # else `merged`, which is recursive, would get data nested without end
             for word in reversed(spelled):
@@ -156,14 +158,14 @@ def from_environment(
     return data, problems
 
 
-def unreadable(data: object, path: Words = ()) -> list[SettingProblem]:
+def problems_in(data: object, top: Words = ()) -> list[SettingProblem]:
     """
-    Return where the data at ``path`` is nested too deep, or contains text that is not UTF-8, which an environment may.
+    Return where the data at the path ``top`` is nested too deep, or contains text that is not UTF-8, which an environment may.
 
     It is iterative, since the data may be nested without end.
     """
     problems: list[SettingProblem] = []
-    waiting: list[tuple[Words, object, int]] = [(path, data, len(path))]
+    waiting: list[tuple[Words, object, int]] = [(top, data, len(top))]
     while waiting:
         path, value, depth = waiting.pop()
         if depth > DEPTH:
@@ -212,6 +214,7 @@ def _folded(word: str) -> str:
 def _read(text: str, words: Words, table: dict[Words, SettingRow]) -> object:
     """Return the value of a variable: its text if the setting is a text, else what it is as JSON, else its text."""
     row = find(table, words)
+    # Of kafka-python's options these take a text: a password that is all digits must not become a number.
     if row is None and words[-1].startswith(("sasl_", "ssl_")) and words[-1] != "ssl_check_hostname":
         return text
     if row is not None and _is_text(row.kind):
@@ -258,20 +261,25 @@ def _loaded(text: str) -> Any:
         root = loader.get_single_node()
         if root is None:
             return None
-        _expanded_size(root, {})
+        _check_expansion(root)
         return loader.construct_document(root)
     finally:
         loader.dispose()
 
 
-def _expanded_size(node: yaml.Node, sizes: dict[yaml.Node, int]) -> int:
+def _check_expansion(root: yaml.Node) -> None:
     """
-    Return how many values a node contains with all aliases expanded.
+    Raise ``_RefusedYamlError`` if the aliases below a node expand to too many values, or to infinitely many.
 
-    Raises ``_RefusedYamlError`` if there are too many, or infinitely many: a few lines of aliases can expand to more than any memory.
+    A few lines of aliases can expand to more than any memory holds.
     """
+    _expanded_size(root, {})
+
+
+def _expanded_size(node: yaml.Node, sizes: dict[yaml.Node, int]) -> int:
+    """Return how many values a node contains with all aliases expanded. Raises as ``_check_expansion``."""
     if node in sizes:
-        if not sizes[node]:
+        if not sizes[node]:  # its own size is being computed
             raise _RefusedYamlError(
                 problem="an alias refers to what contains it", problem_mark=node.start_mark
             )

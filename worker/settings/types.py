@@ -252,8 +252,8 @@ def rule_of(annotation: Any, metadata: list[Any]) -> str:
 
 
 def _one_of(choices: Any) -> str:
-    *most, last = choices
-    return f"{', '.join(most)} or {last}"
+    *others, last = choices
+    return f"{', '.join(others)} or {last}"
 
 
 def _bounds(metadata: list[Any]) -> str:

@@ -169,7 +169,7 @@ def test_users_that_are_no_list_are_nobody() -> None:
 def test_a_command_that_waits_has_no_request_yet(trait: str) -> None:
     asked = Filters.of(**{trait: "x"})
 
-    assert not asked.of_commands
+    assert not asked.can_match_waiting
     assert not asks(asked, b'{"command_id":"x","request_ids":["x"]}')
 
 
@@ -267,7 +267,7 @@ def test_what_waits_matches_the_status_waiting_and_no_other() -> None:
     value = b'{"command_id":"a","user_ids":["user-1"],"room_id":"room-7","action":"live.unban_member","issuer":"i"}'
 
     assert asks(Filters.of(status="waiting", issuer="i", action="live.unban_member"), value)
-    assert Filters.of(status="waiting").of_commands
-    assert not Filters.of(status="failed").of_commands
-    assert not Filters.of(error_code="10019").of_commands
-    assert not Filters(until=NOW).of_commands
+    assert Filters.of(status="waiting").can_match_waiting
+    assert not Filters.of(status="failed").can_match_waiting
+    assert not Filters.of(error_code="10019").can_match_waiting
+    assert not Filters(until=NOW).can_match_waiting

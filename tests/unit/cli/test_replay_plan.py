@@ -47,72 +47,77 @@ def letter(offset: int, *users: str, **changes: Any) -> DeadLetterView:
     return letter_of(found(offset, *users, **changes), DECODER)
 
 
-def candidate(each: DeadLetterView) -> ReplayCandidate:
-    return ReplayCandidate(each.found.place, each.found.timestamp, each.original, each.read)
+def candidate(dead_letter: DeadLetterView) -> ReplayCandidate:
+    found = dead_letter.found
+    return ReplayCandidate(found.place, found.timestamp, dead_letter.original, dead_letter.read)
 
 
-def replaying(*letters: DeadLetterView, allowed: frozenset[ReplayRefusal] = frozenset()) -> ReplayPlanner:
-    return ReplayPlanner([candidate(each) for each in letters], "commands", NOW, allowed)
+def planner_of(*letters: DeadLetterView, forced: frozenset[ReplayRefusal] = frozenset()) -> ReplayPlanner:
+    return ReplayPlanner([candidate(each) for each in letters], "commands", NOW, forced)
 
 
-def sent(plan: ReplayPlanner) -> list[str]:
-    return [each.place for each in plan.finish()]
+def sent(planner: ReplayPlanner) -> list[str]:
+    return [each.place for each in planner.finish()]
 
 
-def refusals(plan: ReplayPlanner) -> list[ReplayRefusal | None]:
-    plan.finish()
-    return [each.refusal for each in plan.candidates]
+def refusals(planner: ReplayPlanner) -> list[ReplayRefusal | None]:
+    planner.finish()
+    return [each.refusal for each in planner.candidates]
 
 
 def test_letters_go_in_the_order_in_which_their_commands_came() -> None:
-    assert sent(replaying(letter(9), letter(2), letter(10))) == ["letters-1-2", "letters-1-9", "letters-1-10"]
+    assert sent(planner_of(letter(9), letter(2), letter(10))) == [
+        "letters-1-2",
+        "letters-1-9",
+        "letters-1-10",
+    ]
 
 
 @pytest.mark.parametrize("action", ["group.unban_group_member", "group.ban_group_member"])
 def test_a_letter_does_not_overtake_a_later_command_of_its_user(action: str) -> None:
-    plan, allowing = (
-        replaying(letter(2, "a"), letter(3, "b"), allowed=allowed)
-        for allowed in (frozenset[ReplayRefusal](), frozenset({ReplayRefusal.OVERTAKES}))
+    planner, allowing = (
+        planner_of(letter(2, "a"), letter(3, "b"), forced=forced)
+        for forced in (frozenset[ReplayRefusal](), frozenset({ReplayRefusal.OVERTAKES}))
     )
-    for each in (plan, allowing):
+    for each in (planner, allowing):
         each.see_outcome(view(5, "a", action=action))
 
-    assert refusals(plan) == [ReplayRefusal.OVERTAKES, None]
-    assert plan.candidates[0].detail == "c-5 (commands-0-5)"
+    assert refusals(planner) == [ReplayRefusal.OVERTAKES, None]
+    assert planner.candidates[0].detail == "c-5 (commands-0-5)"
     assert sent(allowing) == ["letters-1-2", "letters-1-3"]
 
 
 def test_a_letter_does_not_overtake_a_command_that_waits() -> None:
-    plan = replaying(letter(2, "a"))
+    planner = planner_of(letter(2, "a"))
     waiting = letter(8, "a", command_id="new").read
     assert isinstance(waiting, Command)
 
-    plan.see_waiting(waiting, CommandMoment("commands", 0, 8, NOW))
+    planner.see_waiting(waiting, CommandMoment("commands", 0, 8, NOW))
 
-    assert refusals(plan) == [ReplayRefusal.OVERTAKES]
-    assert plan.candidates[0].detail == "new (commands-0-8), which waits"
+    assert refusals(planner) == [ReplayRefusal.OVERTAKES]
+    assert planner.candidates[0].detail == "new (commands-0-8), which waits"
 
 
 def test_a_command_whose_outcome_lists_no_users_may_have_been_for_any_of_its_room() -> None:
-    plan = replaying(letter(2, "a"), letter(7, "a"), letter(3, "a", group_id="h"))
+    planner = planner_of(letter(2, "a"), letter(7, "a"), letter(3, "a", group_id="h"))
 
     for offset, group, status in ((5, "g", "succeeded"), (4, "g", "duplicate"), (9, "h", "failed")):
         cut = view(offset, group_id=group, command_id=f"cut-{offset}", results_omitted=3)
         cut.status = status
-        plan.see_outcome(cut)
+        planner.see_outcome(cut)
 
-    assert refusals(plan) == [ReplayRefusal.OVERTAKES, None, None]
-    assert plan.candidates[0].detail == "cut-5 (commands-0-5), which does not list its users"
+    assert refusals(planner) == [ReplayRefusal.OVERTAKES, None, None]
+    assert planner.candidates[0].detail == "cut-5 (commands-0-5), which does not list its users"
 
 
 @pytest.mark.parametrize("status", ["failed", "cancelled", "expired"])
 def test_what_changed_nothing_is_not_overtaken(status: str) -> None:
-    plan = replaying(letter(2, "a"))
+    planner = planner_of(letter(2, "a"))
 
-    plan.see_outcome(view(5, "a", status=status))
-    plan.see_outcome(view(1, "a"))
+    planner.see_outcome(view(5, "a", status=status))
+    planner.see_outcome(view(1, "a"))
 
-    assert refusals(plan) == [None]
+    assert refusals(planner) == [None]
 
 
 @pytest.mark.parametrize("status", ["succeeded", "failed", "duplicate"])
@@ -120,31 +125,31 @@ def test_a_command_that_came_again_already_is_not_sent_once_more(status: str) ->
     """
     Also after a replay: the same replay given twice sends nothing the second time.
     """
-    plan = replaying(letter(2, "a"), letter(3, "b"))
+    planner = planner_of(letter(2, "a"), letter(3, "b"))
 
-    plan.see_outcome(
+    planner.see_outcome(
         view(9, "a", status="failed", command_id="c-2") if status == "failed" else view(9, command_id="c-2")
     )
-    plan.see_outcome(view(3, "b", status="failed", command_id="c-3"))
+    planner.see_outcome(view(3, "b", status="failed", command_id="c-3"))
 
-    assert refusals(plan) == [ReplayRefusal.AGAIN, None]
+    assert refusals(planner) == [ReplayRefusal.AGAIN, None]
 
 
 def test_a_copy_that_waits_is_a_copy() -> None:
-    plan = replaying(letter(2, "a"))
+    planner = planner_of(letter(2, "a"))
     copy = letter(2, "a").read
     assert isinstance(copy, Command)
 
-    plan.see_waiting(copy, CommandMoment("commands", 0, 7, NOW))
+    planner.see_waiting(copy, CommandMoment("commands", 0, 7, NOW))
 
-    assert refusals(plan) == [ReplayRefusal.AGAIN]
+    assert refusals(planner) == [ReplayRefusal.AGAIN]
 
 
 def test_of_several_letters_of_one_command_the_last_is_sent() -> None:
-    plan = replaying(letter(2, command_id="x"), letter(5, command_id="x"))
+    planner = planner_of(letter(2, command_id="x"), letter(5, command_id="x"))
 
-    assert refusals(plan) == [ReplayRefusal.AGAIN, None]
-    assert plan.candidates[0].detail == "its dead letter is letters-1-5"
+    assert refusals(planner) == [ReplayRefusal.AGAIN, None]
+    assert planner.candidates[0].detail == "its dead letter is letters-1-5"
 
 
 @pytest.mark.parametrize(
@@ -160,17 +165,17 @@ def test_of_several_letters_of_one_command_the_last_is_sent() -> None:
     ids=str,
 )
 def test_what_cannot_succeed_is_not_sent(changes: dict[str, Any], why: ReplayRefusal) -> None:
-    plan = replaying(letter(2, **changes))
+    planner = planner_of(letter(2, **changes))
 
-    assert refusals(plan) == [why]
-    assert plan.candidates[0].detail
-    assert not plan.is_open
+    assert refusals(planner) == [why]
+    assert planner.candidates[0].detail
+    assert planner.all_refused
 
 
 def test_what_would_be_rejected_is_sent_if_it_must_be() -> None:
-    plan = replaying(letter(2, duration=None), allowed=frozenset({ReplayRefusal.REJECTED}))
+    planner = planner_of(letter(2, duration=None), forced=frozenset({ReplayRefusal.REJECTED}))
 
-    assert sent(plan) == ["letters-1-2"]
+    assert sent(planner) == ["letters-1-2"]
 
 
 def test_a_record_of_another_program_is_refused_with_a_reason() -> None:
@@ -179,7 +184,7 @@ def test_a_record_of_another_program_is_refused_with_a_reason() -> None:
         DECODER,
     )
 
-    assert refusals(replaying(foreign)) == [ReplayRefusal.NO_LETTER]
+    assert refusals(planner_of(foreign)) == [ReplayRefusal.NO_LETTER]
     assert foreign.matches(Filters()) is True
     assert foreign.matches(Filters.of(issuer="detector")) is False
     assert "it has no header x-error-code" in format_letter(foreign)
@@ -187,8 +192,8 @@ def test_a_record_of_another_program_is_refused_with_a_reason() -> None:
 
 
 def test_few_letters_are_looked_for_by_their_bytes() -> None:
-    assert replaying(letter(2)).terms == [[b'"c-2"', b'"g"']]
-    assert replaying(*(letter(offset, group_id=f"g{offset}") for offset in range(40))).terms == []
+    assert planner_of(letter(2)).terms == [[b'"c-2"', b'"g"']]
+    assert planner_of(*(letter(offset, group_id=f"g{offset}") for offset in range(40))).terms == []
 
 
 @pytest.mark.parametrize(

@@ -64,15 +64,15 @@ def view(offset: int, *users: str, status: str = "applied", **changes: Any) -> A
 
 
 def plan_of(applied: Sequence[Any], later: Sequence[Any] = (), waiting: Sequence[int] = ()) -> UndoPlan:
-    undoing = UndoPlanner()
+    planner = UndoPlanner()
     for each in applied:
-        undoing.see_applied(each)
-    undoing.begin_touches()
+        planner.see_applied(each)
+    planner.watch_found_users()
     for offset in waiting:
-        undoing.see_waiting(_command("u"), CommandMoment("commands", 0, offset, NOW))
+        planner.see_waiting(_command("u"), CommandMoment("commands", 0, offset, NOW))
     for each in (*applied, *later):
-        undoing.see_outcome(each)
-    return undoing.plan(NOW)
+        planner.see_outcome(each)
+    return planner.plan(NOW)
 
 
 def _command(user: str) -> Command:
