@@ -225,7 +225,7 @@ def changes(
     wrong. The last has more rows: the publisher copes with a smaller size, and too short a retention is only reported.
     """
     pairs = ((first.command, now.command), (first.outcome, now.outcome))
-    refusals = [
+    faults = [
         recreated(before.name, before.topic_id, after.topic_id)
         for before, after in pairs
         if before is not None and after is not None and is_another(before.topic_id, after.topic_id)
@@ -233,7 +233,7 @@ def changes(
     now = replace(now, control=None)  # its follower judges it, and sooner
     lasting = TopicsReport(*(_sizeless(topic) for topic in (now.command, now.outcome, now.dead_letter)))
     return (
-        next(iter(refusals), None),
+        next(iter(faults), None),
         problems(lasting, options, dedupe_window=0.0),
         problems(now, options, dedupe_window=dedupe_window),
     )

@@ -93,7 +93,7 @@ class EngineRunner:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = NEVER
         self._stopping = False
-        self._refusal: str | None = None
+        self._stopped_because: str | None = None
         self.pulse = time.monotonic()
         self.fatal_error: asyncio.Future[WorkerError] = self._loop.create_future()
         self.drained = asyncio.Event()
@@ -210,8 +210,8 @@ class EngineRunner:
     @property
     def unready_reason(self) -> str | None:
         """Why the loop itself is not ready; None if it is."""
-        if self._refusal is not None:
-            return self._refusal
+        if self._stopped_because is not None:
+            return self._stopped_because
         if self._stopping:
             return "stopping"
         if time.monotonic() >= self._consumer.fence():
@@ -314,7 +314,7 @@ class EngineRunner:
         self._log("offset.out_of_range", partition=partition, was=was, now=now, lost=max(0, now - was))
         if now < was:
             # The partition is shorter than what was committed: going on would silently take unread records for done.
-            self.refuse(BEYOND_THE_END.format(partition=partition, offset=was))
+            self.stop_for_good(BEYOND_THE_END.format(partition=partition, offset=was))
 
     # Orders.
 
@@ -396,10 +396,10 @@ class EngineRunner:
 
     # Faults.
 
-    def refuse(self, reason: str) -> None:
+    def stop_for_good(self, reason: str) -> None:
         """Start nothing new, and be not ready until the worker is restarted: it must not go on."""
-        if self._refusal is None:
-            self._refusal = reason
+        if self._stopped_because is None:
+            self._stopped_because = reason
             self._log("worker.refused", reason=reason)
             self._carry_out(self._engine.stopping(time.monotonic()))
 

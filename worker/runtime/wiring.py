@@ -205,7 +205,7 @@ def _build(
         lambda: changes(topics, inspect(options), options, dedupe_window=window),
         options.metadata_max_age,
         log,
-        runner.refuse,
+        runner.stop_for_good,
     )
     readiness = Readiness(runner, watch, refusals, follower)
     page = None if recent is None else StatusPage(rules.worker, recent, obstacles=readiness.obstacles)
@@ -219,7 +219,7 @@ def _build(
         log,
         failures,
         page,
-        topic_refusal=lambda: _topic_refusal(rules, consumer),
+        topic_fault=lambda: _topic_fault(rules, consumer),
         follower=follower,
     )
     server = StatusServer(
@@ -298,7 +298,7 @@ def _hiding_new_keys(settings: Settings, log: Log) -> Callable[[LogEvent], None]
     return report
 
 
-def _topic_refusal(rules: EngineRules, consumer: Consumer) -> str | None:
+def _topic_fault(rules: EngineRules, consumer: Consumer) -> str | None:
     """Return why the worker must not go on with the command topic as it is now; None if it is the one of the start."""
     topic_id = consumer.topic_id()
     if is_another(rules.topic_id, topic_id):
