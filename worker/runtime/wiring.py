@@ -182,7 +182,7 @@ def _build(
         engine,
         metrics,
         log,
-        handover=settings.kafka.handover_seconds,
+        handover_seconds=settings.kafka.handover_seconds,
         publish_observers=(failures,) if recent is None else (failures, recent),
     )
     refusals = ActiveKafkaRefusals(log.event)

@@ -139,7 +139,7 @@ def test_a_handover_ends_when_its_time_is_over() -> None:
         assert harness.engine.event_names() == ["revoking", "revoked"]
         assert harness.forgotten == [3]
 
-    run_scenario(scenario, handover=0.01)
+    run_scenario(scenario, handover_seconds=0.01)
 
 
 def test_what_is_lost_is_gone_at_once() -> None:
