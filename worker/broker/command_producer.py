@@ -116,7 +116,7 @@ class CommandProducer:
         try:
             self._partitions = self._count_partitions()
         except BaseException:
-            # An interrupt as well: what was never entered has no exit that would close it.
+            # BaseException, so Ctrl-C too: `__exit__` does not run for what was never entered.
             kafka_private_parts.discard(self._producer, CLOSE_SECONDS)
             raise
 

@@ -38,7 +38,7 @@ class OutcomeFollower:
         try:
             self._begin(since)
         except BaseException:
-            # An interrupt as well: what was never entered has no exit that would close it.
+            # BaseException, so Ctrl-C too: `__exit__` does not run for what was never entered.
             self._reader.close(autocommit=False)
             raise
 

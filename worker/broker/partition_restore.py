@@ -296,7 +296,7 @@ class _Lookup:
                 KafkaAdminClient, admin_arguments(options), options.secrets_for("common")
             )
         except BaseException:
-            # An interrupt as well: what was never entered has no exit that would close it.
+            # BaseException, so Ctrl-C too: `__exit__` does not run for what was never entered.
             self._reader.close(autocommit=False)
             raise
 
