@@ -2,7 +2,7 @@
 # waits for them, or watches them.
 #
 # No group is joined and nothing is committed. Which outcomes matter is decided by the caller; those of before are looked up
-# by command_lookup.py.
+# by command_history.py.
 
 from __future__ import annotations
 

@@ -289,7 +289,7 @@ def _replaying(
     allowed: frozenset[ReplayRefusal],
 ) -> ReplayPlanner:
     """Return the letters, judged by all that came after them."""
-    from worker.broker.command_lookup import CLOCKS_APART, CommandLookup  # noqa: PLC0415
+    from worker.broker.command_history import CLOCKS_APART, CommandHistory  # noqa: PLC0415
     from worker.cli.filters import Filters  # noqa: PLC0415
     from worker.cli.last_command_per_user import FIELDS  # noqa: PLC0415
     from worker.cli.replay_plan import ReplayCandidate, ReplayPlanner  # noqa: PLC0415
@@ -312,7 +312,7 @@ def _replaying(
     see_waiting(options, decoder, replaying)
     everything = Filters(fields=FIELDS)
     since = min(each.found.timestamp for each in letters) / 1000 - CLOCKS_APART
-    with CommandLookup(options, show_progress) as lookup:
+    with CommandHistory(options, show_progress) as lookup:
         for values in lookup.every_outcome(max(0.0, since), terms=replaying.terms):
             for view in everything.views(values):
                 replaying.see_outcome(view)

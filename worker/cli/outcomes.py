@@ -20,7 +20,7 @@ from worker.cli.shared import NOTHING, WAITS, AsJson, Config, kafka_options_of, 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from worker.broker.command_lookup import CommandLookup, PartitionProgress
+    from worker.broker.command_history import CommandHistory, PartitionProgress
     from worker.cli.filters import Filters
     from worker.domain.contract.command_decoding import CommandDecoder
 
@@ -70,7 +70,7 @@ def outcomes(
     moderation-worker outcomes --config worker.yaml --user user-1 --since 2h
     moderation-worker outcomes --config worker.yaml --status failed --by target
     """  # noqa: D301 - the escape keeps the example from being wrapped
-    from worker.broker.command_lookup import CommandLookup  # noqa: PLC0415 - what is imported here --help need not load
+    from worker.broker.command_history import CommandHistory  # noqa: PLC0415 - what is imported here --help need not load
     from worker.cli.count_tables import COUNTED  # noqa: PLC0415
     from worker.cli.outcome_formatting import format_nothing_found  # noqa: PLC0415
 
@@ -86,7 +86,7 @@ def outcomes(
             )
         filters = replace(filters, fields=("status", *TRAITS[by].fields))
     options, decoder = kafka_options_of(config)
-    with CommandLookup(options, show_progress) as lookup:
+    with CommandHistory(options, show_progress) as lookup:
         if by is not None:
             _print_table(lookup, filters, by, limit, as_json=as_json)
             return
@@ -141,7 +141,7 @@ def _asks_for_waiting(filters: Filters) -> bool:
     return filters.of_commands and bool(asked)
 
 
-def _print_table(lookup: CommandLookup, filters: Filters, by: str, limit: int, *, as_json: bool) -> None:
+def _print_table(lookup: CommandHistory, filters: Filters, by: str, limit: int, *, as_json: bool) -> None:
     """Print the counts of the matching outcomes."""
     from worker.cli.count_tables import CountTable, counting, format_table  # noqa: PLC0415
 
@@ -154,7 +154,7 @@ def _print_table(lookup: CommandLookup, filters: Filters, by: str, limit: int, *
             views.clear()
     count(views)
     clear_progress()
-    judge.report(lookup.topic)
+    judge.report(lookup.outcome_topic)
     if not table.counted:
         sys.stderr.write(f"no outcome of {filters} in that time\n")
         raise typer.Exit(NOTHING)
@@ -165,7 +165,7 @@ def _print_table(lookup: CommandLookup, filters: Filters, by: str, limit: int, *
 
 
 def _print_outcomes(
-    lookup: CommandLookup, filters: Filters, limit: int, users: list[str] | None, *, as_json: bool
+    lookup: CommandHistory, filters: Filters, limit: int, users: list[str] | None, *, as_json: bool
 ) -> set[str]:
     """Print the matching outcomes as they are found. Return their ids."""
     from worker.cli.outcome_formatting import format_outcome, json_line, outcome_in  # noqa: PLC0415
@@ -181,14 +181,14 @@ def _print_outcomes(
         text = json_line(found.value) if as_json else format_outcome(outcome_in(found.value), users) + "\n"
         print(text, flush=True)
     clear_progress()
-    judge.report(lookup.topic)
+    judge.report(lookup.outcome_topic)
     if len(ended) == limit:
         sys.stderr.write(f"these are the newest {limit}: a higher --limit may show more\n")
     return ended
 
 
 def _print_waiting(
-    lookup: CommandLookup,
+    lookup: CommandHistory,
     filters: Filters,
     decoder: CommandDecoder,
     begun: Mapping[int, PartitionProgress],

@@ -121,11 +121,11 @@ def _refuse_unsendable(decoder: CommandDecoder, issuer: str, note: dict[str, str
 
 def _planned(options: KafkaOptions, decoder: CommandDecoder, filters: Filters) -> UndoPlan:
     """Return the plan. Ends the program with exit code 3 if nothing was applied."""
-    from worker.broker.command_lookup import CommandLookup  # noqa: PLC0415
+    from worker.broker.command_history import CommandHistory  # noqa: PLC0415
     from worker.cli.undo_plan import UndoPlanner  # noqa: PLC0415
 
     undoing = UndoPlanner(filters.traits.get("user"))
-    with CommandLookup(options, show_progress) as lookup:
+    with CommandHistory(options, show_progress) as lookup:
         for values in lookup.every_outcome(filters.since, until=filters.until, terms=filters.terms):
             for view in filter(filters.matches, filters.views(values)):
                 undoing.see_applied(view)
@@ -158,7 +158,7 @@ def see_waiting(options: KafkaOptions, decoder: CommandDecoder, seer: Any) -> No
 
 
 def _see_outcomes(lookup: Any, filters: Filters, undoing: UndoPlanner) -> None:
-    from worker.broker.command_lookup import CLOCKS_APART  # noqa: PLC0415
+    from worker.broker.command_history import CLOCKS_APART  # noqa: PLC0415
     from worker.cli.filters import Filters  # noqa: PLC0415
     from worker.cli.last_command_per_user import FIELDS  # noqa: PLC0415
 
