@@ -61,7 +61,7 @@ endif
 
 # What depends on the broker: the contract of the adapters, and a raid in which replicas are killed.
 MATRIX := tests/contract/broker/test_consuming.py tests/contract/broker/test_publishing.py tests/contract/broker/test_restoring.py \
-	tests/contract/broker/test_command_lookup.py tests/contract/broker/test_topics.py tests/process/test_raid.py
+	tests/contract/broker/test_command_history.py tests/contract/broker/test_topics.py tests/process/test_raid.py
 MATRIX_TESTS := not memory and not 10_000 and not frozen and not backlog and not asked
 
 kafka-matrix: $(VENV)/dev.installed  ## What depends on the broker, on each version of Kafka in tests/kafka_versions

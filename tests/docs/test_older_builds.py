@@ -17,7 +17,7 @@ from worker.domain.contract.outcomes import Worker
 from worker.domain.engine_rules import EngineRules
 from worker.domain.progress import commit_metadata
 from worker.domain.progress.dedupe import known_of
-from worker.domain.progress.lost_commit_recovery import told_by
+from worker.domain.progress.lost_commit_recovery import evidence_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -75,7 +75,7 @@ def a_field_of_an_outcome_is_ignored() -> None:
 def a_status_tells_nothing_but_that_the_record_is_done() -> None:
     for newer in (outcome(status="muted"), outcome(results=[{"user_id": "user-1", "status": "muted"}])):
         assert known_of(newer) is None
-        assert told_by(newer) == told_by(outcome())
+        assert evidence_in(newer) == evidence_in(outcome())
 
 
 def outcome(**more: Any) -> bytes:

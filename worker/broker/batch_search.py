@@ -44,7 +44,7 @@ class SearchingBatch:
 
     def __init__(self, batch: BoundedRecordBatch, terms: SearchTerms) -> None:
         self._batch = batch
-        self._needles = terms
+        self._terms = terms
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._batch, name)
@@ -66,12 +66,12 @@ class SearchingBatch:
         found = None
         if payload is not None:
             base, first = batch.base_offset, batch.first_timestamp
-            found = matching(payload, batch.records_count, self._needles, base, first)
+            found = matching(payload, batch.records_count, self._terms, base, first)
         if found is None:
             return [
                 (record.offset, record.timestamp, record.value)
                 for record in batch
-                if contains(record.value or b"", self._needles)
+                if contains(record.value or b"", self._terms)
             ]
         if batch.timestamp_type == batch.LOG_APPEND_TIME:
             return [(offset, batch.max_timestamp, value) for offset, _, value in found]

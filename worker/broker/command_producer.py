@@ -116,7 +116,7 @@ class CommandProducer:
         try:
             self._partitions = self._count_partitions()
         except BaseException:
-            # An interrupt as well: what was never entered has no exit that would close it.
+            # BaseException, so Ctrl-C too: `__exit__` does not run for what was never entered.
             kafka_private_parts.discard(self._producer, CLOSE_SECONDS)
             raise
 
@@ -155,17 +155,17 @@ class CommandProducer:
         try:
             for command in commands:
                 failed = failed or self._collect(waiting, results, progress, down_to=OUTSTANDING)
-                sent = self._sent(command) if failed is None else UnwrittenCommand(SKIPPED.format(failed))
-                if failed is None and isinstance(sent, UnwrittenCommand):
-                    failed = sent.reason
-                waiting.append(sent)
+                pending = self._send(command) if failed is None else UnwrittenCommand(SKIPPED.format(failed))
+                if failed is None and isinstance(pending, UnwrittenCommand):
+                    failed = pending.reason
+                waiting.append(pending)
             self._collect(waiting, results, progress, down_to=0)
         except KeyboardInterrupt:
-            results += (_result_now(each) for each in waiting)
+            results += (_result_now(pending) for pending in waiting)
         return results
 
-    def _sent(self, command: OutgoingCommand) -> Any:
-        """Return kafka-python's future of its result; where it refuses it at once, the result."""
+    def _send(self, command: OutgoingCommand) -> Any:
+        """Send it. Return kafka-python's future of its result; where that refuses it at once, the result."""
         try:
             return self._producer.send(
                 self._options.command_topic,
@@ -189,11 +189,12 @@ class CommandProducer:
         failed: str | None = None
         before = len(results)
         while waiting and (len(waiting) > down_to or _is_over(waiting[0])):
-            each = waiting[0] if isinstance(waiting[0], UnwrittenCommand) else self._acknowledged(waiting[0])
+            pending = waiting[0]
+            result = pending if isinstance(pending, UnwrittenCommand) else self._acknowledged(pending)
             waiting.popleft()
-            results.append(each)
-            if isinstance(each, UnwrittenCommand) and failed is None:
-                failed = each.reason
+            results.append(result)
+            if isinstance(result, UnwrittenCommand) and failed is None:
+                failed = result.reason
             if len(results) % PROGRESS_EVERY == 0:
                 progress(len(results))
         if len(results) != before:
@@ -233,14 +234,15 @@ class CommandProducer:
         return count
 
 
-def _is_over(each: Any) -> bool:
-    return isinstance(each, UnwrittenCommand) or each.is_done
+def _is_over(pending: Any) -> bool:
+    """Return whether it is known what became of a command: ``pending`` is the future of its result, or the result."""
+    return isinstance(pending, UnwrittenCommand) or pending.is_done
 
 
-def _result_now(each: Any) -> WrittenCommand | UnwrittenCommand:
-    """Return what is known of a command at an interrupt."""
-    if isinstance(each, UnwrittenCommand):
-        return each
-    if each.is_done and each.exception is None:
-        return WrittenCommand(each.value.partition, each.value.offset)
+def _result_now(pending: Any) -> WrittenCommand | UnwrittenCommand:
+    """Return what is known of a command at an interrupt: ``pending`` is the future of its result, or the result."""
+    if isinstance(pending, UnwrittenCommand):
+        return pending
+    if pending.is_done and pending.exception is None:
+        return WrittenCommand(pending.value.partition, pending.value.offset)
     return UnwrittenCommand("interrupted before Kafka acknowledged it", may_be_written=True)

@@ -353,11 +353,11 @@ class Consumer:
 
     def _skip_to_earliest(self, consumer: KafkaConsumer, places: tuple[Any, ...]) -> None:
         """Go on at the first record that is left. If Kafka fails meanwhile, the next poll finds these partitions again."""
-        was = {tp: _position(consumer, tp) for tp in places if tp in consumer.assignment()}
-        for tp, now in consumer.beginning_offsets(list(was)).items():
+        expected = {tp: _position(consumer, tp) for tp in places if tp in consumer.assignment()}
+        for tp, earliest in consumer.beginning_offsets(list(expected)).items():
             if tp in consumer.assignment():
-                consumer.seek(tp, now)
-                self._listener.out_of_range(tp.partition, was[tp], now)
+                consumer.seek(tp, earliest)
+                self._listener.out_of_range(tp.partition, expected[tp], earliest)
 
     def _refused(self, error: BaseException) -> bool:
         """Record what Kafka refuses. Return whether the error is a refusal."""

@@ -33,8 +33,8 @@ class ConsumerListener(Protocol):
     def reached(self, positions: Mapping[int, int]) -> None:
         """Note the consumer's position in each partition: every record below was passed to ``received``, or never will be."""
 
-    def out_of_range(self, partition: int, was: int, now: int) -> None:
-        """Note that the records from ``was`` up to ``now`` no longer exist. The consumer continues at ``now``."""
+    def out_of_range(self, partition: int, expected: int, goes_on_at: int) -> None:
+        """Note that the record at ``expected``, which was to be read next, no longer exists. The consumer continues at ``goes_on_at``."""
 
     def failed(self, error: WorkerError) -> None:
         """Note that the poll thread has ended for good."""

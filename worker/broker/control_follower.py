@@ -16,7 +16,7 @@ from worker.broker.control_topic import ControlTopicReader, ControlTopicState
 from worker.broker.error_mapping import TRANSIENT, consumer_failure
 from worker.broker.kafka_private_parts import connection_failure
 from worker.broker.kafka_refusals import refusal_of
-from worker.broker.topic_admin import control_problems, inspect_control, is_another
+from worker.broker.topic_admin import control_problems, inspect_control, is_another_topic
 from worker.domain.contract.control_records import ControlRecord, UnreadableControl
 from worker.domain.effects import LogEvent
 
@@ -221,7 +221,7 @@ class ControlFollower:
 
     def _is_replaced(self, reader: ControlTopicReader, topic: Topic) -> bool:
         """Return whether the topic has gone, has more partitions, or is another of the same name."""
-        return reader.partitions != 1 or is_another(topic.topic_id, reader.topic_id)
+        return reader.partitions != 1 or is_another_topic(topic.topic_id, reader.topic_id)
 
     def _judge(self, reader: ControlTopicReader) -> None:
         """Note whether the broker can be reached: kafka-python's poll returns nothing in either case."""

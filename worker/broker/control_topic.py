@@ -76,7 +76,7 @@ class ControlTopicReader:
             self._consumer.seek(self._place, start)
             self.end: Final = int(self._consumer.end_offsets([self._place])[self._place])
         except BaseException:
-            # An interrupt as well: what was never entered has no exit that would close it.
+            # BaseException, so Ctrl-C too: `__exit__` does not run for what was never entered.
             self.close()
             raise
 

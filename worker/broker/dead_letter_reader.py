@@ -11,7 +11,7 @@ from kafka import errors
 from msgspec import Struct
 
 from worker.broker import offset_range_reader
-from worker.broker.command_lookup import CLOCKS_APART
+from worker.broker.command_history import CLOCKS_APART
 from worker.broker.error_mapping import sentence
 from worker.domain.contract.dead_letter_decoding import NotADeadLetter, ParsedDeadLetter, read_letter
 from worker.domain.contract.raw_records import place_of

@@ -52,14 +52,14 @@ def decompressed(codec: int, packed: bytes) -> Iterator[bytes]:
         raise DecompressionError(f"{type(exc).__name__}: {exc}") from exc
 
 
-class _Frames:
-    """Counts the frames of a batch, or its blocks."""
+class _FrameAllowance:
+    """How many frames, or blocks, a batch may still have."""
 
     def __init__(self, packed: bytes) -> None:
         self._left = FEW_FRAMES + len(packed) // FRAME_BYTES
 
-    def begin(self) -> None:
-        """Count one. Raises DecompressionError if there are too many for the batch's size."""
+    def use_one(self) -> None:
+        """Use one up. Raises DecompressionError if none is left: they are too many for the batch's size."""
         self._left -= 1
         if self._left < 0:
             raise DecompressionError("it has too many frames for its size")
@@ -72,13 +72,13 @@ class _Input:
         self._packed = packed
         self._at = 0
         self._next = FIRST_PIECE
-        self._frames = _Frames(packed)
+        self._frame_allowance = _FrameAllowance(packed)
 
     def begin_frame(self) -> bool:
         """Return whether another frame begins here, and not only padding. Raises DecompressionError if there are too many."""
         if self._packed[self._at : self._at + 1] in (b"", b"\x00") and self._is_over:
             return False
-        self._frames.begin()
+        self._frame_allowance.use_one()
         self._next = FIRST_PIECE
         return True
 
@@ -133,10 +133,10 @@ def _snappy(packed: bytes) -> Iterator[bytes]:
     if not packed.startswith(XERIAL):
         yield from _block(packed)
         return
-    blocks = _Frames(packed)
+    block_allowance = _FrameAllowance(packed)
     at = XERIAL_HEADER
     while at < len(packed):
-        blocks.begin()
+        block_allowance.use_one()
         size = int.from_bytes(packed[at : at + 4], "big")
         at += 4
         yield from _block(packed[at : at + size])

@@ -65,7 +65,7 @@ def open_client(
     ``secrets`` returns the options that are kept in files. It is called again before each connection that the client makes,
     and a refused sign-in is retried: kafka-python would reuse what it was made with, and remember the refusal.
     """
-    patch()
+    install_replacements()
     made: list[Any] = []
     original: Any = kind.DEFAULT_CONFIG["kafka_client"]
 
@@ -79,7 +79,7 @@ def open_client(
     try:
         client = kind(**{**arguments, **_fresh(secrets), "kafka_client": remembered})
     except BaseException as exc:
-        # An interrupt as well: nobody has the client yet, so nobody would close its connections.
+        # BaseException, so Ctrl-C too: nobody has the client yet, so nobody else would close its connections.
         for each in made:
             each.close()
         reason = next((failure for each in made if (failure := _most_specific(each._manager))), None)  # noqa: SLF001
@@ -150,11 +150,11 @@ def _keep_requests(client: Any) -> None:
 
 def _watch(connector: Any, secrets: Callable[[], Mapping[str, Any]]) -> None:
     """Record which connections of a client fail and why, and give each new one the current secrets."""
-    connect = connector.get_connection
+    get_connection = connector.get_connection
     connector.failed_connections = {}
     connector.unread_secret = None
 
-    def current() -> Mapping[str, Any]:
+    def reload_secrets() -> Mapping[str, Any]:
         try:
             found = _fresh(secrets)
         except CredentialError as error:
@@ -166,12 +166,12 @@ def _watch(connector: Any, secrets: Callable[[], Mapping[str, Any]]) -> None:
 
     def watched(node_id: Any, *args: Any, **named: Any) -> Any:
         if node_id in connector._conns:  # noqa: SLF001
-            return connect(node_id, *args, **named)
+            return get_connection(node_id, *args, **named)
         if not connector.connection_delay(node_id):
             connector._auth_failures.pop(node_id, None)  # noqa: SLF001
-            current()
-        connection = connect(node_id, *args, **named)
-        connection.fresh_secrets = current
+            reload_secrets()
+        connection = get_connection(node_id, *args, **named)
+        connection.fresh_secrets = reload_secrets
         connection.init_future.add_callback(lambda _: connector.failed_connections.pop(node_id, None))
         connection.init_future.add_errback(lambda error: _note(connector, node_id, error))
         return connection
@@ -222,7 +222,7 @@ SPECIFIC: Final = (*AUTHENTICATION, CredentialError)
 """Failures that say what an operator must change."""
 
 
-def patch() -> None:
+def install_replacements() -> None:
     """Replace some of kafka-python's classes and functions by ours, for the whole process."""
     connections: Any = manager
     connections.KafkaSSLTransport = TlsTransportWithDeadline
@@ -303,11 +303,11 @@ class _ScannedBatches:
 
     def __init__(self, records: Any, terms: SearchTerms) -> None:
         self._records = records
-        self._needles = terms
+        self._terms = terms
 
     def next_batch(self) -> Any:
         batch = self._records.next_batch()
-        return SearchingBatch(batch, self._needles) if isinstance(batch, BoundedRecordBatch) else batch
+        return SearchingBatch(batch, self._terms) if isinstance(batch, BoundedRecordBatch) else batch
 
 
 def scan(consumer: KafkaConsumer, terms: SearchTerms | None) -> None:
@@ -539,11 +539,13 @@ def discard(producer: KafkaProducer, timeout: float) -> None:
     """
     Close a producer whose transaction is over or lost, within about ``timeout`` seconds, whatever state it is in.
 
-    Its own ``close()`` flushes first. If that takes too long it raises, and leaves its thread running.
+    Its own ``close()`` flushes, then waits for its thread, each for up to ``timeout``. Here the thread is told to end before, and
+    ends the flush when it does, so the two waits last about as long as one. If the flush raises, close() leaves the thread
+    running: it gets what is left of the time.
     """
+    deadline = time.monotonic() + timeout
     sender: Any = producer._sender  # noqa: SLF001
     sender.force_close()
     with contextlib.suppress(errors.KafkaError):
         producer.close(timeout=timeout)
-    deadline = time.monotonic() + timeout
     sender.join(max(0.0, deadline - time.monotonic()))

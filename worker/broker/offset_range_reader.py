@@ -1,7 +1,7 @@
 # Ranges of offsets: a topic's partitions, where each ends, the first offset of a time, and the committed records in between, read by a
 # consumer that has joined no group.
 #
-# partition_restore.py and command_lookup.py read back by these. What a record contains, and how far to read, is theirs to decide.
+# partition_restore.py and command_history.py read back by these. What a record contains, and how far to read, is theirs to decide.
 
 from __future__ import annotations
 

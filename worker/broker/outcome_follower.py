@@ -2,7 +2,7 @@
 # waits for them, or watches them.
 #
 # No group is joined and nothing is committed. Which outcomes matter is decided by the caller; those of before are looked up
-# by command_lookup.py.
+# by command_history.py.
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class OutcomeFollower:
         try:
             self._begin(since)
         except BaseException:
-            # An interrupt as well: what was never entered has no exit that would close it.
+            # BaseException, so Ctrl-C too: `__exit__` does not run for what was never entered.
             self._reader.close(autocommit=False)
             raise
 

@@ -27,13 +27,13 @@ from worker.domain.progress.dedupe import known_bytes
 from worker.domain.progress.lost_commit_recovery import (
     ENOUGH,
     UnclearPosition,
-    is_nameless,
-    nameless,
-    nameless_in,
-    place_of,
-    proven,
-    told_by,
-    window,
+    bitmap_of_proven,
+    evidence_in,
+    is_placeholder,
+    offsets_to_compare,
+    placeholder_id,
+    placeholder_id_from_letter,
+    recover_position,
 )
 from worker.errors import BrokerError, CommitLostError
 
@@ -119,16 +119,16 @@ class PartitionRestorer:
         return restored
 
     def _restored(self, lookup: _Lookup, partition: int) -> RestoredPartition:
-        tp = TopicPartition(self._options.command_topic, partition)
-        committed = lookup.committed(tp, self._open_transaction_seconds())
-        outcomes = TopicPartition(self._options.outcome_topic, partition)
-        mark = lookup.high_watermark(outcomes)
-        lookup.wait_until_stable(outcomes, mark, self._open_transaction_seconds())
-        known = self._known(lookup, outcomes, mark)
+        command_tp = TopicPartition(self._options.command_topic, partition)
+        committed = lookup.committed(command_tp, self._open_transaction_seconds())
+        outcome_tp = TopicPartition(self._options.outcome_topic, partition)
+        mark = lookup.high_watermark(outcome_tp)
+        lookup.wait_until_stable(outcome_tp, mark, self._open_transaction_seconds())
+        known = self._known(lookup, outcome_tp, mark)
         if committed is None:
-            return self._uncommitted(lookup, tp, outcomes, mark, known)
+            return self._uncommitted(lookup, command_tp, outcome_tp, mark, known)
         position, metadata = committed.offset, committed.metadata or ""
-        expected_label = commit_metadata.label(tp.topic, self._topic_id, partition)
+        expected_label = commit_metadata.label(command_tp.topic, self._topic_id, partition)
         done = commit_metadata.decode(metadata, expected_label, position)
         if done is not None:
             free_in_ms = commit_metadata.slice_free_in_ms(metadata)
@@ -139,29 +139,29 @@ class PartitionRestorer:
                 slice_free_in=None if free_in_ms is None else free_in_ms / 1000,
                 owner=commit_metadata.owner_of(metadata),
             )
-        ids = self._outcome_ids(lookup, tp, outcomes, mark)
-        span = range(position, min(window(position, ids).stop, position + commit_metadata.MAX_SPAN))
-        records = self._command_ids(lookup, tp, span)
-        done = proven(position, records, ids | self._dead_letter_ids(lookup, tp, records))
+        ids = self._outcome_ids(lookup, command_tp, outcome_tp, mark)
+        end = min(offsets_to_compare(position, ids).stop, position + commit_metadata.MAX_SPAN)
+        records = self._command_ids(lookup, command_tp, range(position, end))
+        ids |= self._dead_letter_ids(lookup, command_tp, records)
+        done = bitmap_of_proven(position, records, ids)
         return RestoredPartition(position, done, known, foreign=commit_metadata.excerpt(metadata))
 
     def _uncommitted(
-        self, lookup: _Lookup, tp: Any, outcomes: Any, mark: int, known: list[KnownCommandId]
+        self, lookup: _Lookup, command_tp: Any, outcome_tp: Any, mark: int, known: list[KnownCommandId]
     ) -> RestoredPartition:
         """Restore a partition without a commit: with outcomes a commit was lost, without any the group never committed here."""
-        ids = self._outcome_ids(lookup, tp, outcomes, mark)
+        ids = self._outcome_ids(lookup, command_tp, outcome_tp, mark)
         if not ids:
-            position = lookup.start(tp, self._options.start)
-            self._log_start("kafka.no_committed_offset", lookup, tp, position)
+            position = self._choose_start(lookup, command_tp)
             return RestoredPartition(position, known=known, fresh=True)
-        start = lookup.beginning(tp)
-        records = self._command_ids(lookup, tp, window(start, ids))
-        found = place_of(
+        start = lookup.beginning(command_tp)
+        records = self._command_ids(lookup, command_tp, offsets_to_compare(start, ids))
+        found = recover_position(
             start,
-            lookup.high_watermark(tp),
+            lookup.high_watermark(command_tp),
             records,
-            ids | self._dead_letter_ids(lookup, tp, records),
-            is_whole=lookup.beginning(outcomes) == 0,
+            ids | self._dead_letter_ids(lookup, command_tp, records),
+            is_whole=lookup.beginning(outcome_tp) == 0,
             from_start=self._options.start == "earliest",
         )
         if isinstance(found, UnclearPosition):
@@ -169,41 +169,57 @@ class PartitionRestorer:
             remedy = DECIDE.format(
                 servers=options.bootstrap_servers,
                 group=options.group_id,
-                topic=tp.topic,
-                partition=tp.partition,
+                topic=command_tp.topic,
+                partition=command_tp.partition,
                 first=found.first,
                 next=found.next,
             )
             raise CommitLostError(
-                f"partition {tp.partition} has outcomes and no committed offset (expired, or deleted): {found.reason}",
+                f"partition {command_tp.partition} has outcomes and no committed offset (expired, or deleted): {found.reason}",
                 remedy,
             )
-        self._log_start("kafka.commit_lost", lookup, tp, found.position)
+        records_left, first_at = lookup.rest(command_tp, found.position)
+        self._log_start("kafka.commit_lost", command_tp, found.position, records_left, first_at)
         return RestoredPartition(found.position, found.done, known, fresh=True)
 
-    def _log_start(self, event: str, lookup: _Lookup, tp: Any, position: int) -> None:
-        records, first_at = lookup.rest(tp, position)
+    def _choose_start(self, lookup: _Lookup, command_tp: Any) -> int:
+        """Return where ``kafka.start`` has the group begin in a partition that it never committed, and log it."""
+        position = lookup.start(command_tp, self._options.start)
+        records, first_at = lookup.rest(command_tp, position)
+        if position == records == 0:  # new, and nothing was ever written: nobody need look at it
+            self._notice(LogEvent("kafka.partition_empty", "info", {"partition": command_tp.partition}))
+        else:
+            start = str(self._options.start)
+            self._log_start("kafka.no_committed_offset", command_tp, position, records, first_at, start=start)
+        return position
+
+    def _log_start(
+        self,
+        event: str,
+        command_tp: Any,
+        position: int,
+        records: int,
+        first_at: float | None,
+        **more: object,
+    ) -> None:
+        """Log at which position a partition without a commit begins, and how many records are left, the first of them how old."""
         age = None if first_at is None else round(max(0.0, time.time() - first_at), 3)
         fields = {
-            "partition": tp.partition,
+            "partition": command_tp.partition,
             "position": position,
             "records": records,
             "oldest_age_seconds": age,
+            **more,
         }
-        if event == "kafka.no_committed_offset":
-            if position == records == 0:  # new, and nothing was ever written: nobody need look at it
-                self._notice(LogEvent("kafka.partition_empty", "info", {"partition": tp.partition}))
-                return
-            fields["start"] = str(self._options.start)
         self._notice(LogEvent(event, "warning", fields))
 
-    def _known(self, lookup: _Lookup, tp: Any, mark: int) -> list[KnownCommandId]:
+    def _known(self, lookup: _Lookup, outcome_tp: Any, mark: int) -> list[KnownCommandId]:
         """
         Return what the newest ``restore_records`` outcomes within the window say, as far as memory allows, oldest first.
 
         It reads backwards in steps, since markers and aborted records also take offsets.
         """
-        floor = lookup.first_since(tp, time.time() - self._options.restore_window)
+        floor = lookup.first_since(outcome_tp, time.time() - self._options.restore_window)
         if floor is None:
             return []
         found: deque[KnownCommandId | None] = deque()
@@ -212,7 +228,7 @@ class PartitionRestorer:
         step = max(1, round(SPARE * wanted))
         while end > floor and len(found) < wanted and allowed > 0:
             begin = max(floor, end - step)
-            decoded = map(self._decode, lookup.values(tp, begin, end))
+            decoded = map(self._decode, lookup.values(outcome_tp, begin, end))
             older, allowed = newest(decoded, wanted - len(found), allowed)
             older.extend(found)
             found = older
@@ -220,43 +236,49 @@ class PartitionRestorer:
             step *= 2
         return [known for known in found if known is not None]
 
-    def _outcome_ids(self, lookup: _Lookup, tp: Any, outcomes: Any, mark: int) -> dict[int, str]:
+    def _outcome_ids(self, lookup: _Lookup, command_tp: Any, outcome_tp: Any, mark: int) -> dict[int, str]:
         """Return offset -> command_id of the newest ``ENOUGH`` outcomes of this partition, by the newest of each offset."""
         ids: dict[int, str] = {}
-        begin, end = lookup.beginning(outcomes), mark
+        begin, end = lookup.beginning(outcome_tp), mark
         while end > begin and len(ids) < ENOUGH:
             floor = max(begin, end - ENOUGH)
             older = {
                 outcome.source.offset: outcome.command_id
-                for value in lookup.values(outcomes, floor, end)
-                if (outcome := told_by(value)) is not None
-                and (outcome.source.topic, outcome.source.partition) == (tp.topic, tp.partition)
+                for value in lookup.values(outcome_tp, floor, end)
+                if (outcome := evidence_in(value)) is not None
+                and (outcome.source.topic, outcome.source.partition)
+                == (command_tp.topic, command_tp.partition)
             }
             ids = older | ids
             end = floor
         return ids
 
-    def _command_ids(self, lookup: _Lookup, tp: Any, span: range) -> dict[int, str]:
-        """Return offset -> command_id of the command records in that span, with a substitute for an id that cannot be read."""
-        begin, end = max(span.start, lookup.beginning(tp)), min(span.stop, lookup.end(tp))
-        records = lookup.records(tp, begin, end) if begin < end else ()
-        return {record.offset: self._command_id_of(record) or nameless(record.value) for record in records}
+    def _command_ids(self, lookup: _Lookup, command_tp: Any, span: range) -> dict[int, str]:
+        """Return offset -> command_id of the command records in that span, with a placeholder for an id that cannot be read."""
+        begin, end = max(span.start, lookup.beginning(command_tp)), min(span.stop, lookup.end(command_tp))
+        records = lookup.records(command_tp, begin, end) if begin < end else ()
+        return {
+            record.offset: self._command_id_of(record) or placeholder_id(record.value) for record in records
+        }
 
-    def _dead_letter_ids(self, lookup: _Lookup, tp: Any, records: Mapping[int, str]) -> dict[int, str]:
-        """Return offset -> substitute id of those records that have no readable id and do have a dead letter."""
-        wanted = {offset for offset, command_id in records.items() if is_nameless(command_id)}
+    def _dead_letter_ids(
+        self, lookup: _Lookup, command_tp: Any, records: Mapping[int, str]
+    ) -> dict[int, str]:
+        """Return offset -> placeholder id of those records that have no readable id and do have a dead letter."""
+        wanted = {offset for offset, command_id in records.items() if is_placeholder(command_id)}
         if not wanted:
             return {}
         found = {}
-        for letters in lookup.partitions_of(self._options.dead_letter_topic):
-            for record in lookup.records(letters, lookup.beginning(letters), lookup.end(letters)):
+        for dead_letter_tp in lookup.partitions_of(self._options.dead_letter_topic):
+            begin, end = lookup.beginning(dead_letter_tp), lookup.end(dead_letter_tp)
+            for record in lookup.records(dead_letter_tp, begin, end):
                 letter = read_letter(record.key, record.value, record.headers)
                 if (
                     isinstance(letter, ParsedDeadLetter)
-                    and (letter.topic, letter.partition) == (tp.topic, tp.partition)
+                    and (letter.topic, letter.partition) == (command_tp.topic, command_tp.partition)
                     and letter.offset in wanted
                 ):
-                    found[letter.offset] = nameless_in(letter)
+                    found[letter.offset] = placeholder_id_from_letter(letter)
         return found
 
     def _open_transaction_seconds(self) -> float:
@@ -264,19 +286,19 @@ class PartitionRestorer:
 
 
 def newest(
-    decoded: Iterable[KnownCommandId | None], most: int, allowed: int
+    decoded: Iterable[KnownCommandId | None], limit: int, max_bytes: int
 ) -> tuple[deque[KnownCommandId | None], int]:
     """
-    Return the newest ``most`` of them that fit into ``allowed`` bytes, and the bytes left (0 if one did not fit).
+    Return the newest ``limit`` of them that fit into ``max_bytes``, and the bytes left (0 if one did not fit).
 
-    It never holds more than that, however many there are: the pod would run out of memory, and so would the next owner's.
+    Never holds more than that, however many come: otherwise this pod would run out of memory, and each next owner after it.
     """
     found: deque[KnownCommandId | None] = deque()
-    left, did_fit = allowed, True
+    left, did_fit = max_bytes, True
     for known in decoded:
         found.append(known)
         left -= _size(known)
-        while left < 0 or len(found) > most:
+        while left < 0 or len(found) > limit:
             did_fit = did_fit and left >= 0
             left += _size(found.popleft())
     return found, left if did_fit else 0
@@ -296,7 +318,7 @@ class _Lookup:
                 KafkaAdminClient, admin_arguments(options), options.secrets_for("common")
             )
         except BaseException:
-            # An interrupt as well: what was never entered has no exit that would close it.
+            # BaseException, so Ctrl-C too: `__exit__` does not run for what was never entered.
             self._reader.close(autocommit=False)
             raise
 

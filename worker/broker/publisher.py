@@ -401,7 +401,7 @@ class Publisher:
             try:
                 producer.init_transactions()
             except BaseException as exc:
-                # An interrupt as well: nobody else has this producer.
+                # BaseException, so Ctrl-C too: nobody else has this producer.
                 reason = kafka_private_parts.connection_failure(producer)
                 kafka_private_parts.discard(producer, CLOSE_SECONDS)
                 if isinstance(exc, errors.KafkaTimeoutError) and reason is not None:

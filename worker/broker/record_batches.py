@@ -46,8 +46,8 @@ class BoundedRecordBatch(DefaultRecordBatch):
     _gone: int = 0
     _last: int | None = None
 
-    def payload(self, most: int) -> bytes | None:
-        """Return all records as one piece of bytes, unpacked; None if that is longer than ``most``, or cannot be unpacked."""
+    def payload(self, max_bytes: int) -> bytes | None:
+        """Return all records as one piece of bytes, unpacked; None if that is longer than ``max_bytes``, or cannot be unpacked."""
         if self.compression_type == self.CODEC_NONE:
             return bytes(self._buffer[self._pos :])
         pieces: list[bytes] = []
@@ -56,7 +56,7 @@ class BoundedRecordBatch(DefaultRecordBatch):
             for piece in decompressed(self.compression_type, bytes(self._buffer[self._pos :])):
                 pieces.append(piece)
                 size += len(piece)
-                if size > most:
+                if size > max_bytes:
                     return None
         except DecompressionError:
             return None

@@ -60,7 +60,7 @@ class TlsTransportWithDeadline(KafkaSSLTransport):
             sock.close()
             raise _unusable(config, error) from error
         except BaseException:
-            # An interrupt as well: kafka-python has no connection yet that would close the socket.
+            # BaseException, so Ctrl-C too: kafka-python has no connection yet that would close the socket.
             sock.close()
             raise
 

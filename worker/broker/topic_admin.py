@@ -225,26 +225,26 @@ def changes(
     wrong. The last has more rows: the publisher copes with a smaller size, and too short a retention is only reported.
     """
     pairs = ((first.command, now.command), (first.outcome, now.outcome))
-    refusals = [
-        recreated(before.name, before.topic_id, after.topic_id)
+    faults = [
+        recreated_message(before.name, before.topic_id, after.topic_id)
         for before, after in pairs
-        if before is not None and after is not None and is_another(before.topic_id, after.topic_id)
+        if before is not None and after is not None and is_another_topic(before.topic_id, after.topic_id)
     ]
     now = replace(now, control=None)  # its follower judges it, and sooner
     lasting = TopicsReport(*(_sizeless(topic) for topic in (now.command, now.outcome, now.dead_letter)))
     return (
-        next(iter(refusals), None),
+        next(iter(faults), None),
         problems(lasting, options, dedupe_window=0.0),
         problems(now, options, dedupe_window=dedupe_window),
     )
 
 
-def is_another(before: str | None, after: str | None) -> bool:
+def is_another_topic(before: str | None, after: str | None) -> bool:
     """Return whether both ids are known and differ."""
     return before is not None and after is not None and before != after
 
 
-def recreated(name: str, before: str | None, after: str | None) -> str:
+def recreated_message(name: str, before: str | None, after: str | None) -> str:
     """Return the sentence that says why the worker must not go on with a recreated topic."""
     return (
         f"topic {name} was deleted and recreated (its id was {before} and is {after}): stop all replicas, check what is lost, "

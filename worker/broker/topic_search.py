@@ -1,7 +1,7 @@
 # Searches a range of a topic: all its partitions at once, batch by batch, committed records only.
 #
 # Over a consumer that has joined no group. How a batch is searched is in batch_search.py; what matches, and how far to go, is
-# decided by the caller (command_lookup.py, dead_letter_reader.py).
+# decided by the caller (command_history.py, dead_letter_reader.py).
 
 from __future__ import annotations
 

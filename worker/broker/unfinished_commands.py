@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from kafka import TopicPartition, errors
 
 from worker.broker import offset_range_reader
-from worker.broker.command_lookup import CommandLookup
+from worker.broker.command_history import CommandHistory
 from worker.broker.error_mapping import sentence
 from worker.errors import BrokerError
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from kafka import KafkaConsumer
 
-    from worker.broker.command_lookup import PartitionProgress
+    from worker.broker.command_history import PartitionProgress
     from worker.broker.options import KafkaOptions
     from worker.domain.contract.raw_records import Record
 
@@ -32,8 +32,8 @@ def unfinished_commands(options: KafkaOptions) -> Iterator[list[Record]]:
     Last come those that the worker cannot read yet: they are in, or behind, a transaction that a producer has not ended.
     Raises BrokerError if Kafka refuses.
     """
-    with CommandLookup(options) as lookup:
-        begun = lookup.begun()
+    with CommandHistory(options) as history:
+        begun = history.begun()
     begins = {TopicPartition(options.command_topic, number): each.position for number, each in begun.items()}
     try:
         for isolation in ("read_committed", "read_uncommitted"):

@@ -295,7 +295,7 @@ def _plan_replay(
     forced: frozenset[ReplayRefusal],
 ) -> ReplayPlanner:
     """Return a planner that has seen everything that came after these letters."""
-    from worker.broker.command_lookup import CLOCKS_APART, CommandLookup  # noqa: PLC0415
+    from worker.broker.command_history import CLOCKS_APART, CommandHistory  # noqa: PLC0415
     from worker.cli.later_commands import see_later_commands  # noqa: PLC0415
     from worker.cli.replay_plan import ReplayCandidate, ReplayPlanner  # noqa: PLC0415
 
@@ -313,8 +313,8 @@ def _plan_replay(
     if planner.all_refused:
         return planner
     oldest = min(each.found.timestamp for each in letters) / 1000
-    with CommandLookup(options, show_progress) as lookup:
-        see_later_commands(options, decoder, lookup, max(0.0, oldest - CLOCKS_APART), planner)
+    with CommandHistory(options, show_progress) as history:
+        see_later_commands(options, decoder, history, max(0.0, oldest - CLOCKS_APART), planner)
     clear_progress()
     return planner
 

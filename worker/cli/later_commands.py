@@ -15,7 +15,7 @@ from worker.domain.contract.command_decoding import Command
 
 if TYPE_CHECKING:
     from worker.broker.batch_search import SearchTerms
-    from worker.broker.command_lookup import CommandLookup
+    from worker.broker.command_history import CommandHistory
     from worker.broker.options import KafkaOptions
     from worker.domain.contract.command_decoding import CommandDecoder
 
@@ -37,7 +37,7 @@ class CommandObserver(Protocol):
 def see_later_commands(
     options: KafkaOptions,
     decoder: CommandDecoder,
-    lookup: CommandLookup,
+    history: CommandHistory,
     since: float,
     observer: CommandObserver,
 ) -> None:
@@ -48,7 +48,7 @@ def see_later_commands(
     """
     _see_waiting(options, decoder, observer)
     everything = Filters(fields=FIELDS)
-    for values in lookup.every_outcome(since, terms=observer.terms):
+    for values in history.every_outcome(since, terms=observer.terms):
         for view in everything.views(values):
             observer.see_outcome(view)
 

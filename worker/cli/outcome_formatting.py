@@ -17,7 +17,7 @@ from worker.terminal import plain, plain_json
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from worker.broker.command_lookup import SearchGaps, WaitingCommand
+    from worker.broker.command_history import SearchGaps, WaitingCommand
     from worker.broker.options import KafkaOptions
     from worker.cli.filters import Filters
     from worker.domain.contract.rejections import Rejected

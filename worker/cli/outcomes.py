@@ -20,7 +20,7 @@ from worker.cli.shared import NOTHING, WAITS, AsJson, Config, kafka_options_of, 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from worker.broker.command_lookup import CommandLookup, PartitionProgress
+    from worker.broker.command_history import CommandHistory, PartitionProgress
     from worker.cli.filters import Filters
     from worker.domain.contract.command_decoding import CommandDecoder
 
@@ -70,7 +70,7 @@ def outcomes(
     moderation-worker outcomes --config worker.yaml --user user-1 --since 2h
     moderation-worker outcomes --config worker.yaml --status failed --by target
     """  # noqa: D301 - the escape keeps the example from being wrapped
-    from worker.broker.command_lookup import CommandLookup  # noqa: PLC0415 - what is imported here --help need not load
+    from worker.broker.command_history import CommandHistory  # noqa: PLC0415 - what is imported here --help need not load
     from worker.cli.count_tables import COUNTED  # noqa: PLC0415
     from worker.cli.outcome_formatting import format_nothing_found  # noqa: PLC0415
 
@@ -86,17 +86,17 @@ def outcomes(
             )
         filters = replace(filters, fields=("status", *TRAITS[by].fields))
     options, decoder = kafka_options_of(config)
-    with CommandLookup(options, show_progress) as lookup:
+    with CommandHistory(options, show_progress) as history:
         if by is not None:
-            _print_table(lookup, filters, by, limit, as_json=as_json)
+            _print_table(history, filters, by, limit, as_json=as_json)
             return
-        begun = lookup.begun()
-        ended = _print_outcomes(lookup, filters, limit, user, as_json=as_json)
+        begun = history.begun()
+        ended = _print_outcomes(history, filters, limit, user, as_json=as_json)
         waits = 0
         if _asks_for_waiting(filters):
-            waits = _print_waiting(lookup, filters, decoder, begun, ended, limit, as_json=as_json)
+            waits = _print_waiting(history, filters, decoder, begun, ended, limit, as_json=as_json)
         if not ended and not waits:
-            unseen = lookup.unseen(filters.since, begun)
+            unseen = history.unseen(filters.since, begun)
             text = format_nothing_found(
                 filters, since, unseen, options, with_waiting=_asks_for_waiting(filters)
             )
@@ -141,20 +141,20 @@ def _asks_for_waiting(filters: Filters) -> bool:
     return filters.can_match_waiting and bool(asked)
 
 
-def _print_table(lookup: CommandLookup, filters: Filters, by: str, limit: int, *, as_json: bool) -> None:
+def _print_table(history: CommandHistory, filters: Filters, by: str, limit: int, *, as_json: bool) -> None:
     """Print the counts of the matching outcomes."""
     from worker.cli.count_tables import CountTable, counting, format_table  # noqa: PLC0415
 
     table, matcher = CountTable(by), OutcomeMatcher(filters)
     count, views = counting(table, filters), list[Any]()
-    for values in lookup.every_outcome(filters.since, until=filters.until, terms=filters.terms):
+    for values in history.every_outcome(filters.since, until=filters.until, terms=filters.terms):
         views += matcher.views(values)
         if len(views) > TOGETHER:
             count(views)
             views.clear()
     count(views)
     clear_progress()
-    matcher.report(lookup.topic)
+    matcher.report(history.outcome_topic)
     if not table.counted:
         sys.stderr.write(f"no outcome of {filters} in that time\n")
         raise typer.Exit(NOTHING)
@@ -165,7 +165,7 @@ def _print_table(lookup: CommandLookup, filters: Filters, by: str, limit: int, *
 
 
 def _print_outcomes(
-    lookup: CommandLookup, filters: Filters, limit: int, users: list[str] | None, *, as_json: bool
+    history: CommandHistory, filters: Filters, limit: int, users: list[str] | None, *, as_json: bool
 ) -> set[str]:
     """Print the matching outcomes as they are found. Return their ids."""
     from worker.cli.outcome_formatting import format_outcome, json_line, outcome_in  # noqa: PLC0415
@@ -174,21 +174,21 @@ def _print_outcomes(
     if filters.traits.get("status") == ONLY_WAITING:
         return ended
     matcher = OutcomeMatcher(filters)
-    matching = lookup.outcomes(matcher, filters.since, limit, until=filters.until, terms=filters.terms)
+    matching = history.outcomes(matcher, filters.since, limit, until=filters.until, terms=filters.terms)
     for found in matching:
         ended.add(filters.read(found.value).outcome_id)
         clear_progress()
         text = json_line(found.value) if as_json else format_outcome(outcome_in(found.value), users) + "\n"
         print(text, flush=True)
     clear_progress()
-    matcher.report(lookup.topic)
+    matcher.report(history.outcome_topic)
     if len(ended) == limit:
         sys.stderr.write(f"these are the newest {limit}: a higher --limit may show more\n")
     return ended
 
 
 def _print_waiting(
-    lookup: CommandLookup,
+    history: CommandHistory,
     filters: Filters,
     decoder: CommandDecoder,
     begun: Mapping[int, PartitionProgress],
@@ -200,7 +200,7 @@ def _print_waiting(
     """Print the matching commands that have no outcome yet. Return how many."""
     from worker.cli.outcome_formatting import format_waiting, waiting_report  # noqa: PLC0415
 
-    found = lookup.waiting(begun, lambda record: filters.matches_command(decoder.decode(record)), limit)
+    found = history.waiting(begun, lambda record: filters.matches_command(decoder.decode(record)), limit)
     waiting = [each for each in found if each.record.place not in ended]
     for each in waiting:
         report = waiting_report(decoder.decode(each.record), each)

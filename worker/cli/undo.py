@@ -121,13 +121,13 @@ def _refuse_unsendable(decoder: CommandDecoder, issuer: str, note: dict[str, str
 
 def _plan_undo(options: KafkaOptions, decoder: CommandDecoder, filters: Filters) -> UndoPlan:
     """Return the plan. Ends the program with exit code 3 if nothing was applied."""
-    from worker.broker.command_lookup import CLOCKS_APART, CommandLookup  # noqa: PLC0415
+    from worker.broker.command_history import CLOCKS_APART, CommandHistory  # noqa: PLC0415
     from worker.cli.later_commands import see_later_commands  # noqa: PLC0415
     from worker.cli.undo_plan import UndoPlanner  # noqa: PLC0415
 
     planner = UndoPlanner(filters.traits.get("user"))
-    with CommandLookup(options, show_progress) as lookup:
-        for values in lookup.every_outcome(filters.since, until=filters.until, terms=filters.terms):
+    with CommandHistory(options, show_progress) as history:
+        for values in history.every_outcome(filters.since, until=filters.until, terms=filters.terms):
             for view in filter(filters.matches, filters.views(values)):
                 planner.see_applied(view)
         clear_progress()
@@ -135,7 +135,7 @@ def _plan_undo(options: KafkaOptions, decoder: CommandDecoder, filters: Filters)
             sys.stderr.write(f"nothing of {filters} was applied in that time\n")
             raise typer.Exit(NOTHING)
         planner.watch_found_users()
-        see_later_commands(options, decoder, lookup, filters.since - CLOCKS_APART, planner)
+        see_later_commands(options, decoder, history, filters.since - CLOCKS_APART, planner)
     clear_progress()
     return planner.plan(time.time())
 

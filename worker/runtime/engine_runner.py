@@ -53,8 +53,8 @@ class EngineRunner:
     """
     Runs one engine. Call all methods in the loop's thread, except those of the consumer's ConsumerListener.
 
-    ``handover`` is how many seconds the partitions of a handover may wait for what is in progress; ``publish_observers`` see every
-    transaction that is committed, beside the metrics.
+    The partitions of a handover may wait ``handover_seconds`` for what is in progress; ``publish_observers`` see every transaction
+    that is committed, beside the metrics.
 
     Attributes:
         fatal_error: Gets the error that the worker cannot go on from; nothing in a run that ends well.
@@ -68,13 +68,13 @@ class EngineRunner:
         engine: Engine,
         metrics: Metrics,
         log: ports.Log,
-        handover: float,
+        handover_seconds: float,
         publish_observers: Sequence[ports.PublishObserver] = (),
     ) -> None:
         self._engine = engine
         self._metrics = metrics
         self._log = log
-        self._handover = handover
+        self._handover_seconds = handover_seconds
         self._publish_observers = publish_observers
         self._loop = asyncio.get_running_loop()
         self._consumer: ports.Consumer
@@ -93,7 +93,7 @@ class EngineRunner:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = NEVER
         self._stopping = False
-        self._refusal: str | None = None
+        self._stopped_because: str | None = None
         self.pulse = time.monotonic()
         self.fatal_error: asyncio.Future[WorkerError] = self._loop.create_future()
         self.drained = asyncio.Event()
@@ -105,19 +105,19 @@ class EngineRunner:
         restorer: ports.PartitionRestorer,
         client: ports.Client,
         quota: ports.QuotaChannel,
-        orders: ports.ControlTopicWriter | None = None,
+        order_writer: ports.ControlTopicWriter | None = None,
     ) -> None:
         """
         Connect what consumes, publishes, restores, calls, lends and writes orders. Call it once, before any event.
 
-        With a writer of orders no partition begins before ``orders`` or ``no_orders`` was called.
+        With an ``order_writer`` no partition begins before ``orders`` or ``no_orders`` was called.
         """
         self._consumer = consumer
         self._quota = quota
-        if orders is None:
+        if order_writer is None:
             self._orders_known.set()
         else:
-            self._guard_orders = GuardOrderWriter(orders, self._log)
+            self._guard_orders = GuardOrderWriter(order_writer, self._log)
         self._restoring = RestoreScheduler(
             restorer, self._metrics, self._log, is_ours=self._is_ours, begin=self._begin
         )
@@ -148,7 +148,7 @@ class EngineRunner:
     def revoking(self, partitions: Sequence[int]) -> Future[None]:
         """Finish what is in progress on these partitions. The future is done when all is published, or the time is over."""
         done: Future[None] = Future()
-        self._post(self._revoked, list(partitions), done)
+        self._post(self._begin_handover, list(partitions), done)
         return done
 
     def lost(self, partitions: Sequence[int]) -> None:
@@ -163,9 +163,9 @@ class EngineRunner:
         """Take the consumer's positions: every record below them was received, or will never come."""
         self._post(self._engine.reached, positions)
 
-    def out_of_range(self, partition: int, was: int, now: int) -> None:
-        """Take a partition's new position: the records from ``was`` on are gone, so the consumer goes on from ``now``."""
-        self._post(self._out_of_range, partition, was, now)
+    def out_of_range(self, partition: int, expected: int, goes_on_at: int) -> None:
+        """Take a partition's new position: the record at ``expected`` is gone, so the consumer goes on at ``goes_on_at``."""
+        self._post(self._out_of_range, partition, expected, goes_on_at)
 
     def quota_messages(self, payloads: Sequence[bytes]) -> None:
         """Take messages of the quota channel."""
@@ -210,8 +210,8 @@ class EngineRunner:
     @property
     def unready_reason(self) -> str | None:
         """Why the loop itself is not ready; None if it is."""
-        if self._refusal is not None:
-            return self._refusal
+        if self._stopped_because is not None:
+            return self._stopped_because
         if self._stopping:
             return "stopping"
         if time.monotonic() >= self._consumer.fence():
@@ -270,13 +270,13 @@ class EngineRunner:
         self._consumer.begin(number, restored.position, epoch)
         self._carry_out(effects)
 
-    def _revoked(self, numbers: list[int], done: Future[None]) -> None:
+    def _begin_handover(self, numbers: list[int], done: Future[None]) -> None:
         now = time.monotonic()
         self._metrics.rebalanced("revoked", len(numbers))
         handover = _Handover(numbers, done, now)
         self._handovers.append(handover)
         self._publish_scheduler.hurry = True
-        self._loop.call_later(self._handover, self._end_handover, handover)
+        self._loop.call_later(self._handover_seconds, self._end_handover, handover)
         self._carry_out(self._engine.revoking(numbers, now))
 
     def _end_handover(self, handover: _Handover) -> None:
@@ -286,7 +286,7 @@ class EngineRunner:
         self._publish_scheduler.hurry = self._stopping or bool(self._handovers)
         now = time.monotonic()
         left = self._engine.open_of(handover.numbers)
-        effects = self._forget(handover.numbers, now)
+        effects = self._let_go(handover.numbers, now)
         self._metrics.handed_over(now - handover.began)
         self._log(
             "partitions.revoked",
@@ -300,9 +300,9 @@ class EngineRunner:
     def _lost(self, numbers: list[int]) -> None:
         self._metrics.rebalanced("lost", len(numbers))
         self._log("partitions.lost", partitions=sorted(numbers), left_open=self._engine.open_of(numbers))
-        self._carry_out(self._forget(numbers, time.monotonic()))
+        self._carry_out(self._let_go(numbers, time.monotonic()))
 
-    def _forget(self, numbers: Sequence[int], now: float) -> list[Effect]:
+    def _let_go(self, numbers: Sequence[int], now: float) -> list[Effect]:
         for number in numbers:
             self._epochs.pop(number, None)
             self._assigned_at.pop(number, None)
@@ -312,12 +312,18 @@ class EngineRunner:
         self._consumer.forget(numbers)
         return effects
 
-    def _out_of_range(self, partition: int, was: int, now: int) -> None:
+    def _out_of_range(self, partition: int, expected: int, goes_on_at: int) -> None:
         self._metrics.out_of_range()
-        self._log("offset.out_of_range", partition=partition, was=was, now=now, lost=max(0, now - was))
-        if now < was:
+        self._log(
+            "offset.out_of_range",
+            partition=partition,
+            was=expected,
+            now=goes_on_at,
+            lost=max(0, goes_on_at - expected),
+        )
+        if goes_on_at < expected:
             # The partition is shorter than what was committed: going on would silently take unread records for done.
-            self.refuse(BEYOND_THE_END.format(partition=partition, offset=was))
+            self.stop_for_good(BEYOND_THE_END.format(partition=partition, offset=expected))
 
     # Orders.
 
@@ -399,10 +405,10 @@ class EngineRunner:
 
     # Faults.
 
-    def refuse(self, reason: str) -> None:
+    def stop_for_good(self, reason: str) -> None:
         """Start nothing new, and be not ready until the worker is restarted: it must not go on."""
-        if self._refusal is None:
-            self._refusal = reason
+        if self._stopped_because is None:
+            self._stopped_because = reason
             self._log("worker.refused", reason=reason)
             self._carry_out(self._engine.stopping(time.monotonic()))
 

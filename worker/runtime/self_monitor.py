@@ -33,7 +33,7 @@ class SelfMonitor:
     """
     Observes the worker until it is cancelled.
 
-    ``topic_refusal`` returns why the worker must not go on with the command topic as it is now, or None.
+    ``topic_fault`` returns why the worker must not go on with the command topic as it is now, or None.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class SelfMonitor:
         failures: FailedCommandLog,
         page: StatusPage | None,
         *,
-        topic_refusal: Callable[[], str | None],
+        topic_fault: Callable[[], str | None],
         follower: ports.ControlFollower | None = None,
     ) -> None:
         self._runner = runner
@@ -60,7 +60,7 @@ class SelfMonitor:
         self._log = log
         self._failures = failures
         self._page = page
-        self._topic_refusal = topic_refusal
+        self._topic_fault = topic_fault
         self._follower = follower
         self.notes: Mapping[str, object] = {}
 
@@ -75,7 +75,7 @@ class SelfMonitor:
             self.observe()
 
     def observe(self) -> None:
-        """Set the gauges, and refuse to go on if the command topic is another."""
+        """Set the gauges, and stop the worker for good if the command topic is another."""
         snapshot = self._runner.snapshot()
         lags = {
             # The consumer counts from what it has fetched, the metric from what is committed.
@@ -101,8 +101,8 @@ class SelfMonitor:
             self._page.observe(snapshot, loop_snapshot)
         self.notes = notes_of(snapshot)
         self._failures.summarize()
-        if (reason := self._topic_refusal()) is not None:
-            self._runner.refuse(reason)
+        if (reason := self._topic_fault()) is not None:
+            self._runner.stop_for_good(reason)
 
     def __repr__(self) -> str:
         return f"<SelfMonitor of {self._runner!r}>"

@@ -1,6 +1,6 @@
 # Checks the topics again and again while the worker runs: they fitted at the start, but can be changed or replaced.
 #
-# A change that makes going on wrong (another topic of the same name) refuses the worker; one that can be reverted is an
+# A change that makes going on wrong (another topic of the same name) stops the worker for good; one that can be reverted is an
 # obstacle until it is. Not here: how topics are judged (broker/topic_admin.py), and the command topic's id, which the consumer
 # learns sooner (self_monitor.py).
 
@@ -25,8 +25,8 @@ class TopicWatch:
     """
     Checks the topics every ``interval`` seconds.
 
-    ``look`` asks the cluster and may block; ``refuse`` receives the reason why the worker must not go on. A problem is logged
-    once, and again only if it comes back.
+    ``look`` asks the cluster and may block; ``stop_for_good`` receives the reason why the worker must not go on. A problem is
+    logged once, and again only if it comes back.
 
     Attributes:
         obstacles: The problems that make the worker not ready now.
@@ -34,12 +34,16 @@ class TopicWatch:
     """
 
     def __init__(
-        self, look: Callable[[], Changes], interval: float, log: ports.Log, refuse: Callable[[str], None]
+        self,
+        look: Callable[[], Changes],
+        interval: float,
+        log: ports.Log,
+        stop_for_good: Callable[[str], None],
     ) -> None:
         self._look = look
         self._interval = interval
         self._log = log
-        self._refuse = refuse
+        self._stop_for_good = stop_for_good
         self._logged: frozenset[str] = frozenset()
         self.obstacles: list[SettingProblem] = []
 
@@ -54,10 +58,10 @@ class TopicWatch:
             self._compare(*changes)
 
     def _compare(
-        self, refusal: str | None, obstacles: list[SettingProblem], problems: list[SettingProblem]
+        self, fault: str | None, obstacles: list[SettingProblem], problems: list[SettingProblem]
     ) -> None:
-        if refusal is not None:
-            self._refuse(refusal)
+        if fault is not None:
+            self._stop_for_good(fault)
         self.obstacles = obstacles
         for problem in problems:
             if str(problem) not in self._logged:

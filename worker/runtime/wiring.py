@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 import uvloop
 
 from worker import BEGAN, __version__
+from worker.broker import topic_admin
 from worker.broker.active_kafka_refusals import ActiveKafkaRefusals
 from worker.broker.consumer import Consumer
 from worker.broker.control_follower import ControlFollower
@@ -24,7 +25,6 @@ from worker.broker.control_topic import ControlTopicWriter
 from worker.broker.partition_restore import PartitionRestorer
 from worker.broker.publisher import Publisher
 from worker.broker.quota_channel import QuotaChannel
-from worker.broker.topic_admin import changes, inspect, is_another, recreated
 from worker.domain.contract.command_decoding import CommandDecoder
 from worker.domain.contract.outcomes import Worker
 from worker.domain.engine import Engine
@@ -134,8 +134,8 @@ async def _run(settings: Settings, log: Log) -> int:
     parts.runner.spawn(parts.monitor.run())
     parts.runner.spawn(parts.watch.run())
     try:
-        end = await _work(parts, stop)
-        return await _end(parts, settings, log, end)
+        stop_cause = await _run_until_stopped(parts, stop)
+        return await _stop_in_order(parts, settings, log, stop_cause)
     finally:
         if parts.follower is not None:
             await asyncio.to_thread(parts.follower.close, FOLLOWER_CLOSE_SECONDS)
@@ -171,7 +171,7 @@ def _build(
     client = Client(
         apps_of(settings),
         http,
-        notice=_hiding_new_keys(settings, log),
+        notice=_log_that_hides_new_keys(settings, log),
         redaction=log.redaction,
     )
     metrics = Metrics(settings.tencent.apps, window=rules.window, memory_budget=rules.memory_budget)
@@ -181,7 +181,7 @@ def _build(
         engine,
         metrics,
         log,
-        handover=settings.kafka.handover_seconds,
+        handover_seconds=settings.kafka.handover_seconds,
         publish_observers=(failures,) if recent is None else (failures, recent),
     )
     refusals = ActiveKafkaRefusals(log.event)
@@ -192,19 +192,21 @@ def _build(
         known_of,
         log.event,
         refusals,
-        command_id_of=_reader_of_ids(rules),
+        command_id_of=_command_id_reader(rules),
         topic_id=rules.topic_id,
     )
-    orders = None if options.control_topic is None else ControlTopicWriter(options)
-    follower = None if orders is None else ControlFollower(options, runner, log.event, refusals)
+    order_writer = None if options.control_topic is None else ControlTopicWriter(options)
+    follower = None if order_writer is None else ControlFollower(options, runner, log.event, refusals)
     quota = QuotaChannel(options, runner.quota_messages, log.event)
-    runner.connect(consumer, publisher, restorer, client, quota, orders)
-    window = settings.dedupe.window_seconds
+    runner.connect(consumer, publisher, restorer, client, quota, order_writer)
+    dedupe_window = settings.dedupe.window_seconds
     watch = TopicWatch(
-        lambda: changes(topics, inspect(options), options, dedupe_window=window),
+        lambda: topic_admin.changes(
+            topics, topic_admin.inspect(options), options, dedupe_window=dedupe_window
+        ),
         options.metadata_max_age,
         log,
-        runner.refuse,
+        runner.stop_for_good,
     )
     readiness = Readiness(runner, watch, refusals, follower)
     page = None if recent is None else StatusPage(rules.worker, recent, obstacles=readiness.obstacles)
@@ -218,7 +220,7 @@ def _build(
         log,
         failures,
         page,
-        topic_refusal=lambda: _topic_refusal(rules, consumer),
+        topic_fault=lambda: _topic_fault(rules, consumer),
         follower=follower,
     )
     server = StatusServer(
@@ -249,9 +251,9 @@ async def listen(server: StatusServer, settings: Settings) -> int:
         raise SettingsError([problem]) from exc
 
 
-async def _work(parts: _Parts, stop: shutdown.ShutdownRequest) -> str | WorkerError:
+async def _run_until_stopped(parts: _Parts, stop: shutdown.ShutdownRequest) -> str | WorkerError:
     """
-    Work until a signal or an error; return the signal's name or the error.
+    Start publisher, consumer and lending, and wait for a signal or an error; return the signal's name or the error.
 
     Raises BrokerError when Kafka cannot be reached at the start.
     """
@@ -265,18 +267,22 @@ async def _work(parts: _Parts, stop: shutdown.ShutdownRequest) -> str | WorkerEr
     return await shutdown.until_stopped(parts.runner, stop)
 
 
-async def _end(parts: _Parts, settings: Settings, log: Log, end: str | WorkerError) -> int:
-    """Stop in order, after ``end`` (a signal's name, or the error). Return the exit code."""
+async def _stop_in_order(parts: _Parts, settings: Settings, log: Log, stop_cause: str | WorkerError) -> int:
+    """
+    After a signal drain; then close the consumer, and last the publisher. Return the exit code.
+
+    ``stop_cause`` is the signal's name, or the error.
+    """
     began = time.monotonic()
     runner = parts.runner
     code = shutdown.FAILED
     left = runner.open
-    if isinstance(end, str):
+    if isinstance(stop_cause, str):
         code = shutdown.CLEAN
-        log("worker.stopping", signal=end, drain_seconds=settings.drain_seconds)
+        log("worker.stopping", signal=stop_cause, drain_seconds=settings.drain_seconds)
         left = await shutdown.drain(runner, settings.drain_seconds)
     else:
-        log("worker.failed", reason=str(end), exc_info=end)
+        log("worker.failed", reason=str(stop_cause), exc_info=stop_cause)
     await asyncio.to_thread(parts.consumer.close, settings.kafka.handover_seconds + CONSUMER_CLOSE_SECONDS)
     await asyncio.to_thread(parts.publisher.close, PUBLISHER_CLOSE_SECONDS)
     if runner.fatal_error.done():
@@ -285,8 +291,8 @@ async def _end(parts: _Parts, settings: Settings, log: Log, end: str | WorkerErr
     return code
 
 
-def _hiding_new_keys(settings: Settings, log: Log) -> Callable[[LogEvent], None]:
-    """Return a log for the client's events that first hides a key which its file has gained since the start."""
+def _log_that_hides_new_keys(settings: Settings, log: Log) -> Callable[[LogEvent], None]:
+    """Return the client's event sink. Before it logs that a key has changed, it registers the new key for redaction."""
 
     def report(event: LogEvent) -> None:
         if event.event == KEY_CHANGED:
@@ -297,11 +303,11 @@ def _hiding_new_keys(settings: Settings, log: Log) -> Callable[[LogEvent], None]
     return report
 
 
-def _topic_refusal(rules: EngineRules, consumer: Consumer) -> str | None:
+def _topic_fault(rules: EngineRules, consumer: Consumer) -> str | None:
     """Return why the worker must not go on with the command topic as it is now; None if it is the one of the start."""
     topic_id = consumer.topic_id()
-    if is_another(rules.topic_id, topic_id):
-        return recreated(rules.topic, rules.topic_id, topic_id)
+    if topic_admin.is_another_topic(rules.topic_id, topic_id):
+        return topic_admin.recreated_message(rules.topic, rules.topic_id, topic_id)
     count = consumer.partition_count()
     if count is not None and count != rules.partitions:
         return (
@@ -311,14 +317,15 @@ def _topic_refusal(rules: EngineRules, consumer: Consumer) -> str | None:
     return None
 
 
-def _reader_of_ids(rules: EngineRules) -> Callable[[Record], str | None]:
+def _command_id_reader(rules: EngineRules) -> Callable[[Record], str | None]:
+    """Return what reads a record's command_id, or None where there is none to be read."""
     decoder = CommandDecoder(rules)
     return lambda record: decoder.decode(record).command_id
 
 
 def _fitting_topics(settings: Settings, options: KafkaOptions) -> tuple[TopicsReport, Topic]:
     """Return all topics, and of them the command topic. Raises SettingsError when topics or limits do not fit."""
-    report = inspect(options)
+    report = topic_admin.inspect(options)
     found = misfits(settings, options, report)
     if found or report.command is None:
         raise SettingsError(found)

@@ -30,7 +30,7 @@ Report = Callable[..., None]
 Held = TypeVar("Held")
 
 
-class _Watched(Generic[Held]):
+class _ReloadedFile(Generic[Held]):
     """What a file holds, read again whenever the file has changed. ``read`` raises FileError if it holds nothing usable."""
 
     def __init__(self, path: str, read: Callable[[str], Held], setting: str, report: Report) -> None:
@@ -102,7 +102,7 @@ class ConnectorFactory:
             public = httpx.create_ssl_context()  # verifies; SSL_CERT_FILE names other authorities
             self._tls = lambda: public
         else:
-            self._tls = _Watched(options.ca_file, _trusting, "http.ca_file", report).current
+            self._tls = _ReloadedFile(options.ca_file, _trusting, "http.ca_file", report).current
         if options.proxy_credentials_file is not None:
 
             def read(path: str) -> str:
@@ -111,7 +111,7 @@ class ConnectorFactory:
                 learn(_basic(pair))
                 return pair
 
-            self._credentials = _Watched(
+            self._credentials = _ReloadedFile(
                 options.proxy_credentials_file, read, "http.proxy_credentials_file", report
             ).current
 

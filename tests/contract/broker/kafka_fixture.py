@@ -204,8 +204,8 @@ class Member:
     def reached(self, positions: Mapping[int, int]) -> None:
         self.positions.update(positions)
 
-    def out_of_range(self, partition: int, was: int, now: int) -> None:
-        self.events.append(("out_of_range", (partition, was, now)))
+    def out_of_range(self, partition: int, expected: int, goes_on_at: int) -> None:
+        self.events.append(("out_of_range", (partition, expected, goes_on_at)))
 
     def failed(self, error: WorkerError) -> None:
         self.failure = error

@@ -124,7 +124,7 @@ def read(written: bytes) -> list[Any]:
     """
     What is read of the batch.
     """
-    kafka_private_parts.patch()
+    kafka_private_parts.install_replacements()
     found = MemoryRecords(written).next_batch()
     assert found.validate_crc()
     return list(found)
@@ -360,7 +360,7 @@ def test_a_poll_takes_no_more_than_its_bytes_and_always_one() -> None:
     """
     500 records of a megabyte would be half a gigabyte, from some kilobytes on the wire.
     """
-    kafka_private_parts.patch()
+    kafka_private_parts.install_replacements()
     size = 700_000
     large = [b"".join(record(place, varint(-1), varint(size), bytes(size), varint(0))) for place in range(5)]
     records = MemoryRecords(batch("zstd", 5, packed("zstd", large)))
@@ -374,7 +374,7 @@ def test_old_batches_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     from kafka.errors import CorruptRecordError  # noqa: PLC0415
     from kafka.record import legacy_records  # noqa: PLC0415
 
-    kafka_private_parts.patch()
+    kafka_private_parts.install_replacements()
     monkeypatch.setattr(kafka_private_parts, "OLD_BATCH_BYTES", 2 * MEBIBYTE)
     old: Any = legacy_records
     assert old.gzip_decode(packed("gzip", zeros(MEBIBYTE))) == bytes(MEBIBYTE)

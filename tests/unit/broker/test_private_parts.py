@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SOURCES: Final = Path(worker.__file__).parent
-PATCHES: Final = SOURCES / "broker" / "kafka_private_parts.py"
+PRIVATE_PARTS: Final = SOURCES / "broker" / "kafka_private_parts.py"
 SIGN_IN: Final = SOURCES / "broker" / "secured_connection.py"
 BATCHES: Final = SOURCES / "broker" / "record_batches.py"
 APPENDING: Final = SOURCES / "broker" / "record_appending.py"
@@ -117,7 +117,7 @@ REPLACED: Final = {
     ("kafka.record.legacy_records", "snappy_decode"),
     ("kafka.record.memory_records", "DefaultRecordBatch"),
 }
-"""Globals of its modules that ``patch`` replaces."""
+"""Globals of its modules that ``install_replacements`` replaces."""
 MODULES: Final = {
     "kafka.consumer",
     "kafka.consumer.fetcher",
@@ -263,7 +263,7 @@ def extended() -> Iterator[tuple[type, str]]:
 def found_parts() -> dict[type, set[str]]:
     found: dict[type, set[str]] = {}
     tree = ast.parse(
-        "".join(path.read_text(encoding="utf-8") for path in (PATCHES, SIGN_IN, APPENDING)).replace(
+        "".join(path.read_text(encoding="utf-8") for path in (PRIVATE_PARTS, SIGN_IN, APPENDING)).replace(
             "from __future__ import annotations", ""
         )
     )
@@ -312,7 +312,7 @@ def test_only_four_modules_use_a_private_part() -> None:
     found = {
         (str(path.relative_to(SOURCES)), f"{receiver}.{name}")
         for path, tree in kafka_users()
-        if path not in {PATCHES, SIGN_IN, BATCHES, APPENDING}
+        if path not in {PRIVATE_PARTS, SIGN_IN, BATCHES, APPENDING}
         for receiver, name in attributes(tree)
         if is_private(name) and receiver not in {"self", "cls"}
     }
@@ -321,7 +321,7 @@ def test_only_four_modules_use_a_private_part() -> None:
 
 
 def test_the_table_names_every_global_that_is_replaced() -> None:
-    kafka_private_parts.patch()
+    kafka_private_parts.install_replacements()
 
     assert {
         (name, key)

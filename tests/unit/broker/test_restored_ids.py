@@ -26,27 +26,27 @@ def test_no_more_is_kept_than_memory_is_given_while_it_is_read() -> None:
     """
     The pod would die of it, and so would that of the next owner, for ever.
     """
-    found, left = newest(told(1_000), most=500, allowed=10 * ID_BYTES + 5)
+    found, left = newest(told(1_000), limit=500, max_bytes=10 * ID_BYTES + 5)
 
     assert [known and known.command_id for known in found] == [f"id-{number}" for number in range(990, 1_000)]
     assert left == 0
 
 
 def test_what_fits_is_kept_whole_and_the_rest_of_memory_is_for_older_ones() -> None:
-    found, left = newest(told(10), most=500, allowed=30 * ID_BYTES)
+    found, left = newest(told(10), limit=500, max_bytes=30 * ID_BYTES)
 
     assert len(found) == 10
     assert left == 20 * ID_BYTES
 
 
 def test_half_successes_of_many_users_are_counted_by_what_they_take() -> None:
-    found, left = newest(told(100, HashedUserSet.of(USERS[:50], USERS[50:])), most=500, allowed=10_000)
+    found, left = newest(told(100, HashedUserSet.of(USERS[:50], USERS[50:])), limit=500, max_bytes=10_000)
 
     assert 10 < len(found) < 15
     assert left == 0
 
 
 def test_records_that_tell_nothing_take_a_place_and_no_memory() -> None:
-    found, left = newest([None] * 20, most=8, allowed=1_000)
+    found, left = newest([None] * 20, limit=8, max_bytes=1_000)
 
     assert (len(found), left) == (8, 1_000)

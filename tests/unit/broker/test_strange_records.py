@@ -39,7 +39,7 @@ def written(*names: bytes) -> bytes:
 
 
 def read(batch: bytes) -> list[tuple[bytes, list[tuple[str, Any]]]]:
-    kafka_private_parts.patch()
+    kafka_private_parts.install_replacements()
     records = MemoryRecords(batch).next_batch()
     return [(record.value, record.headers) for record in records]
 
@@ -94,7 +94,7 @@ def fetcher_of(*fetched: Fetched) -> Any:
     """
     Return the fetcher of a consumer that has these partitions, and has fetched this.
     """
-    kafka_private_parts.patch()
+    kafka_private_parts.install_replacements()
     subscriptions: Any = SubscriptionState()
     subscriptions.assign_from_user([each.topic_partition for each in fetched])
     for each in fetched:

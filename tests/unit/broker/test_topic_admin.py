@@ -105,9 +105,9 @@ def test_what_stops_nothing_is_told_and_is_no_obstacle() -> None:
     """
     now = with_outcome(retention=60.0, message_bytes=5_000)
 
-    refusal, obstacles, every = changes(GOOD, now, options(), dedupe_window=3600.0)
+    fault, obstacles, every = changes(GOOD, now, options(), dedupe_window=3600.0)
 
-    assert (refusal, obstacles) == (None, [])
+    assert (fault, obstacles) == (None, [])
     assert len(every) == 2
 
 

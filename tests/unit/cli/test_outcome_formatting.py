@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from worker.broker.command_lookup import FoundCommand, SearchGaps, WaitingCommand
+from worker.broker.command_history import FoundCommand, SearchGaps, WaitingCommand
 from worker.broker.options import KafkaOptions
 from worker.cli import watch
 from worker.cli.filters import Filters

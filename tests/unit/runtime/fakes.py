@@ -130,7 +130,7 @@ class RunnerHarness:
 
     """
 
-    def __init__(self, handover: float, *, orders: bool = False) -> None:
+    def __init__(self, handover_seconds: float, *, orders: bool = False) -> None:
         self.order_failures = 0
         self.written: list[ControlRecord] = []
         self.engine = FakeEngine()
@@ -148,7 +148,7 @@ class RunnerHarness:
             cast("Engine", self.engine),
             Metrics(["main"]),
             self._log,
-            handover,
+            handover_seconds,
             [FailedCommandLog(self._log)],
         )
         self.said: list[bytes] = []
@@ -276,7 +276,7 @@ async def until(condition: Callable[[], bool]) -> None:
 def run_scenario(
     scenario: Callable[[RunnerHarness], Coroutine[Any, Any, None]],
     *,
-    handover: float = 60.0,
+    handover_seconds: float = 60.0,
     orders: bool = False,
 ) -> None:
     """
@@ -284,7 +284,7 @@ def run_scenario(
     """
 
     async def main() -> None:
-        harness = RunnerHarness(handover, orders=orders)
+        harness = RunnerHarness(handover_seconds, orders=orders)
         try:
             await scenario(harness)
         finally:

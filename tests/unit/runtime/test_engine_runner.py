@@ -139,7 +139,7 @@ def test_a_handover_ends_when_its_time_is_over() -> None:
         assert harness.engine.event_names() == ["revoking", "revoked"]
         assert harness.forgotten == [3]
 
-    run_scenario(scenario, handover=0.01)
+    run_scenario(scenario, handover_seconds=0.01)
 
 
 def test_what_is_lost_is_gone_at_once() -> None:
@@ -363,7 +363,7 @@ def test_a_drain_is_over_when_all_that_was_started_is_published() -> None:
 
 def test_a_worker_that_must_not_go_on_starts_nothing_and_says_why() -> None:
     async def scenario(harness: RunnerHarness) -> None:
-        harness.runner.refuse("the command topic has another number of partitions")
+        harness.runner.stop_for_good("the command topic has another number of partitions")
 
         assert harness.engine.events == [("stopping",)]
         assert harness.runner.unready_reason == "the command topic has another number of partitions"

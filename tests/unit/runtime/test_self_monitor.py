@@ -35,9 +35,7 @@ STATE = EngineSnapshot(
 )
 
 
-def monitor(
-    harness: RunnerHarness, metrics: Metrics, *, refusal: str | None = None, **log: Any
-) -> SelfMonitor:
+def monitor(harness: RunnerHarness, metrics: Metrics, *, fault: str | None = None, **log: Any) -> SelfMonitor:
     harness.engine.state = STATE
     consumer: Any = SimpleNamespace(lag={3: 10, 4: None}.get)
     signer = SimpleNamespace(age=lambda: 60.0, expires_in=lambda: 3600.0)
@@ -54,7 +52,7 @@ def monitor(
         log.get("log", SimpleNamespace(dropped=4)),
         FailedCommandLog(harness._log),
         log.get("page"),
-        topic_refusal=lambda: refusal,
+        topic_fault=lambda: fault,
     )
 
 
@@ -92,13 +90,13 @@ def test_the_page_sees_the_same_engine_and_the_same_lag() -> None:
     run_scenario(scenario)
 
 
-def test_a_replaced_command_topic_refuses_the_worker() -> None:
+def test_a_replaced_command_topic_stops_the_worker_for_good() -> None:
     async def scenario(harness: RunnerHarness) -> None:
         metrics = Metrics(["main"])
         monitor(harness, metrics).observe()
         assert harness.runner.unready_reason is None
 
-        monitor(harness, metrics, refusal="another topic").observe()
+        monitor(harness, metrics, fault="another topic").observe()
 
         assert harness.runner.unready_reason == "another topic"
 

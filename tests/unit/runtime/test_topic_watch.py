@@ -19,13 +19,13 @@ WELL: Changes = (None, [], [])
 
 async def watched(*looks: Changes | BrokerError) -> tuple[TopicWatch, list[object], list[str]]:
     """
-    Return a watch that has had these looks in order, with what it logged and why it refused.
+    Return a watch that has had these looks in order, with what it logged and why it stopped the worker.
     """
     left = deque(looks)
     over = asyncio.Event()
     loop = asyncio.get_running_loop()
     logged: list[object] = []
-    refused: list[str] = []
+    stopped: list[str] = []
 
     def look() -> Changes:
         if not left:
@@ -40,11 +40,11 @@ async def watched(*looks: Changes | BrokerError) -> tuple[TopicWatch, list[objec
         assert event == "topic.unfit"
         logged.append(fields["remedy"])
 
-    watch = TopicWatch(look, 0.0, log, refused.append)
+    watch = TopicWatch(look, 0.0, log, stopped.append)
     watching = asyncio.create_task(watch.run())
     await asyncio.wait_for(over.wait(), 10)
     watching.cancel()
-    return watch, logged, refused
+    return watch, logged, stopped
 
 
 def seen(*looks: Changes | BrokerError) -> tuple[TopicWatch, list[object], list[str]]:
@@ -57,11 +57,11 @@ def seen(*looks: Changes | BrokerError) -> tuple[TopicWatch, list[object], list[
 def test_a_problem_is_logged_once_and_again_when_it_comes_back() -> None:
     bad: Changes = (None, [COMPACTED], [COMPACTED, SHORT])
 
-    watch, logged, refused = seen(bad, bad, WELL, bad)
+    watch, logged, stopped = seen(bad, bad, WELL, bad)
 
     assert logged == [COMPACTED.remedy, SHORT.remedy] * 2
     assert watch.obstacles == [COMPACTED]
-    assert refused == []
+    assert stopped == []
 
 
 def test_what_is_set_right_is_no_obstacle_any_more() -> None:
@@ -70,10 +70,10 @@ def test_what_is_set_right_is_no_obstacle_any_more() -> None:
     assert watch.obstacles == []
 
 
-def test_a_topic_that_was_replaced_refuses_the_worker() -> None:
-    _, _, refused = seen(("made again", [], []))
+def test_a_topic_that_was_replaced_stops_the_worker_for_good() -> None:
+    _, _, stopped = seen(("made again", [], []))
 
-    assert refused == ["made again"]
+    assert stopped == ["made again"]
 
 
 def test_a_cluster_that_does_not_answer_changes_nothing() -> None:

@@ -10,13 +10,14 @@ import pytest
 
 from tests.unit.runtime.fakes import DEADLINE, run_scenario, until
 from tests.unit.settings.environment import KEY, load, minimal
+from worker.broker import topic_admin
 from worker.broker.topic_admin import Topic, TopicsReport
 from worker.domain.effects import LogEvent
 from worker.errors import SettingsError
 from worker.runtime import wiring
 from worker.runtime.options_from_settings import kafka_options
 from worker.runtime.shutdown import CLEAN
-from worker.runtime.wiring import _end, _fitting_topics, _hiding_new_keys
+from worker.runtime.wiring import _fitting_topics, _log_that_hides_new_keys, _stop_in_order
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,7 +45,7 @@ def test_a_key_that_its_file_gained_is_hidden_before_anything_more_is_logged(tmp
     file.write_text(KEY)
     settings = load(minimal(app={"secret_key": None, "secret_key_file": str(file)}))
     log: Any = RecordingLog()
-    report = _hiding_new_keys(settings, log)
+    report = _log_that_hides_new_keys(settings, log)
     file.write_text("the-rotated-key")
 
     report(LogEvent("signature.renewed", "info", {}))
@@ -68,7 +69,7 @@ def test_what_is_started_ends_before_the_group_is_left_and_the_publisher_comes_l
         harness.engine.busy = {3}
         settings = load(minimal())
         log: Any = lambda *_, **__: None  # noqa: E731
-        end = asyncio.ensure_future(_end(parts, settings, log, "SIGTERM"))
+        end = asyncio.ensure_future(_stop_in_order(parts, settings, log, "SIGTERM"))
         await until(lambda: bool(ended) or "stopping" in harness.engine.event_names())
         assert ended == []
         harness.engine.busy = set()
@@ -103,7 +104,7 @@ def test_a_worker_does_not_start_with_a_limit_below_the_partitions(monkeypatch: 
     kafka = settings.kafka
     names = (kafka.command_topics[0], kafka.outcome_topic, kafka.dead_letter_topic)
     report = TopicsReport(*(Topic(name, 12) for name in names))
-    monkeypatch.setattr(wiring, "inspect", lambda _: report)
+    monkeypatch.setattr(topic_admin, "inspect", lambda _: report)
 
     with pytest.raises(SettingsError, match="calls_per_second"):
         _fitting_topics(settings, kafka_options(settings, "name"))

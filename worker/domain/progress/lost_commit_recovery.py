@@ -59,7 +59,7 @@ class UnclearPosition(Struct, frozen=True):
     next: int
 
 
-def told_by(value: bytes) -> OutcomeEvidence | None:
+def evidence_in(value: bytes) -> OutcomeEvidence | None:
     """Return which record an outcome is of, and its command_id; None for a record that is no outcome of ours."""
     try:
         return _decoder.decode(value)
@@ -67,42 +67,44 @@ def told_by(value: bytes) -> OutcomeEvidence | None:
         return None
 
 
-def nameless(value: bytes | None) -> str:
-    """Return what stands for the command_id of a record without a readable one: no command_id begins like this."""
+def placeholder_id(value: bytes | None) -> str:
+    """Return what stands in for the command_id of a record without a readable one: no command_id begins like this."""
     if isinstance(value, OmittedBytes):
-        return nameless_hash(value.sha256)
-    return nameless_hash(hashlib.sha256(value or b"").hexdigest())
+        return placeholder_id_from_hash(value.sha256)
+    return placeholder_id_from_hash(hashlib.sha256(value or b"").hexdigest())
 
 
-def nameless_hash(sha256: str) -> str:
+def placeholder_id_from_hash(sha256: str) -> str:
     """Return the same for a value of which only the hash is known."""
     return f"\0{sha256}"
 
 
-def nameless_in(letter: ParsedDeadLetter) -> str:
+def placeholder_id_from_letter(letter: ParsedDeadLetter) -> str:
     """Return the same for the record that this is the dead letter of."""
-    return nameless(letter.value) if letter.value_sha256 is None else nameless_hash(letter.value_sha256)
+    if letter.value_sha256 is None:
+        return placeholder_id(letter.value)
+    return placeholder_id_from_hash(letter.value_sha256)
 
 
-def is_nameless(command_id: str) -> bool:
+def is_placeholder(command_id: str) -> bool:
     """Return whether it is no command_id, but stands for one."""
     return command_id.startswith("\0")
 
 
-def window(position: int, ids: Mapping[int, str]) -> range:
+def offsets_to_compare(position: int, ids: Mapping[int, str]) -> range:
     """Return the offsets at and above ``position`` whose records must be compared with their outcomes (``ids``: offset -> command_id)."""
     top = max(ids, default=position - 1)
     return range(max(position, top + 1 - MAX_SPAN), top + 1)
 
 
-def proven(position: int, records: Mapping[int, str], ids: Mapping[int, str]) -> int:
+def bitmap_of_proven(position: int, records: Mapping[int, str], ids: Mapping[int, str]) -> int:
     """Return the bitmap, from ``position``, of the records (offset -> command_id) that have their own outcome."""
     return sum(
         1 << offset - position for offset, command_id in records.items() if ids.get(offset) == command_id
     )
 
 
-def place_of(
+def recover_position(
     start: int,
     end: int,
     records: Mapping[int, str],
@@ -114,11 +116,11 @@ def place_of(
     """
     Return where to go on in a partition from ``start`` to ``end`` without a commit, of which there are outcomes.
 
-    ``records`` are those of ``window(start, ids)`` that exist, in order, and ``ids`` what the outcomes tell of each offset.
+    ``records`` are those of ``offsets_to_compare(start, ids)`` that exist, in order, and ``ids`` what the outcomes tell of each offset.
     ``is_whole``: no outcome was ever deleted. ``from_start``: the group began with the partition's first record, so one
     without an outcome was not left out on purpose.
     """
-    base, top = window(start, ids).start, max(ids)
+    base, top = offsets_to_compare(start, ids).start, max(ids)
     if top >= end:
         return UnclearPosition(
             f"the outcomes tell of offset {top}, and the partition ends at {end}", end, end

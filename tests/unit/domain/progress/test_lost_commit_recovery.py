@@ -17,14 +17,14 @@ from worker.domain.progress.lost_commit_recovery import (
     OutcomeEvidence,
     RecoveredPosition,
     UnclearPosition,
-    is_nameless,
-    nameless,
-    nameless_hash,
-    nameless_in,
-    place_of,
-    proven,
-    told_by,
-    window,
+    bitmap_of_proven,
+    evidence_in,
+    is_placeholder,
+    offsets_to_compare,
+    placeholder_id,
+    placeholder_id_from_hash,
+    placeholder_id_from_letter,
+    recover_position,
 )
 
 
@@ -41,7 +41,7 @@ def place(
     """
     Where it goes on when nothing was ever deleted and the group began at the first record.
     """
-    return place_of(start, end, records, told, **{"is_whole": True, "from_start": True, **changes})
+    return recover_position(start, end, records, told, **{"is_whole": True, "from_start": True, **changes})
 
 
 def test_where_every_record_has_its_outcome_it_goes_on_behind_the_last() -> None:
@@ -124,16 +124,16 @@ def test_what_is_further_below_the_last_outcome_than_a_bitmap_reaches_is_done() 
     top = MAX_SPAN + 1000
     told = ids(top - 2, top)
 
-    assert window(0, told) == range(1001, top + 1)
+    assert offsets_to_compare(0, told) == range(1001, top + 1)
     assert place(ids(top - 2, top - 1, top), told, end=top + 1) == RecoveredPosition(top - 1, 0b10)
 
 
-def test_a_window_without_outcomes_is_empty() -> None:
-    assert list(window(7, {})) == []
+def test_without_outcomes_there_is_nothing_to_compare() -> None:
+    assert list(offsets_to_compare(7, {})) == []
 
 
 def test_only_records_with_their_own_outcome_are_proven() -> None:
-    assert proven(5, ids(5, 6, 7), {5: "id-5", 6: "another"}) == 0b1
+    assert bitmap_of_proven(5, ids(5, 6, 7), {5: "id-5", 6: "another"}) == 0b1
 
 
 @pytest.mark.parametrize(
@@ -149,23 +149,23 @@ def test_only_records_with_their_own_outcome_are_proven() -> None:
     ],
 )
 def test_what_is_no_outcome_says_nothing(value: bytes) -> None:
-    assert told_by(value) is None
+    assert evidence_in(value) is None
 
 
 def test_an_outcome_says_of_which_record_and_command_it_is() -> None:
     told = OutcomeEvidence("c-1", Source("commands", 3, 42))
 
-    assert told_by(msgspec.json.encode(told)) == told
+    assert evidence_in(msgspec.json.encode(told)) == told
 
 
 def test_a_record_without_a_readable_id_is_named_by_its_value_and_never_like_an_id() -> None:
     empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 
-    assert nameless(b"") == nameless(None) == nameless_hash(empty)
-    assert nameless(b"a") != nameless(b"b")
-    assert nameless(OmittedBytes(9, "ab" * 32)) == nameless_hash("ab" * 32)
-    assert is_nameless(nameless(b"a"))
-    assert not is_nameless("a")
+    assert placeholder_id(b"") == placeholder_id(None) == placeholder_id_from_hash(empty)
+    assert placeholder_id(b"a") != placeholder_id(b"b")
+    assert placeholder_id(OmittedBytes(9, "ab" * 32)) == placeholder_id_from_hash("ab" * 32)
+    assert is_placeholder(placeholder_id(b"a"))
+    assert not is_placeholder("a")
 
 
 @pytest.mark.parametrize("limit", [SMALLEST_LIMIT, 1_000_000])
@@ -181,4 +181,4 @@ def test_its_dead_letter_names_it_alike_whatever_headers_it_brought(value: bytes
     letter = read_letter(fitted.key, fitted.value, fitted.headers)
 
     assert isinstance(letter, ParsedDeadLetter)
-    assert nameless_in(letter) == nameless(value)
+    assert placeholder_id_from_letter(letter) == placeholder_id(value)

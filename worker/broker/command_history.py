@@ -1,7 +1,7 @@
-# Looks commands up in Kafka: the outcome topic read backwards, newest first, and what still waits in the command topic.
+# What Kafka tells of commands: the outcome topic read backwards, newest first, and what still waits in the command topic.
 #
-# For `moderation-worker outcomes`. No group is joined, nothing is written, and no more is kept than is returned. The caller
-# decides which outcomes and commands match.
+# For `moderation-worker outcomes`, `undo` and `dead-letters replay`. No group is joined, nothing is written, and no more is kept
+# than is returned. The caller decides which outcomes and commands match.
 
 from __future__ import annotations
 
@@ -143,8 +143,8 @@ class SearchGaps(Struct, frozen=True):
     skipped: Mapping[int, tuple[int, int]]
 
 
-class CommandLookup:
-    """A lookup in the topics over its own connection, as a context manager. Its methods raise BrokerError if Kafka refuses."""
+class CommandHistory:
+    """The topics' commands and outcomes, over its own connection, as a context manager. Its methods raise BrokerError if Kafka refuses."""
 
     def __init__(self, options: KafkaOptions, progress: Progress = lambda _count, _back_to: None) -> None:
         self._options = options
@@ -159,11 +159,11 @@ class CommandLookup:
         self._reader.close(autocommit=False)
 
     def __repr__(self) -> str:
-        return f"<CommandLookup of {self._options.outcome_topic}, {self._read} records read>"
+        return f"<CommandHistory of {self._options.outcome_topic}, {self._read} records read>"
 
     @property
-    def topic(self) -> str:
-        """The outcome topic."""
+    def outcome_topic(self) -> str:
+        """The topic whose outcomes are read."""
         return self._options.outcome_topic
 
     def outcomes(

@@ -10,7 +10,7 @@ import pytest
 from kafka import KafkaProducer
 
 from tests.contract.broker.kafka_fixture import KAFKA_AWAY, outcome_for, transaction_of, until
-from worker.broker.command_lookup import FIRST_STEP, CommandLookup
+from worker.broker.command_history import FIRST_STEP, CommandHistory
 from worker.broker.topic_admin import inspect
 from worker.broker.unfinished_commands import unfinished_commands
 from worker.domain.effects import OffsetCommit
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from tests.contract.broker.conftest import Join
     from tests.contract.broker.kafka_fixture import RealCluster
-    from worker.broker.command_lookup import FoundOutcome
+    from worker.broker.command_history import FoundOutcome
     from worker.domain.contract.raw_records import Record
 
 pytestmark = pytest.mark.kafka
@@ -46,8 +46,8 @@ def write(real_cluster: RealCluster) -> Write:
 
 
 @pytest.fixture
-def history(real_cluster: RealCluster) -> Iterator[CommandLookup]:
-    with CommandLookup(real_cluster.options("asker")) as opened:
+def history(real_cluster: RealCluster) -> Iterator[CommandHistory]:
+    with CommandHistory(real_cluster.options("asker")) as opened:
         yield opened
 
 
@@ -67,7 +67,7 @@ def ago(seconds: float) -> float:
     return time.time() - seconds
 
 
-def test_outcomes_of_all_partitions_come_newest_first(write: Write, history: CommandLookup) -> None:
+def test_outcomes_of_all_partitions_come_newest_first(write: Write, history: CommandHistory) -> None:
     """
     Whether they are found in one step back or in different ones.
     """
@@ -81,7 +81,7 @@ def test_outcomes_of_all_partitions_come_newest_first(write: Write, history: Com
 
 
 def test_only_what_is_wanted_is_told_and_nothing_older_than_asked_for(
-    write: Write, history: CommandLookup
+    write: Write, history: CommandHistory
 ) -> None:
     for age in (3 * HOUR, HOUR, 10):
         write(0, b"wanted %d" % age, age)
@@ -93,7 +93,7 @@ def test_only_what_is_wanted_is_told_and_nothing_older_than_asked_for(
 
 
 def test_a_time_has_an_end_and_what_lies_out_of_order_in_it_is_found(
-    write: Write, history: CommandLookup
+    write: Write, history: CommandHistory
 ) -> None:
     """
     The clocks of two owners of a partition differ a little: one outcome of the time lies behind one from after it.
@@ -113,7 +113,7 @@ def test_a_time_has_an_end_and_what_lies_out_of_order_in_it_is_found(
 
 
 def test_every_outcome_with_the_bytes_looked_for_comes_once_in_order(
-    real_cluster: RealCluster, history: CommandLookup
+    real_cluster: RealCluster, history: CommandHistory
 ) -> None:
     """
     From all partitions, whose ends are reached one after another.
@@ -142,7 +142,7 @@ def test_no_more_is_told_or_read_than_asked_for(real_cluster: RealCluster, write
         write(age % 2, b"old %d" % age, HOUR + age)
     read: list[int] = []
 
-    with CommandLookup(real_cluster.options("asker"), lambda count, _: read.append(count)) as history:
+    with CommandHistory(real_cluster.options("asker"), lambda count, _: read.append(count)) as history:
         found = values(history.outcomes(everything, ago(24 * HOUR), 3))
 
     assert found == [b"new 0", b"new 1", b"new 2"]
@@ -154,7 +154,7 @@ def test_the_first_is_told_before_the_last_is_read(real_cluster: RealCluster, wr
     write(1, b"old", 5 * HOUR)
     backs: list[float] = []
 
-    with CommandLookup(real_cluster.options("asker"), lambda _, back_to: backs.append(back_to)) as history:
+    with CommandHistory(real_cluster.options("asker"), lambda _, back_to: backs.append(back_to)) as history:
         first = next(history.outcomes(everything, ago(24 * HOUR), 10))
 
     assert first.value == b"new"
@@ -176,7 +176,7 @@ def writer_that_aborted(real_cluster: RealCluster, topic: str) -> KafkaProducer:
 
 
 def test_what_was_not_committed_never_happened(
-    real_cluster: RealCluster, write: Write, history: CommandLookup
+    real_cluster: RealCluster, write: Write, history: CommandHistory
 ) -> None:
     topic = f"outcomes{real_cluster.tag}"
     producer = writer_that_aborted(real_cluster, topic)
@@ -194,7 +194,7 @@ def test_what_was_not_committed_never_happened(
     producer.close(timeout=5)
 
 
-def test_what_is_found_says_where_and_when_it_was_written(write: Write, history: CommandLookup) -> None:
+def test_what_is_found_says_where_and_when_it_was_written(write: Write, history: CommandHistory) -> None:
     write(1, b"one", 120)
 
     (found,) = history.outcomes(everything, ago(HOUR), 10)
@@ -205,7 +205,7 @@ def test_what_is_found_says_where_and_when_it_was_written(write: Write, history:
 
 
 def test_a_command_waits_until_it_is_below_the_commit_or_in_its_bitmap(
-    real_cluster: RealCluster, history: CommandLookup, join: Join
+    real_cluster: RealCluster, history: CommandHistory, join: Join
 ) -> None:
     real_cluster.produce(0, b"below", b"first", b"in the bitmap", b"second")
     real_cluster.produce(1, b"third")
@@ -225,7 +225,7 @@ def test_a_command_waits_until_it_is_below_the_commit_or_in_its_bitmap(
 
 
 def test_a_command_that_ends_after_it_was_asked_is_told_as_it_was_then(
-    real_cluster: RealCluster, history: CommandLookup, join: Join
+    real_cluster: RealCluster, history: CommandHistory, join: Join
 ) -> None:
     """
     Otherwise one that finishes between the two lookups would appear in neither.
@@ -260,7 +260,7 @@ def test_what_a_producer_has_in_an_open_transaction_waits_too_and_comes_last(
 
 
 def test_no_more_waiting_commands_are_told_than_asked_for_and_only_those_wanted(
-    real_cluster: RealCluster, history: CommandLookup
+    real_cluster: RealCluster, history: CommandHistory
 ) -> None:
     real_cluster.produce(0, *(b"%d" % number for number in range(20)))
 
@@ -270,7 +270,7 @@ def test_no_more_waiting_commands_are_told_than_asked_for_and_only_those_wanted(
 
 
 def test_the_commands_of_one_partition_do_not_hide_older_ones_of_another(
-    real_cluster: RealCluster, history: CommandLookup
+    real_cluster: RealCluster, history: CommandHistory
 ) -> None:
     real_cluster.produce(1, b"oldest")
     real_cluster.produce(0, *(b"%d" % number for number in range(5)))
@@ -280,7 +280,7 @@ def test_the_commands_of_one_partition_do_not_hide_older_ones_of_another(
     assert [each.record.value for each in waiting] == [b"oldest", b"0"]
 
 
-def test_of_deleted_commands_nothing_waits(real_cluster: RealCluster, history: CommandLookup) -> None:
+def test_of_deleted_commands_nothing_waits(real_cluster: RealCluster, history: CommandHistory) -> None:
     real_cluster.produce(0, b"gone", b"there")
     real_cluster.delete_before(0, 1)
     until(lambda: history.begun()[0].position == 1, "the deletion is known")
@@ -289,7 +289,7 @@ def test_of_deleted_commands_nothing_waits(real_cluster: RealCluster, history: C
 
 
 def test_a_command_behind_an_open_transaction_is_told_with_where_that_began(
-    real_cluster: RealCluster, history: CommandLookup
+    real_cluster: RealCluster, history: CommandHistory
 ) -> None:
     """
     It was reported as never received, while it was in the topic and waited for its producer.
@@ -327,7 +327,7 @@ def test_a_command_behind_an_open_transaction_is_told_with_where_that_began(
 
 
 def test_what_could_not_be_looked_at_is_known(
-    real_cluster: RealCluster, write: Write, history: CommandLookup
+    real_cluster: RealCluster, write: Write, history: CommandHistory
 ) -> None:
     """
     Where something is gone or not looked at, nobody may say that a command never came.
@@ -347,7 +347,7 @@ def test_what_could_not_be_looked_at_is_known(
     assert dict(cut.skipped) == {0: (0, 1)}
 
 
-def test_empty_topics_tell_nothing(history: CommandLookup) -> None:
+def test_empty_topics_tell_nothing(history: CommandHistory) -> None:
     assert list(history.outcomes(everything, ago(HOUR), 10)) == []
     assert list(history.waiting(history.begun(), every_command, 10)) == []
 
@@ -355,7 +355,7 @@ def test_empty_topics_tell_nothing(history: CommandLookup) -> None:
 def test_a_topic_that_is_not_there_is_named(real_cluster: RealCluster) -> None:
     options = real_cluster.options("asker", outcome_topic="nowhere", command_topic="never")
 
-    with CommandLookup(options) as history:
+    with CommandHistory(options) as history:
         with pytest.raises(BrokerError, match="there is no topic nowhere"):
             list(history.outcomes(everything, ago(HOUR), 10))
         with pytest.raises(BrokerError, match="there is no topic never"):
@@ -370,4 +370,4 @@ def test_a_kafka_that_is_away_is_an_error_that_can_be_tried_again(real_cluster: 
     )
 
     with pytest.raises(BrokerError, match="Kafka cannot be reached at 127"):
-        CommandLookup(options)
+        CommandHistory(options)
