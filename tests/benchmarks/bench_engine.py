@@ -162,7 +162,7 @@ class Bench:
                 self._publish()
                 self._poll()  # nothing makes room but what was published
                 publish_at = self.now + PUBLISH_EVERY
-            wake = min(engine.wake_at(), publish_at)
+            wake = min(engine.wake_at, publish_at)
             if self._answers and self._answers[0][0] <= wake:
                 self.now, _, call_id, sent_at = heapq.heappop(self._answers)
                 answer = AttemptResult(sent_at, self.now, Verdict.DONE, 200, 0, request_id="r")
@@ -173,11 +173,11 @@ class Bench:
 
     def _poll(self) -> None:
         for number, queue in enumerate(self._queues):
-            some = POLL if self.most is None else min(POLL, self.most - self.engine.open)
+            some = POLL if self.most is None else min(POLL, self.most - self.engine.open_count)
             if queue and number not in self._paused and some > 0:
                 taken, queue[-some:] = queue[-some:], []
                 self._settle(self.engine.received(taken[::-1], self.now))
-                self.most_open = max(self.most_open, self.engine.open)
+                self.most_open = max(self.most_open, self.engine.open_count)
 
     def _publish(self) -> None:
         while (transaction := self.engine.transaction(self.now)) is not None:
@@ -212,7 +212,7 @@ def memory(records: list[Record]) -> float:
     engine.received(some, 3.0)
     held, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    return held / max(1, engine.open)
+    return held / max(1, engine.open_count)
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,7 +240,7 @@ def cost(rooms: int, waiting: int, commands: int, *, alone: bool) -> Cost:
     bench = Bench(records, rules, waiting)
     bench.start()
     bench.fill()
-    open_before, calls, members = bench.engine.open, bench.calls, bench.members
+    open_before, calls, members = bench.engine.open_count, bench.calls, bench.members
     gc.freeze()
     began = time.process_time()
     bench.run(commands)

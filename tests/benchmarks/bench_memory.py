@@ -227,13 +227,13 @@ def main() -> None:
     measure("commands and results")
     worst = resident() + CLIENTS_MIB
     if options.json:
-        print(json.dumps({"resident_mib": worst, "open": full.engine.open}))
+        print(json.dumps({"resident_mib": worst, "open": full.engine.open_count}))
         return
     snapshot = full.engine.snapshot(full.now)
     for part in PARTS:
         print(f"{part}: {snapshot.memory[part] / MEBIBYTE:.1f} of {share(part, budget) / MEBIBYTE:.1f} MiB")
     print(
-        f"{full.engine.open} open, {snapshot.unpublished} of them unpublished, {snapshot.known_effects} applied states"
+        f"{full.engine.open_count} open, {snapshot.unpublished} of them unpublished, {snapshot.known_effects} applied states"
     )
     print(
         f"{sum(each.known_ids for each in snapshot.partitions)} ids; {before:.0f} MiB resident before, {worst - CLIENTS_MIB:.0f} after"

@@ -25,7 +25,7 @@ MAY_BE_CONCRETE: Final = {"__init__", "wiring", "options_from_settings"}
 AROUND_THE_CORE: Final = text(PAGE).partition("## Around the core")[2].partition("## ")[0]
 TABLES: Final = dict(re.findall(r" in `(worker/[\w/]+)/`[^\n]*:\n\n((?:\|[^\n]*\n)+)", AROUND_THE_CORE))
 """The table of each package around the core, by the package's folder."""
-WAYS: Final = text(PAGE).partition("## Three other paths")[2].partition("## ")[0]
+WAYS: Final = text(PAGE).partition("## Four other paths")[2].partition("## ")[0]
 FILES: Final = text(PAGE).partition("Inside the domain are three packages")[2].partition("## ")[0]
 MUTATING: Final = frozenset(
     [

@@ -162,7 +162,7 @@ class EngineEnvironment:
         """
         The timer that the engine has asked for goes off: never before its time, and no clock stands still.
         """
-        wake_at = ceil(self.engine.wake_at() / GRAIN) * GRAIN
+        wake_at = ceil(self.engine.wake_at / GRAIN) * GRAIN
         self.pass_time(max(GRAIN, wake_at - self.now))
         self.tick()
 
@@ -202,7 +202,7 @@ class EngineEnvironment:
     def _close(self, numbers: Sequence[int]) -> None:
         for number in numbers:
             assignment = self.owned[number]
-            commands = self.engine._partitions[number].open.values()
+            commands = self.engine._partitions[number].open_records.values()
             started = frozenset(
                 each.offset for each in commands if isinstance(each, OpenCommand) and each.started
             )
@@ -300,7 +300,7 @@ class EngineEnvironment:
         assert target == judge_body(send, records, users, self.told_wall)
         assert all(record.fields is not None and record.fields["action"] == action.name for record in records)
         effect = effect_of(records[0], reasons_matter=self.rules.reasons_matter)
-        if call.endpoint.is_probed or call.target.held_at is not None:
+        if call.endpoint.only_probes_may_go or call.target.held_at is not None:
             assert call.is_probe, (
                 "P7, P8: nothing but a probe goes while the endpoint is down, halted or its target held"
             )
@@ -388,7 +388,7 @@ class EngineEnvironment:
                 record = self.topic.find(source.partition, source.offset)
                 self.requests.judge_outcome(outgoing.outcome, record, self.owned[source.partition])
 
-    def tell_of_transaction(self, *, aged: bool = False, letters: bool = False) -> None:
+    def tell_of_transaction(self, *, took_too_long: bool = False, dead_letters_refused: bool = False) -> None:
         """
         The engine hears what the broker has decided; of a refusal, also why.
         """
@@ -404,8 +404,12 @@ class EngineEnvironment:
         if refused is not None:
             self.settle(self.engine.metadata_refused(refused, self.now))
         else:
-            letters = letters and bool(publication.transaction.dead_letters)
-            self.settle(self.engine.aborted(self.now, aged=aged, letters=letters))
+            dead_letters_refused = dead_letters_refused and bool(publication.transaction.dead_letters)
+            self.settle(
+                self.engine.aborted(
+                    self.now, took_too_long=took_too_long, dead_letters_refused=dead_letters_refused
+                )
+            )
 
     def publish(self) -> None:
         """
@@ -456,18 +460,20 @@ class EngineEnvironment:
             for record in kept.records:
                 if assignment.first <= record.offset < assignment.position and not partition.is_closing:
                     known = kept.is_settled(record.offset) or record.offset in waiting
-                    assert known or record.offset in partition.open, f"P1: {record.outcome_id} is forgotten"
-            if partition.open:
-                gap = max(partition.open) - min(partition.open)
+                    assert known or record.offset in partition.open_records, (
+                        f"P1: {record.outcome_id} is forgotten"
+                    )
+            if partition.open_records:
+                gap = max(partition.open_records) - min(partition.open_records)
                 assert gap < self.rules.max_gap, f"P10: {gap} offsets are held up"
-            assert partition.offsets.open >= len(partition.open)
-            held = sum(each.size for each in partition.open.values())
+            assert partition.offsets.open_count >= len(partition.open_records)
+            held = sum(each.size for each in partition.open_records.values())
             held += sum(record_bytes(record) for record in partition.backlog)
             assert engine._admission.memory.of(partition) == held
             held_bytes += held
         snapshot = engine.snapshot(self.now)
         assert snapshot.memory["commands"] == held_bytes
-        assert snapshot.unpublished <= engine.open or self.publication is not None
+        assert snapshot.unpublished <= engine.open_count or self.publication is not None
         assert set(engine._scheduler.calls) >= set(self.calls)
         for call_id, call in engine._scheduler.calls.items():
             assert (call_id in self.calls) or (call.number == 0 and call.state is CallState.AWAITING_PERMIT)

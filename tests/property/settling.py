@@ -129,13 +129,13 @@ def judge_memory(environment: EngineEnvironment) -> None:
     engine = environment.engine
     scheduler, ordering, outbox = engine._scheduler, engine._ordering, engine._outbox
     held = {
-        "commands": engine.open,
+        "commands": engine.open_count,
         "bytes": engine._admission.memory.bytes_used,
         "calls": len(scheduler.calls),
         "member queues": len(ordering),
         "delays": len(ordering._delays),
         "complete": len(ordering._completed) + len(ordering._changes),
-        "beyond": engine._admission.memory._beyond,
+        "beyond": engine._admission.memory._common_used,
         "results": outbox.unpublished,
         "bytes of results": outbox.bytes_used,
         "anchors": len(outbox._anchors),
@@ -151,7 +151,7 @@ def judge_memory(environment: EngineEnvironment) -> None:
             f"{endpoint!r} targets": len(endpoint.queue.targets) + len(endpoint.targets),
             f"{endpoint!r} groups": len(endpoint.queue._groups),
             f"{endpoint!r} started": len(endpoint.queue._started),
-            f"{endpoint!r} levels": sum(len(level) for level in endpoint.queue._levels),
+            f"{endpoint!r} levels": sum(len(level) for level in endpoint.queue._targets_by_rank),
             f"{endpoint!r} held": len(endpoint.held),
             f"{endpoint!r} requests out": endpoint.limiter.out,
             f"{endpoint!r} permits": endpoint.limiter.used(environment.now),

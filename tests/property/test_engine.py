@@ -280,14 +280,16 @@ class Play(RuleBasedStateMachine):
     def transaction_ended(self, commit: bool) -> None:
         self.environment.end_transaction(commit=commit)
 
-    @rule(aged=st.booleans(), letters=st.booleans())
+    @rule(took_too_long=st.booleans(), dead_letters_refused=st.booleans())
     @precondition(
         lambda self: (
             self.environment.publication is not None and self.environment.publication.committed is not None
         )
     )
-    def transaction_told(self, aged: bool, letters: bool) -> None:
-        self.environment.tell_of_transaction(aged=aged, letters=letters)
+    def transaction_told(self, took_too_long: bool, dead_letters_refused: bool) -> None:
+        self.environment.tell_of_transaction(
+            took_too_long=took_too_long, dead_letters_refused=dead_letters_refused
+        )
 
     # Partitions
 

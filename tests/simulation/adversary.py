@@ -216,7 +216,7 @@ class Adversary(RuleBasedStateMachine):
         """
         until = self.now + seconds
         while True:
-            at = min(until, max(self.now, self.player.engine.wake_at()))
+            at = min(until, max(self.now, self.player.engine.wake_at))
             for due, request in sorted(self.late, key=lambda each: each[0]):
                 if due <= at:
                     self.history.clock.now = max(self.now, due)
@@ -315,7 +315,7 @@ class Adversary(RuleBasedStateMachine):
         P10.
         """
         for partition in self.player.engine._partitions.values():
-            offsets = [work.offset for work in partition.open.values()]
+            offsets = [work.offset for work in partition.open_records.values()]
             if offsets:
                 assert max(offsets) - min(offsets) < self.history.plan.max_gap
 

@@ -347,7 +347,7 @@ class Verdicts:
                     continue  # a request of an earlier assignment that hangs
                 snapshot = engine.snapshot(self.history.clock.now)
                 held = {
-                    "open": engine.open,
+                    "open": engine.open_count,
                     "unpublished": snapshot.unpublished,
                     "bytes": snapshot.memory["commands"],
                     "waiting": sum(endpoint.waiting for endpoint in snapshot.endpoints),

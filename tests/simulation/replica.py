@@ -259,12 +259,12 @@ class Replica:
                     self.fetch_soon()
                 case LogEvent():
                     self.notices.append((self._clock.now, effect))
-        self.most_open = max(self.most_open, self.engine.open)
+        self.most_open = max(self.most_open, self.engine.open_count)
         self._publish()
         self._plan_tick()
 
     def _plan_tick(self) -> None:
-        at = max(self.engine.wake_at(), self._clock.now + 0.001)
+        at = max(self.engine.wake_at, self._clock.now + 0.001)
         if self._tick is not None and not self._tick.cancelled:
             if self._tick.at <= at:
                 return

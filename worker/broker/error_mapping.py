@@ -95,7 +95,7 @@ def publish_failure(
         sizes = {partition: len(commit.metadata) for partition, commit in transaction.commits.items()}
         largest = max(sizes, key=lambda partition: sizes[partition])
         return MetadataRefused(largest, sizes[largest])
-    return Aborted(text, retry_soon=any(name in text for name in REBALANCING), aged=timed_out)
+    return Aborted(text, retry_soon=any(name in text for name in REBALANCING), took_too_long=timed_out)
 
 
 def consumer_failure(error: Exception) -> WorkerError:

@@ -218,7 +218,8 @@ class Publisher:
             committed = self._resolve_commit(transaction, claim, exc)
         if not committed:
             return Aborted(
-                "it was not committed, or the result of the commit is unknown", aged=self._timed_out(begun)
+                "it was not committed, or the result of the commit is unknown",
+                took_too_long=self._timed_out(begun),
             )
         self._refusals.passed(PARTY)
         if transaction.dead_letters:
@@ -281,7 +282,7 @@ class Publisher:
     def _without_topic(self, missing: RecordRefusedError) -> Aborted:
         refusal = self._record_failure(missing)
         self._drop_producer()  # its metadata of the topic may be stale
-        return Aborted(repr(missing.__cause__), letters=self._is_of_letters(refusal))
+        return Aborted(repr(missing.__cause__), dead_letters_refused=self._is_of_letters(refusal))
 
     def _is_of_letters(self, refusal: Refusal | None) -> bool:
         """Return whether only the dead letters are refused."""
@@ -304,7 +305,7 @@ class Publisher:
             result = Fenced(NAME_TAKEN.format(name=self._options.client_name, error=cause))
         if isinstance(result, Aborted) and not result.retry_soon:
             refusal = self._record_failure(error, cause)
-            result = structs.replace(result, letters=self._is_of_letters(refusal))
+            result = structs.replace(result, dead_letters_refused=self._is_of_letters(refusal))
         sound = (
             isinstance(result, Aborted) and result.retry_soon and not kafka_private_parts.is_broken(producer)
         )

@@ -1,8 +1,8 @@
 # From records to open commands: what is admitted, when, and what is known of it already.
 #
-# A record is admitted when its partition is active, its offset fits into the bitmap, and memory and outbox have room. Else it
-# waits in the backlog of its partition, which is paused: all are where memory or outbox is full. Bad input becomes a
-# RejectedRecord, which needs no call.
+# A record is admitted when its partition is active, its offset fits into the bitmap, and memory and outbox have room. Otherwise it
+# waits in its partition's backlog, and that partition is paused; when memory or the outbox is full, all of them are. Bad input
+# becomes a RejectedRecord, which needs no call.
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ class CommandMemory:
     """
     The bytes that waiting records and open commands take, within their part of the budget.
 
-    Half of that is shared out: however much the others hold, each partition has an equal part of it. The other half is for
-    whoever comes.
+    Half of it is divided equally among the partitions, each sure of its part whatever the others hold. The other half is first come,
+    first served.
 
     Attributes:
         bytes_used: What they take now.
@@ -55,48 +55,48 @@ class CommandMemory:
 
     """
 
-    __slots__ = ("_beyond", "_by_partition", "_each", "_unshared", "bytes_used", "limit")
+    __slots__ = ("_by_partition", "_common", "_common_used", "_guaranteed", "bytes_used", "limit")
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.bytes_used = 0
         self._by_partition: dict[Partition, int] = {}
-        self._each = limit // 2  # of the shared half, one partition's part
-        self._unshared = limit - limit // 2  # the other half
-        self._beyond = 0  # of that, what is used: all that partitions hold beyond their parts
+        self._guaranteed = limit // 2  # to each partition
+        self._common = limit - limit // 2
+        self._common_used = 0  # all that partitions hold beyond their guaranteed parts
 
     @property
     def is_full(self) -> bool:
-        """Whether the half that is not shared out is used up."""
-        return self._beyond >= self._unshared
+        """Whether the common half is used up."""
+        return self._common_used >= self._common
 
     def of(self, partition: Partition) -> int:
         """Return what the records and commands of one partition take."""
         return self._by_partition.get(partition, 0)
 
     def share_out(self, partitions: Iterable[Partition]) -> None:
-        """Share the one half out anew: these partitions are ours now."""
+        """Divide the guaranteed half among these partitions, which are ours now."""
         here = set(partitions)
         self._by_partition = {
             each: self.of(each) for each in {*here, *self._by_partition} if each in here or self.of(each)
         }
-        self._each = self.limit // 2 // max(1, len(here))
-        self._beyond = sum(max(0, self.of(each) - self._each) for each in here)
+        self._guaranteed = self.limit // 2 // max(1, len(here))
+        self._common_used = sum(max(0, self.of(each) - self._guaranteed) for each in here)
 
     def add(self, partition: Partition, size: int) -> None:
         """Add bytes to what the partition holds; a negative ``size`` frees them."""
-        before, each = self._by_partition.get(partition, 0), self._each
+        before, each = self._by_partition.get(partition, 0), self._guaranteed
         after = self._by_partition[partition] = before + size
         self.bytes_used += size
         if (before > each or after > each) and not partition.is_gone:
-            self._beyond += max(after, each) - max(before, each)
+            self._common_used += max(after, each) - max(before, each)
 
     def has_room_for(self, partition: Partition, size: int) -> bool:
         """Return whether the partition may hold as many bytes more."""
         after = self._by_partition.get(partition, 0) + size
-        if after <= self._each:
+        if after <= self._guaranteed:
             return True
-        return self._beyond + min(size, after - self._each) <= self._unshared
+        return self._common_used + min(size, after - self._guaranteed) <= self._common
 
 
 class Admission:
@@ -235,17 +235,17 @@ class Admission:
         if not offsets.fits(offset) or not self._outbox.takes_more:
             return False
         size = record_bytes(record)
-        if partition.open and not self.memory.has_room_for(partition, COMMAND_BYTES + size):
+        if partition.open_records and not self.memory.has_room_for(partition, COMMAND_BYTES + size):
             return False
         decoded = self._decoder.decode(record)
         if isinstance(decoded, Command):
             self._check_place(record, (decoded.app, decoded.target), decoded.issuer)
-            rejected = self._open(partition, record, size, decoded, now)
+            rejection = self._open_command(partition, record, size, decoded, now)
         else:
             self._check_place(record, None, decoded.issuer)
-            rejected = decoded
-        if rejected is not None:
-            self._reject(partition, record, size, rejected, now)
+            rejection = decoded
+        if rejection is not None:
+            self._reject(partition, record, size, rejection, now)
         return True
 
     def _reject(
@@ -266,14 +266,14 @@ class Admission:
         self.memory.add(partition, size)
         self._outbox.reject(rejected, now, self._clock.wall(now))
 
-    def _open(
+    def _open_command(
         self, partition: Partition, record: Record, record_size: int, spec: Command, now: float
     ) -> Rejected | None:
         """Open a command, unless its id stands for another one: then return why it is rejected."""
         fingerprint = fingerprint_of(spec)
         order = self._orders.of(spec)
         earlier = None
-        if order is not None and order.order.state.row.mode.simulates:
+        if order is not None and order.mode.simulates:
             # In shadow an id is looked for first among those in shadow, which have names of their own.
             earlier = partition.find(in_shadow(spec.command_id), self._clock.wall(now))
         earlier = earlier or partition.find(spec.command_id, self._clock.wall(now))
@@ -281,7 +281,7 @@ class Admission:
             return _id_reused(spec, earlier.outcome_id)
         endpoint = self._scheduler.endpoints[spec.app, spec.action.endpoint]
         effect_key = spec.effect if self._rules.reasons_matter else self._shared_key_of(spec)
-        alone = endpoint.queue.is_new(spec.target, effect_key)
+        alone = not endpoint.queue.has_group_for(spec.target, effect_key)
         size = record_size + command_bytes(record.value or b"", spec, len(spec.users), alone=alone)
         command = OpenCommand(  # by position: by name, eleven fields take half a microsecond longer
             record,

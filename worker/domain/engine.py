@@ -151,7 +151,7 @@ class Engine:
         if self._stopping:
             self._revocation.close(partition)
         self._admission.memory.share_out(self._partitions.values())
-        # What the last commit says of the partition's slice ceases to hold, unless nothing of it is called here.
+        # A commit that calls the slice free must be replaced before the first call of this partition.
         if restored.fresh or restored.foreign is not None or (partition.is_marked and not self._stopping):
             self._outbox.anchor(partition)
         if restored.foreign is not None:
@@ -168,7 +168,7 @@ class Engine:
         return self._follow_through(now)
 
     def revoked(self, numbers: Iterable[int], now: float) -> list[Effect]:
-        """Let the partitions go: what of them is open is the next owner's."""
+        """Give the partitions up: whatever is still open on them is left to the next owner."""
         freed: list[OpenCommand] = []
         for number in numbers:
             partition = self._partitions.pop(number, None)
@@ -267,13 +267,16 @@ class Engine:
         self._admission.catch_up(now)
         return self._follow_through(now)
 
-    def aborted(self, now: float, *, aged: bool = False, letters: bool = False) -> list[Effect]:
+    def aborted(
+        self, now: float, *, took_too_long: bool = False, dead_letters_refused: bool = False
+    ) -> list[Effect]:
         """
         Keep the transaction's results, which was not committed: they go again.
 
-        ``aged``: it took too long. ``letters``: only its dead letters were refused; what needs none goes on without them.
+        ``took_too_long``: the next one must be smaller. ``dead_letters_refused``: nothing else of it was refused, so what needs no dead
+        letter goes on without.
         """
-        self._outbox.aborted(aged=aged, letters=letters)
+        self._outbox.aborted(took_too_long=took_too_long, dead_letters_refused=dead_letters_refused)
         return self._follow_through(now)
 
     def metadata_refused(self, number: int, now: float) -> list[Effect]:
@@ -304,8 +307,9 @@ class Engine:
             self._commit_positions(now)
         return self._follow_through(now)
 
+    @property
     def wake_at(self) -> float:
-        """Return when to ``tick`` next, if nothing happens before; in the past: as soon as possible."""
+        """When to ``tick`` next, if nothing happens before; in the past: as soon as possible."""
         if self._revocation.unstarted:
             return 0.0
         times = [self._housekeeping_at]
@@ -324,19 +328,21 @@ class Engine:
 
     @property
     def halts(self) -> list[Halt]:
-        """What is halted, or answered by another than Tencent, and why: with any, the worker is not ready."""
+        """Every halt in force, and every endpoint that something other than Tencent answers; with any, the worker is not ready."""
         found = [app.halt.reason for app in self._scheduler.apps.values()]
         found += [each.halt.reason or each.impostor for each in self._scheduler.endpoints.values()]
         return [halt for halt in found if halt is not None]
 
     @property
-    def open(self) -> int:
+    def open_count(self) -> int:
         """How many commands are open."""
         return self.open_of(self._partitions)
 
     def open_of(self, numbers: Iterable[int]) -> int:
         """Count the open commands of these partitions."""
-        return sum(len(self._partitions[number].open) for number in numbers if number in self._partitions)
+        return sum(
+            len(self._partitions[number].open_records) for number in numbers if number in self._partitions
+        )
 
     @property
     def unpublished(self) -> int:
@@ -354,7 +360,7 @@ class Engine:
             partitions=tuple(
                 PartitionSnapshot(
                     partition=each.number,
-                    open=each.offsets.open,
+                    open=each.offsets.open_count,
                     gap=each.offsets.gap,
                     backlog=len(each.backlog),
                     known_ids=len(each.ids),
@@ -376,13 +382,13 @@ class Engine:
         )
 
     def _endpoint_snapshot(self, endpoint: EndpointState, now: float, *, is_paused: bool) -> EndpointSnapshot:
-        oldest, limiter = endpoint.queue.oldest(), endpoint.limiter
+        waiting_since, limiter = endpoint.queue.waiting_since(), endpoint.limiter
         return EndpointSnapshot(
             app=endpoint.app.name,
             endpoint=endpoint.name,
             waiting=endpoint.queue.waiting + endpoint.shadow_queue.waiting,
             calls=len(endpoint.calls),
-            oldest_age=0.0 if oldest is None else now - oldest,
+            oldest_age=0.0 if waiting_since is None else now - waiting_since,
             permits_used=limiter.used(now),
             permits_granted=limiter.granted(now),
             permits_owned=limiter.owned,
@@ -422,7 +428,7 @@ class Engine:
     # Inside
 
     def _follow_through(self, now: float, completed: Sequence[OpenCommand] = ()) -> list[Effect]:
-        """Let everything follow that follows from an event, and hand out the effects."""
+        """Run the stages until nothing more follows from the event. Return its effects."""
         revocation = self._revocation
         completed = [*completed]
         if revocation.leaving:
@@ -434,7 +440,7 @@ class Engine:
             completed += self._ordering.take_completed()
             if revocation.leaving:
                 completed += revocation.give_up(now)
-                # What partitions that go have given up lets others go on.
+                # What leaving partitions have given up may let other commands go on.
                 goes_on = goes_on or bool(completed)
             if completed:
                 self._emit(completed, now)
@@ -444,7 +450,7 @@ class Engine:
         return self._effects.drain()
 
     def _send(self, now: float) -> bool:
-        """Let leave what may. Return whether something else may be ready because of that."""
+        """Send what may be sent. Return whether that may have made more ready."""
         self._scheduler.apply_changes(now)
         if self._revocation.unstarted:
             return False
@@ -500,4 +506,4 @@ class Engine:
         self._enforcement.sum_up()
 
     def __repr__(self) -> str:
-        return f"<Engine {self.open} open, {len(self._scheduler.calls)} in flight, {self._outbox.unpublished} unpublished>"
+        return f"<Engine {self.open_count} open, {len(self._scheduler.calls)} in flight, {self._outbox.unpublished} unpublished>"

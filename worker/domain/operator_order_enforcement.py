@@ -156,7 +156,7 @@ class OperatorOrderEnforcement:
         return (
             each
             for partition in self._partitions.values()
-            for each in partition.open.values()
+            for each in partition.open_records.values()
             if isinstance(each, OpenCommand) and each.unsettled
         )
 

@@ -23,7 +23,7 @@ from worker.domain.contract.timestamps import rfc3339
 
 if TYPE_CHECKING:
     from worker.domain.contract.command_decoding import Command
-    from worker.domain.contract.control_records import ControlRecord
+    from worker.domain.contract.control_records import ControlRecord, OrderMode
 
 Values = tuple[str | None, str | None, str | None, str | None]
 """The fields of a scope: app, action, issuer, target."""
@@ -36,6 +36,11 @@ class ActiveOrder(Struct, frozen=True):
 
     scope: Scope
     order: Order
+
+    @property
+    def mode(self) -> OrderMode:
+        """What it does with the commands of its scope."""
+        return self.order.state.row.mode
 
 
 class OperatorOrders:

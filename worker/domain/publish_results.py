@@ -19,15 +19,15 @@ class Aborted(Struct, frozen=True):
     Attributes:
         reason: For the log.
         retry_soon: No broker is at fault (a rebalance, or smaller records are wanted): it goes again almost at once.
-        aged: It took about as long as a transaction may: the next one must be smaller.
-        letters: Only its dead letters were refused: outcomes that need none can go without them.
+        took_too_long: It took about as long as a transaction may: the next one must be smaller.
+        dead_letters_refused: Only its dead letters were refused: outcomes that need none can go without them.
 
     """
 
     reason: str
     retry_soon: bool = False
-    aged: bool = False
-    letters: bool = False
+    took_too_long: bool = False
+    dead_letters_refused: bool = False
 
 
 class MetadataRefused(Struct, frozen=True):

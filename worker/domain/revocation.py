@@ -51,7 +51,9 @@ class Revocation:
         partition.close()
         self.leaving[partition] = None
         self._admission.forget_backlog(partition)
-        self.unstarted.extend(each for each in partition.open.values() if isinstance(each, OpenCommand))
+        self.unstarted.extend(
+            each for each in partition.open_records.values() if isinstance(each, OpenCommand)
+        )
 
     def drop_unstarted(self, now: float) -> list[OpenCommand]:
         """
@@ -76,7 +78,9 @@ class Revocation:
         freed = []
         for partition in self.leaving:
             started = [
-                each for each in partition.open.values() if isinstance(each, OpenCommand) and each.started
+                each
+                for each in partition.open_records.values()
+                if isinstance(each, OpenCommand) and each.started
             ]
             for each in started:
                 if not each.unsettled or each.dropped:
@@ -95,7 +99,7 @@ class Revocation:
         self.leaving.pop(partition, None)
         self._admission.forget_backlog(partition)
         freed = []
-        for each in list(partition.open.values()):
+        for each in list(partition.open_records.values()):
             freed += self._drop(each, now)
         if not self.leaving:
             self.unstarted.clear()

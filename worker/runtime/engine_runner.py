@@ -203,9 +203,9 @@ class EngineRunner:
         return self._engine.idle and not self._publish_scheduler.is_busy
 
     @property
-    def open(self) -> int:
+    def open_count(self) -> int:
         """How many commands are open."""
-        return self._engine.open
+        return self._engine.open_count
 
     @property
     def unready_reason(self) -> str | None:
@@ -387,7 +387,7 @@ class EngineRunner:
 
     def _set_timer(self) -> None:
         """Set the timer for the engine's next tick."""
-        at = max(self._engine.wake_at(), time.monotonic() + TICK)
+        at = max(self._engine.wake_at, time.monotonic() + TICK)
         if self._timer is not None:
             if at >= self._timer_at:
                 return

@@ -123,8 +123,10 @@ class PublishScheduler:
                     observer.published(transaction, now)
                 self._carry_out(self._engine.published(now, now - self._began))
                 return
-            case Aborted(aged=aged, letters=letters):
-                effects = self._engine.aborted(now, aged=aged, letters=letters)
+            case Aborted(took_too_long=took_too_long, dead_letters_refused=dead_letters_refused):
+                effects = self._engine.aborted(
+                    now, took_too_long=took_too_long, dead_letters_refused=dead_letters_refused
+                )
             case MetadataRefused(partition):
                 effects = self._engine.metadata_refused(partition, now)
             case Fenced(reason):

@@ -101,4 +101,4 @@ async def drain(runner: EngineRunner, seconds: float) -> int:
     drained = asyncio.ensure_future(runner.drained.wait())
     await asyncio.wait((drained, runner.fatal_error), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
     drained.cancel()
-    return runner.open
+    return runner.open_count

@@ -276,7 +276,7 @@ async def _stop_in_order(parts: _Parts, settings: Settings, log: Log, stop_cause
     began = time.monotonic()
     runner = parts.runner
     code = shutdown.FAILED
-    left = runner.open
+    left = runner.open_count
     if isinstance(stop_cause, str):
         code = shutdown.CLEAN
         log("worker.stopping", signal=stop_cause, drain_seconds=settings.drain_seconds)

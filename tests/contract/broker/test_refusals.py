@@ -220,7 +220,7 @@ def test_a_right_that_is_revoked_is_an_obstacle_until_it_is_granted(
     publish_until(member, lambda result: isinstance(result, Published))
 
     assert isinstance(refused, Aborted)
-    assert refused.letters is (right == "dead-letters")
+    assert refused.dead_letters_refused is (right == "dead-letters")
     assert member.failure is None
     assert told.remedy
     if kind == "topic_denied":
@@ -261,7 +261,7 @@ def test_a_topic_that_went_is_an_obstacle_until_it_is_back(
 
     assert isinstance(refused, Aborted)
     assert told.topic == topic
-    assert refused.letters is (stem == "dead-letters")
+    assert refused.dead_letters_refused is (stem == "dead-letters")
     assert isinstance(without, Published if stem == "dead-letters" else Aborted)
     assert kind in still, "what goes without dead letters says nothing of their topic"
     until(lambda: not lasting(member), "no obstacle")

@@ -87,7 +87,7 @@ def test_a_transaction_that_ran_out_of_time_is_said_to_be_aged() -> None:
     result = judged(errors.KafkaTimeoutError("slow"), timed_out=True)
 
     assert isinstance(result, Aborted)
-    assert result.aged
+    assert result.took_too_long
 
 
 def test_everything_else_is_tried_again() -> None:

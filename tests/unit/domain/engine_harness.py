@@ -170,7 +170,7 @@ class EngineHarness:
         Time goes on, and the engine is told whenever it asks to be, and at the end.
         """
         end = self.now + seconds
-        while (wake_at := self.engine.wake_at()) < end:
+        while (wake_at := self.engine.wake_at) < end:
             self._tick(min(end, wake_at if wake_at > self.now else self.now + GRAIN))
         self._tick(end)
 
@@ -343,11 +343,15 @@ class EngineHarness:
         self.published.dead_letters += transaction.dead_letters
         self._settle(self.engine.published(self.now))
 
-    def abort(self, *, aged: bool = False, letters: bool = False) -> None:
+    def abort(self, *, took_too_long: bool = False, dead_letters_refused: bool = False) -> None:
         """
         The transaction under way is not committed.
         """
-        self._settle(self.engine.aborted(self.now, aged=aged, letters=letters))
+        self._settle(
+            self.engine.aborted(
+                self.now, took_too_long=took_too_long, dead_letters_refused=dead_letters_refused
+            )
+        )
 
     def refuse_metadata(self, number: int) -> None:
         """

@@ -65,7 +65,7 @@ class FakeEngine:
         self.gone: set[str] = set()
         self.transactions: list[Transaction] = []
         self.halts: list[Halt] = []
-        self.open = 0
+        self.open_count = 0
         self.state: EngineSnapshot
 
     def __getattr__(self, event: str) -> Callable[..., list[Effect]]:
@@ -98,6 +98,7 @@ class FakeEngine:
     def transaction(self, *_: object) -> Transaction | None:
         return self.transactions.pop(0) if self.transactions else None
 
+    @property
     def wake_at(self) -> float:
         return inf
 

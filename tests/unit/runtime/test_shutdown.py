@@ -166,7 +166,7 @@ def test_a_second_signal_ends_the_process_at_once(monkeypatch: pytest.MonkeyPatc
 
 def test_a_drain_takes_no_longer_than_its_time_and_tells_what_is_left() -> None:
     async def scenario(harness: RunnerHarness) -> None:
-        harness.engine.busy, harness.engine.open = {3}, 2
+        harness.engine.busy, harness.engine.open_count = {3}, 2
 
         assert await asyncio.wait_for(drain(harness.runner, 0.01), DEADLINE) == 2
         assert not harness.runner.drained.is_set()

@@ -1,6 +1,6 @@
 # Who waits, the oldest first: a heap whose entries are left behind when the age of their item changes, and thrown away later.
 #
-# How old an item is stands on the item itself (``age``), so an item can be in one AgeHeap only.
+# How old an item is stands on the item itself (``waiting_since``), so an item can be in one AgeHeap only.
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ if TYPE_CHECKING:
     class Aged(Hashable, Protocol):
         """
         Attributes:
-            age: Since when it waits; None: it does not.
+            waiting_since: Since when it waits; None: it does not.
 
         """
 
         @property
-        def age(self) -> float | None:
+        def waiting_since(self) -> float | None:
             """Since when it waits."""
 
-        def set_age(self, since: float | None) -> None:
+        def set_waiting_since(self, since: float | None) -> None:
             """Note since when it waits. Only ``AgeHeap`` may call it."""
 
 
@@ -45,15 +45,15 @@ class AgeHeap(Generic[T]):
         Note since when the item waits; None: it does not. Of items of one age the one of the lowest ``order`` is the first; no
         two calls may have the same.
         """
-        if item.age == since:
+        if item.waiting_since == since:
             return
-        self._waiting += (since is not None) - (item.age is not None)
-        item.set_age(since)
+        self._waiting += (since is not None) - (item.waiting_since is not None)
+        item.set_waiting_since(since)
         if since is None:
             return
         heapq.heappush(self._heap, (since, order, item))
         if len(self._heap) > 2 * self._waiting + FEW:
-            valid = {entry[2]: entry for entry in self._heap if entry[2].age == entry[0]}
+            valid = {entry[2]: entry for entry in self._heap if entry[2].waiting_since == entry[0]}
             self._heap = list(valid.values())
             heapq.heapify(self._heap)
 
@@ -61,7 +61,7 @@ class AgeHeap(Generic[T]):
         """Return the item that has waited longest; None if none waits."""
         while self._heap:
             since, _, item = self._heap[0]
-            if item.age == since:
+            if item.waiting_since == since:
                 return item
             heapq.heappop(self._heap)
         return None

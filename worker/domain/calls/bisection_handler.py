@@ -108,7 +108,7 @@ class BisectionHandler:
 
     def _search_on(self, call: InFlightCall, bisection: Bisection[MemberTask], now: float) -> None:
         endpoint, target = call.endpoint, call.target
-        if endpoint.is_probed or target.held_at is not None:
+        if endpoint.only_probes_may_go or target.held_at is not None:
             # No call may wait for a permit now: those still suspected go back, as after a cancellation.
             endpoint.queue.wake(bisection.untested)
             self._scheduler.requeue(endpoint, bisection.suspects, now)

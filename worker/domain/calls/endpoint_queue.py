@@ -35,24 +35,37 @@ class CompatibleGroup:
     The waiting tasks that may share a call: their commands differ in nothing but the user.
 
     Attributes:
+        goes_alone: Each of its tasks has a call of its own.
+        is_urgent: They go before others.
         tasks: Those that may be sent, oldest first.
         resting: Those that came back from a bisection that is not over.
         started: Those of ``tasks`` whose command is started.
         level: The number of ``tasks``, up to what a call may carry, and 0 if they are urgent; None: it is empty, and gone.
-        age: Since when the first of ``tasks`` waits; None if there is none. Written by the heap that it is in.
+        waiting_since: Since when the first of ``tasks`` waits; None if there is none. Written by the heap that it is in.
 
     """
 
-    __slots__ = ("age", "key", "level", "resting", "started", "target", "tasks")
+    __slots__ = (
+        "goes_alone",
+        "is_urgent",
+        "key",
+        "level",
+        "resting",
+        "started",
+        "target",
+        "tasks",
+        "waiting_since",
+    )
 
     def __init__(self, key: GroupKey, target: TargetQueue) -> None:
         self.key = key
+        _, _, self.goes_alone, self.is_urgent = key
         self.target = target
         self.tasks: dict[MemberTask, None] = {}
         self.resting: dict[MemberTask, None] = {}
         self.started: dict[MemberTask, None] = {}
         self.level: int | None = 0
-        self.age: float | None = None
+        self.waiting_since: float | None = None
 
     def add(self, task: MemberTask) -> None:
         """Take a task that may be sent."""
@@ -91,16 +104,16 @@ class CompatibleGroup:
     @property
     def most(self) -> int:
         """How many tasks its next batch may hold."""
-        return 1 if self.key[2] else self.target.batch.members
+        return 1 if self.goes_alone else self.target.batch.members
 
     @property
     def first_since(self) -> float | None:
         """Since when the first task that may be sent waits."""
         return next(iter(self.tasks)).waiting_since if self.tasks else None
 
-    def set_age(self, since: float | None) -> None:
+    def set_waiting_since(self, since: float | None) -> None:
         """Note since when it waits."""
-        self.age = since
+        self.waiting_since = since
 
     def __repr__(self) -> str:
         return f"<CompatibleGroup {self.key[0]}, {len(self.tasks)} waiting, {len(self.resting)} resting>"
@@ -113,37 +126,47 @@ class TargetQueue:
     Attributes:
         batch: How many tasks its next batch may hold.
         blocked: None of its groups may be taken now.
-        levels: Its groups by their level.
+        groups_by_level: Its groups by their level.
         started: Those of them with tasks of started commands, unless these are urgent.
         urgent: Those with urgent tasks that may be sent.
         rank: The level of its fullest group, up to a whole batch; 0 if nothing of it may be taken.
-        age: Since when the first of its tasks waits that may be taken. Written by the heap that it is in.
+        waiting_since: Since when the first of its tasks waits that may be taken. Written by the heap that it is in.
 
     """
 
-    __slots__ = ("_ages", "age", "batch", "blocked", "levels", "name", "rank", "started", "urgent")
+    __slots__ = (
+        "_ages",
+        "batch",
+        "blocked",
+        "groups_by_level",
+        "name",
+        "rank",
+        "started",
+        "urgent",
+        "waiting_since",
+    )
 
     def __init__(self, name: str, per_call: int) -> None:
         self.name = name
         self.batch = AdaptiveBatchSize(per_call)
         self.blocked = False
-        self.levels: dict[int, dict[CompatibleGroup, None]] = {}
+        self.groups_by_level: dict[int, dict[CompatibleGroup, None]] = {}
         self.started: dict[CompatibleGroup, None] = {}
         self.urgent: dict[CompatibleGroup, None] = {}
-        # None while it never had two groups, as most targets.
+        # None until it has had two groups at once, which most targets never have.
         self._ages: AgeHeap[CompatibleGroup] | None = None
         self.rank = 0
-        self.age: float | None = None
+        self.waiting_since: float | None = None
 
     @property
     def groups(self) -> Iterable[CompatibleGroup]:
         """All its groups."""
-        return chain.from_iterable(self.levels.values())
+        return chain.from_iterable(self.groups_by_level.values())
 
     @property
     def is_sendable(self) -> bool:
         """Whether it has tasks to send, blocked or not."""
-        return any(self.levels) or bool(self.urgent)
+        return any(level > 0 for level in self.groups_by_level) or bool(self.urgent)
 
     @property
     def first(self) -> CompatibleGroup | None:
@@ -153,36 +176,36 @@ class TargetQueue:
     @property
     def fullest(self) -> CompatibleGroup | None:
         """The group with the most tasks to send that are not urgent; None if it has none."""
-        level = max(self.levels, default=0)
-        return next(iter(self.levels[level])) if level else None
+        level = max(self.groups_by_level, default=0)
+        return next(iter(self.groups_by_level[level])) if level else None
 
     @property
     def oldest(self) -> CompatibleGroup | None:
         """The group whose first task has waited longest; None if none has tasks to send. Urgent ones do not count."""
         return self.fullest if self._ages is None else self._ages.oldest()
 
-    def set_age(self, since: float | None) -> None:
+    def set_waiting_since(self, since: float | None) -> None:
         """Note since when it waits."""
-        self.age = since
+        self.waiting_since = since
 
     def open_group(self, key: GroupKey, order: int) -> CompatibleGroup:
-        """Begin a group, empty as yet. ``order`` is higher at each call of ``open_group`` and ``index``."""
-        if self.levels and self._ages is None:
+        """Begin a group, empty as yet. ``order`` is higher at each call of ``open_group`` and ``file``."""
+        if self.groups_by_level and self._ages is None:
             self._ages = AgeHeap()
             (first,) = self.groups
-            since = first.age
-            first.age = None
+            since = first.waiting_since
+            first.waiting_since = None
             self._ages.set(first, since, order)
         group = CompatibleGroup(key, self)
-        self.levels.setdefault(0, {})[group] = None
+        self.groups_by_level.setdefault(0, {})[group] = None
         return group
 
-    def index(self, group: CompatibleGroup, per_call: int, order: int) -> None:
+    def file(self, group: CompatibleGroup, per_call: int, order: int) -> None:
         """Put a group that has changed where it is looked for."""
-        is_urgent = group.key[3]
+        is_urgent = group.is_urgent
         since = None if is_urgent else group.first_since
         if self._ages is None:
-            group.age = since
+            group.waiting_since = since
         else:
             self._ages.set(group, since, order)
         if group.started and not is_urgent:
@@ -199,20 +222,20 @@ class TargetQueue:
         elif is_urgent:
             self.move(group, 0)
         else:
-            self.move(group, min(size, 1 if group.key[2] else per_call))
+            self.move(group, min(size, 1 if group.goes_alone else per_call))
 
     def move(self, group: CompatibleGroup, level: int | None) -> None:
         """Put the group at the end of another level."""
         if level == group.level:
             return
         assert group.level is not None
-        same = self.levels[group.level]
+        same = self.groups_by_level[group.level]
         del same[group]
         if not same:
-            del self.levels[group.level]
+            del self.groups_by_level[group.level]
         group.level = level
         if level is not None:
-            self.levels.setdefault(level, {})[group] = None
+            self.groups_by_level.setdefault(level, {})[group] = None
 
     def __repr__(self) -> str:
         return f"<TargetQueue {self.name}, {sum(len(group.tasks) for group in self.groups)} waiting>"
@@ -234,9 +257,9 @@ class EndpointQueue:
         "_ages",
         "_ahead",
         "_groups",
-        "_levels",
         "_order",
         "_started",
+        "_targets_by_rank",
         "_urgent",
         "_urgent_share",
         "emptied",
@@ -254,7 +277,7 @@ class EndpointQueue:
         self.emptied: dict[str, None] = {}
         self.targets: dict[str, TargetQueue] = {}
         self._groups: dict[GroupKey, CompatibleGroup] = {}
-        self._levels: list[dict[TargetQueue, None]] = [{} for _ in range(per_call + 1)]
+        self._targets_by_rank: list[dict[TargetQueue, None]] = [{} for _ in range(per_call + 1)]
         self._started: dict[TargetQueue, None] = {}
         self._ages: AgeHeap[TargetQueue] = AgeHeap()
         self._order = count()
@@ -266,26 +289,21 @@ class EndpointQueue:
             target = self.targets[name] = TargetQueue(name, self.per_call)
         return target
 
-    def is_new(self, target: str, effect_key: EffectKey) -> bool:
-        """Return whether nothing waits here that may share a call with a member of such a command."""
+    def has_group_for(self, target: str, effect_key: EffectKey) -> bool:
+        """Return whether something waits here that may share a call with a member of such a command."""
         groups = self._groups
-        return (target, effect_key, False, False) not in groups and (
-            target,
-            effect_key,
-            False,
-            True,
-        ) not in groups
+        return (target, effect_key, False, False) in groups or (target, effect_key, False, True) in groups
 
     def take_emptied(self) -> list[str]:
         """Hand out the targets of which the last task left, and nothing waits again."""
-        names = [name for name in self.emptied if not self.targets[name].levels]
+        names = [name for name in self.emptied if not self.targets[name].groups_by_level]
         self.emptied.clear()
         return names
 
     def forget(self, names: Iterable[str]) -> None:
         """Forget targets of which nothing waits."""
         for name in names:
-            assert not self.targets[name].levels
+            assert not self.targets[name].groups_by_level
             self.emptied.pop(name, None)
             del self.targets[name]
 
@@ -300,7 +318,7 @@ class EndpointQueue:
         if group.resting:
             self._fill_batches(group)
         if group.level != self.per_call or group.started:
-            self._refile(group)  # else it was a whole batch before: one more at its end changes nothing
+            self._file(group)  # else it was a whole batch before: one more at its end changes nothing
         return is_new
 
     def rest(self, tasks: Iterable[MemberTask]) -> bool:
@@ -324,7 +342,7 @@ class EndpointQueue:
             group = self._find(task) if task.state is TaskState.WAITING else None
             if group is not None and task in group.resting:
                 group.add(task)
-                self._refile(group)
+                self._file(group)
 
     def remove(self, *tasks: MemberTask) -> None:
         """Give up tasks that need no call any more. A partition that goes takes thousands: each group is filed once."""
@@ -335,28 +353,28 @@ class EndpointQueue:
             changed[group] = None
         self.waiting -= len(tasks)
         for group in changed:
-            self._refile(group)
+            self._file(group)
 
     def start(self, task: MemberTask) -> None:
         """Note that the command of a waiting task is started: its group goes before others."""
         group = self._find(task)
         if group is not None:
             group.start(task)
-            self._refile(group)
+            self._file(group)
 
     def hurry(self, task: MemberTask) -> None:
         """Let a waiting task be urgent from now on."""
         group = self._groups[_key_of(task)]
         is_resting = task in group.resting
         group.remove(task)
-        self._refile(group)
+        self._file(group)
         task.hurry()
         group, _ = self._group_of(task)
         if is_resting:
             group.rest(task)
         else:
             group.add(task)
-        self._refile(group)
+        self._file(group)
 
     # Which batch is next
 
@@ -378,22 +396,22 @@ class EndpointQueue:
 
     def _next_normal(self, now: float, overdue_after: float, patience: float) -> CompatibleGroup | None:
         oldest = self._ages.oldest()
-        if oldest is None or oldest.age is None:
+        if oldest is None or oldest.waiting_since is None:
             return None
-        if oldest.age <= now - overdue_after:
+        if oldest.waiting_since <= now - overdue_after:
             return oldest.oldest
         if self._started:
             return next(iter(next(iter(self._started)).started))
         fullest = self._fullest()
         if not patience or fullest is None or len(fullest.tasks) >= fullest.most:
             return fullest
-        return oldest.oldest if oldest.age <= now - patience else None
+        return oldest.oldest if oldest.waiting_since <= now - patience else None
 
     @property
-    def oldest_since(self) -> float | None:
+    def oldest_normal_since(self) -> float | None:
         """Since when the oldest task waits that may be taken and is not urgent; None if there is none."""
         oldest = self._ages.oldest()
-        return None if oldest is None else oldest.age
+        return None if oldest is None else oldest.waiting_since
 
     def take_of(self, target: TargetQueue, most: int) -> list[MemberTask]:
         """Hand out a batch of at most this many tasks of this target, blocked or not: for probes."""
@@ -404,14 +422,14 @@ class EndpointQueue:
         """Say whether the target's groups may be taken."""
         if target.blocked is not blocked:
             target.blocked = blocked
-            self._rank(target)
+            self._file_target(target)
 
     def learn(self, target: TargetQueue, *, good: int = 0, bad: int = 0) -> None:
         """Note how many tasks of the target were applied, and how many found bad: a full batch of it may be smaller now."""
         if target.batch.learn(good=good, bad=bad):
-            self._rank(target)
+            self._file_target(target)
 
-    def oldest(self) -> float | None:
+    def waiting_since(self) -> float | None:
         """Return since when the task waits that has waited longest; None if none waits."""
         ages = (group.first_since for group in self._groups.values())
         return min((since for since in ages if since is not None), default=None)
@@ -445,42 +463,42 @@ class EndpointQueue:
     def _to_the_end(self, group: CompatibleGroup) -> None:
         """File a group that was taken from, and its target, behind all others: none goes twice before another one of its kind."""
         target = group.target
-        self._levels[target.rank].pop(target, None)
+        self._targets_by_rank[target.rank].pop(target, None)
         self._urgent.pop(target, None)
         target.urgent.pop(group, None)
         target.rank = 0
         target.move(group, 0)
-        self._refile(group)
+        self._file(group)
 
     def _fullest(self) -> CompatibleGroup | None:
         """Return the fullest group of those that may be taken. There is one."""
-        level = next(level for level in range(self.per_call, 0, -1) if self._levels[level])
-        return next(iter(self._levels[level])).fullest
+        level = next(level for level in range(self.per_call, 0, -1) if self._targets_by_rank[level])
+        return next(iter(self._targets_by_rank[level])).fullest
 
-    def _refile(self, group: CompatibleGroup) -> None:
+    def _file(self, group: CompatibleGroup) -> None:
         """
         File a group that has changed, and its target, where they are looked for.
 
         Whatever changes a group ends here. Afterwards it is in the level of its target that its number of tasks says, and gone if it is
-        empty; its target is in ``_levels`` at its rank if that is not 0, among ``_urgent`` and ``_started`` if it has such groups and is
+        empty; its target is in ``_targets_by_rank`` at its rank if that is not 0, among ``_urgent`` and ``_started`` if it has such groups and is
         not blocked, and in ``_ages`` since its oldest task that may be taken.
         """
         target = group.target
-        target.index(group, self.per_call, next(self._order))
+        target.file(group, self.per_call, next(self._order))
         if group.level is None:
             del self._groups[group.key]
-            if not target.levels:
+            if not target.groups_by_level:
                 self.emptied[target.name] = None
-        self._rank(target)
+        self._file_target(target)
 
-    def _rank(self, target: TargetQueue) -> None:
+    def _file_target(self, target: TargetQueue) -> None:
         """Put a target that has changed where ``take`` looks."""
-        rank = 0 if target.blocked else min(max(target.levels, default=0), target.batch.members)
+        rank = 0 if target.blocked else min(max(target.groups_by_level, default=0), target.batch.members)
         if rank != target.rank:
-            self._levels[target.rank].pop(target, None)
+            self._targets_by_rank[target.rank].pop(target, None)
             target.rank = rank
             if rank:
-                self._levels[rank][target] = None
+                self._targets_by_rank[rank][target] = None
         if target.urgent and not target.blocked:
             self._urgent[target] = None
         else:
@@ -490,7 +508,7 @@ class EndpointQueue:
         else:
             self._started.pop(target, None)
         oldest = target.oldest if rank else None
-        self._ages.set(target, None if oldest is None else oldest.age, next(self._order))
+        self._ages.set(target, None if oldest is None else oldest.waiting_since, next(self._order))
 
     def __repr__(self) -> str:
         return f"<EndpointQueue {self.waiting} waiting in {len(self._groups)} groups>"

@@ -46,7 +46,7 @@ While a backlog is read, and permits are plenty, a batch that is not whole waits
 of its core reads the next records within as long. Measured with five endpoints at once: 16.9 members a call, and 14.1 without.
 """
 LONG_WAIT = 1.0
-"""A request that has waited this long for its connection is not on its way yet: an order takes back what of it is stopped."""
+"""A request that has waited this long for its connection has not left yet: an order may still recall it."""
 
 
 class AppState:
@@ -78,7 +78,7 @@ class AppState:
         """Take an endpoint in."""
         self.endpoints.append(endpoint)
 
-    def unknown_code(self, code: int, target: str, most: int) -> None:
+    def note_unknown_code(self, code: int, target: str, most: int) -> None:
         """Note that a target got a code of no table."""
         targets = self.unknown_codes.setdefault(code, set())
         if len(targets) < most:
@@ -149,7 +149,7 @@ class EndpointState:
     # Its gates
 
     @property
-    def is_probed(self) -> bool:
+    def only_probes_may_go(self) -> bool:
         """Whether nothing goes but probes, until an answer opens the gate."""
         return any(gate.is_shut for gate in self._probed_gates)
 
@@ -178,7 +178,7 @@ class EndpointState:
         """When the last of the gates that open by themselves does; in the past if none is closed."""
         return max([gate.until for gate in self._timed_gates])
 
-    def clock(self, now: float) -> float:
+    def give_up_clock(self, now: float) -> float:
         """Return seconds that stand still while a gate is shut that stops them."""
         return now - sum(gate.shut_for(now) for gate in self.gates if gate.policy.stops_clock)
 
@@ -197,7 +197,7 @@ class EndpointState:
         closed = next((gate for gate in self.gates if gate.blocks(now)), None)
         if closed is not None:
             return closed.policy.limited_by
-        return "nothing" if self.is_filling(now) and self.queue.oldest_since is not None else "target"
+        return "nothing" if self.is_filling(now) and self.queue.oldest_normal_since is not None else "target"
 
     # Its permits
 
@@ -232,7 +232,7 @@ class EndpointState:
         self.took_effect_at = max(self.took_effect_at, sent_at)
 
     @property
-    def sendable(self) -> Iterable[TargetState]:
+    def targets_with_work(self) -> Iterable[TargetState]:
         """The targets that have tasks to send, blocked or not: for probes."""
         return (target for target in self.targets.values() if target.queue.is_sendable)
 
@@ -313,7 +313,7 @@ class EndpointState:
         """Hand out the next batch; empty if none may leave now."""
         patience = FILL_SECONDS if self.is_filling(now) else 0.0
         batch = self.queue.take(now, overdue_after, patience)
-        if patience and not batch and (since := self.queue.oldest_since) is not None:
+        if patience and not batch and (since := self.queue.oldest_normal_since) is not None:
             self.set_wake_at(since + patience)
         return batch
 
@@ -410,7 +410,7 @@ class EndpointState:
     # Time
 
     def wake_by(self, at: float) -> None:
-        """Move ``wake_at`` forward to then, if it is later."""
+        """Look again at ``at``, or before."""
         self.wake_at = min(self.wake_at, at)
 
     def look_again_for_shadow(self) -> None:

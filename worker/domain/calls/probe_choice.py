@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from worker.domain.calls.target_state import TargetState
 
 
-class ProbeChoice(NamedTuple):
+class NextProbe(NamedTuple):
     """
     The target that a probe may go to now, or when to look again.
 
@@ -28,7 +28,7 @@ class ProbeChoice(NamedTuple):
     search_failed: bool = False
 
 
-def choose_probe(endpoint: EndpointState, now: float) -> ProbeChoice:
+def choose_probe(endpoint: EndpointState, now: float) -> NextProbe:
     """Choose the target that a probe of the endpoint, or of its app, may go to now."""
     app, halt = endpoint.app, endpoint.halt
     app_is_halted, is_halted = app.halt.gate.is_shut, halt.gate.is_shut
@@ -39,26 +39,26 @@ def choose_probe(endpoint: EndpointState, now: float) -> ProbeChoice:
     else:
         due, busy = endpoint.breaker.probe_at, endpoint.probe
     if busy is not None:
-        return ProbeChoice()
+        return NextProbe()
     if now < due:
-        return ProbeChoice(look_again_at=due)
+        return NextProbe(look_again_at=due)
     if app_is_halted and _next_in_turn(app) is not endpoint:
-        return ProbeChoice()
+        return NextProbe()
     if endpoint.limiter.free(now) <= 0:
-        return ProbeChoice(look_again_at=endpoint.limiter.next_return())
+        return NextProbe(look_again_at=endpoint.limiter.next_return())
     goes_slowly = not app_is_halted and is_halted and now < halt.probe_at
     if goes_slowly and now < halt.search_at and not endpoint.has_news:
-        return ProbeChoice(look_again_at=halt.search_at)
-    target = min(endpoint.sendable, key=_reluctance if goes_slowly else _turn, default=None)
+        return NextProbe(look_again_at=halt.search_at)
+    target = min(endpoint.targets_with_work, key=_reluctance if goes_slowly else _turn, default=None)
     if goes_slowly and (target is None or not target.is_fresh):
         # Thousands may be held, and every event comes by here: do not search again before something new comes.
-        return ProbeChoice(search_failed=True)
-    return ProbeChoice(target)
+        return NextProbe(search_failed=True)
+    return NextProbe(target)
 
 
 def _next_in_turn(app: AppState) -> EndpointState | None:
     """Find the endpoint whose turn it is: a halted app has one probe for all."""
-    able = (endpoint for endpoint in app.endpoints if any(endpoint.sendable))
+    able = (endpoint for endpoint in app.endpoints if any(endpoint.targets_with_work))
     return min(able, key=lambda endpoint: endpoint.probed_at, default=None)
 
 

@@ -120,7 +120,7 @@ class ResponseHandler:
         if (
             again is RetryBudget.NEVER
             or call.is_probe
-            or endpoint.is_probed
+            or endpoint.only_probes_may_go
             or call.target.held_at is not None
         ):
             return False
@@ -151,7 +151,7 @@ class ResponseHandler:
         elif verdict is Verdict.UNKNOWN and result.error_code is not None:
             call.doubt(result.ended_at)
             if is_platform(result.error_code):
-                endpoint.app.unknown_code(result.error_code, target.name, UNKNOWN_TARGETS)
+                endpoint.app.note_unknown_code(result.error_code, target.name, UNKNOWN_TARGETS)
 
     def _log_outage(self, endpoint: EndpointState, result: AttemptResult) -> None:
         status = result.http_status
@@ -234,7 +234,9 @@ class ResponseHandler:
         """Make no further attempt for now: those whose attempts are used up have failed, the others go back."""
         endpoint = call.endpoint
         spent = (
-            [] if endpoint.is_probed else [each for each in call.tasks if self._is_spent(each, endpoint, now)]
+            []
+            if endpoint.only_probes_may_go
+            else [each for each in call.tasks if self._is_spent(each, endpoint, now)]
         )
         self._scheduler.give_back(call, now, all_but=spent)
         for task in spent:
@@ -247,7 +249,7 @@ class ResponseHandler:
         return (
             limit is not None
             and task.started_at is not None
-            and endpoint.clock(now) - task.started_at > limit
+            and endpoint.give_up_clock(now) - task.started_at > limit
         )
 
     def _forbidden(self, call: InFlightCall, result: AttemptResult, now: float) -> None:

@@ -174,7 +174,7 @@ class Scheduler:
             return False
         if not outbox_has_room:
             return False  # what is published wakes it
-        if endpoint.is_probed:
+        if endpoint.only_probes_may_go:
             self._probe(endpoint, now)
             return self.apply_changes(now)
         any_ready = False
@@ -231,7 +231,7 @@ class Scheduler:
                     return False
                 break
         endpoint.send(call, now)
-        at = endpoint.clock(now)
+        at = endpoint.give_up_clock(now)
         if self._rules.guards:
             self._guards.sent([task.command.spec for task in call.tasks if not task.was_sent], now)
         for task in call.tasks:

@@ -69,7 +69,7 @@ class TargetState:
     @property
     def has_work(self) -> bool:
         """Whether tasks of it wait or are called."""
-        return bool(self.queue.levels) or self.calls > 0
+        return bool(self.queue.groups_by_level) or self.calls > 0
 
     @property
     def is_idle(self) -> bool:

@@ -85,7 +85,7 @@ class OffsetTracker:
         return self._order[0] if self._order else self._next
 
     @property
-    def open(self) -> int:
+    def open_count(self) -> int:
         """How many records are open."""
         return len(self._open)
 
@@ -137,4 +137,4 @@ class OffsetTracker:
         self._owner = ""
 
     def __repr__(self) -> str:
-        return f"<OffsetTracker {self.committable}+{self.gap}, {self.open} open>"
+        return f"<OffsetTracker {self.committable}+{self.gap}, {self.open_count} open>"

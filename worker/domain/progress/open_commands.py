@@ -264,7 +264,7 @@ class OpenCommand:
         self.key = self.record.key
         self.offset = self.record.offset
         self.last_moment = self.spec.last_moment
-        self.mode = NO_ORDER if self.order is None else self.order.order.state.row.mode
+        self.mode = NO_ORDER if self.order is None else self.order.mode
         command_id = self.spec.command_id
         self.known_as = in_shadow(command_id) if self.mode.simulates else command_id
 
@@ -277,7 +277,7 @@ class OpenCommand:
         """Note that another order holds for it, or none."""
         assert not self.mode.is_final
         self.order = order
-        self.mode = NO_ORDER if order is None else order.order.state.row.mode
+        self.mode = NO_ORDER if order is None else order.mode
 
     @property
     def outcome_id(self) -> str:

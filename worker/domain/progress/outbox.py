@@ -219,15 +219,15 @@ class Outbox:
                 each.unlink()
         return finished
 
-    def aborted(self, *, aged: bool = False, letters: bool = False) -> None:
+    def aborted(self, *, took_too_long: bool = False, dead_letters_refused: bool = False) -> None:
         """
         Keep the transaction's results, which was not committed: they go again, first and in the same order.
 
-        ``aged``: it took too long, so the next one is half as large. ``letters``: only its dead letters were refused, so what
-        needs one is held back until ``retry_letters``.
+        ``took_too_long``: the next one is half as large. ``dead_letters_refused``: nothing else of it was refused, so what needs a dead
+        letter is held back until ``retry_letters``.
         """
         failed = self._end()
-        if aged:
+        if took_too_long:
             self._resize(len(failed.records), too_slow=True)
         kept = [each for each in failed.records if not each.dropped]
         self.bytes_used -= sum(each.outcome_size for each in failed.records if each.dropped)
@@ -235,7 +235,7 @@ class Outbox:
             self._held_back[:0] = kept
         else:
             self._emitted.extendleft(reversed(kept))
-        self._holding_back = self._holding_back or letters
+        self._holding_back = self._holding_back or dead_letters_refused
         self._anchors |= {partition for partition in failed.anchored if not partition.is_gone}
 
     def retry_letters(self, now: float) -> None:

@@ -51,7 +51,7 @@ class Partition:
         clean_handover: Whether its last commit says that nothing of it is on its way any more.
         holds_slice: Its slice of the quota may be used: from its activation until it is gone.
         topic: That it belongs to.
-        open: The admitted records that are not committed yet, by offset.
+        open_records: The admitted records that are not committed yet, by offset.
         backlog: Records that were fetched and do not fit yet, oldest first.
         paused: Nothing more of it is to be fetched.
 
@@ -67,7 +67,7 @@ class Partition:
         "is_marked",
         "number",
         "offsets",
-        "open",
+        "open_records",
         "paused",
         "state",
         "topic",
@@ -96,7 +96,7 @@ class Partition:
         self.ids = CommandIds(rules.dedupe_window, rules.restore_records, memory)
         for known in restored.known:
             self.ids.remember(known)
-        self.open: dict[int, Admitted] = {}
+        self.open_records: dict[int, Admitted] = {}
         self.backlog: deque[Record] = deque()
         self._newest_by_id: dict[str, OpenCommand] = {}
 
@@ -120,7 +120,7 @@ class Partition:
     @property
     def is_quiet(self) -> bool:
         """Whether nothing of it is in progress or unpublished: it may be handed over."""
-        return not self.open and not self.clean_handover.is_awaited
+        return not self.open_records and not self.clean_handover.is_awaited
 
     def activate(self, now: float) -> bool:
         """Begin to call, once the time has come. Return whether it begins now."""
@@ -159,11 +159,11 @@ class Partition:
         Let its next commit with nothing open be that of a clean handover, once the remaining permits cover all that is out and lent,
         if that is so in time (``covered_in``: as in ``CleanHandover.advance``). Return whether a commit is needed for that.
         """
-        return self.clean_handover.advance(now, covered_in) and not self.open
+        return self.clean_handover.advance(now, covered_in) and not self.open_records
 
     @property
     def _has_unsettled(self) -> bool:
-        return any(isinstance(each, OpenCommand) and each.unsettled for each in self.open.values())
+        return any(isinstance(each, OpenCommand) and each.unsettled for each in self.open_records.values())
 
     def leave(self) -> None:
         """Let it go, and with it what is known of its ids."""
@@ -212,7 +212,7 @@ class Partition:
     def admit(self, admitted: Admitted) -> None:
         """Take an admitted record into the books."""
         self.offsets.admit(admitted.offset)
-        self.open[admitted.offset] = admitted
+        self.open_records[admitted.offset] = admitted
         if isinstance(admitted, OpenCommand):
             self._newest_by_id[admitted.known_as] = admitted
 
@@ -223,7 +223,7 @@ class Partition:
     @property
     def is_held_up(self) -> bool:
         """Whether records wait that cannot be admitted, and the oldest open command waits by order."""
-        oldest = next(iter(self.open.values()), None)
+        oldest = next(iter(self.open_records.values()), None)
         return isinstance(oldest, OpenCommand) and oldest.mode.waits and bool(self.backlog)
 
     @property
@@ -234,7 +234,9 @@ class Partition:
     def propose(self, finishing: Iterable[int], now: float) -> OffsetCommit:
         """Return what may be committed together with the results of these open records."""
         finished = frozenset(finishing)
-        slice_free_in = self.clean_handover.claim(now, leaves_nothing_open=self.open.keys() <= finished)
+        slice_free_in = self.clean_handover.claim(
+            now, leaves_nothing_open=self.open_records.keys() <= finished
+        )
         return self.offsets.propose(finished, slice_free_in)
 
     def committed(self, commit: OffsetCommit) -> None:
@@ -267,7 +269,7 @@ class Partition:
 
     def forget(self, admitted: Admitted) -> None:
         """Take a record out of the books: it is finished, or left to the next owner."""
-        self.open.pop(admitted.offset, None)
+        self.open_records.pop(admitted.offset, None)
         if isinstance(admitted, OpenCommand) and self._newest_by_id.get(admitted.known_as) is admitted:
             del self._newest_by_id[admitted.known_as]
 

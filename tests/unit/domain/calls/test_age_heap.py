@@ -16,10 +16,10 @@ class Waiter:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.age: float | None = None
+        self.waiting_since: float | None = None
 
-    def set_age(self, since: float | None) -> None:
-        self.age = since
+    def set_waiting_since(self, since: float | None) -> None:
+        self.waiting_since = since
 
     def __repr__(self) -> str:
         return self.name
@@ -115,7 +115,7 @@ def test_whoever_comes_and_goes_the_oldest_is_found(seed: int) -> None:
         ages.set(chance.choice(waiters), since, order)
 
         oldest = ages.oldest()
-        assert (None if oldest is None else oldest.age) == min(
-            (each.age for each in waiters if each.age is not None), default=None
+        assert (None if oldest is None else oldest.waiting_since) == min(
+            (each.waiting_since for each in waiters if each.waiting_since is not None), default=None
         )
         assert len(ages) <= 2 * len(waiters) + FEW

@@ -80,7 +80,7 @@ def test_an_empty_queue_has_nothing_to_take() -> None:
     queue = EndpointQueue(20)
 
     assert taken(queue) == []
-    assert queue.oldest() is None
+    assert queue.waiting_since() is None
     assert repr(queue) == "<EndpointQueue 0 waiting in 0 groups>"
 
 
@@ -143,11 +143,11 @@ def test_after_its_patience_the_oldest_goes_and_not_the_fullest() -> None:
     queue = EndpointQueue(3)
     put(queue, "a", "u1", now=9.8)
     put(queue, "b", "v1", "v2", now=9.95)
-    assert queue.oldest_since == 9.8
+    assert queue.oldest_normal_since == 9.8
 
     assert taken(queue, 10.0, patience=0.2) == ["u1"]
     assert taken(queue, 10.0, patience=0.2) == []
-    assert queue.oldest_since == 9.95
+    assert queue.oldest_normal_since == 9.95
 
 
 def test_a_batch_that_is_whole_for_its_target_does_not_wait_for_more() -> None:
@@ -217,7 +217,7 @@ def test_a_group_is_as_old_as_the_oldest_member_that_still_waits() -> None:
     put(queue, "a", "u2", now=12.0)
     put(queue, "b", "u1", now=11.0)
 
-    assert queue.oldest() == 10.0
+    assert queue.waiting_since() == 10.0
     assert [target_of(queue.take(20.0, 1.0)) for _ in "aba"] == ["a", "b", "a"]
 
 
@@ -229,7 +229,7 @@ def test_a_member_that_comes_back_has_waited_since_it_first_came() -> None:
 
     queue.put(batch[0], 15.0)
 
-    assert queue.oldest() == 10.0
+    assert queue.waiting_since() == 10.0
     assert target_of(queue.take(15.0, 4.5)) == "a"
 
 
@@ -577,7 +577,7 @@ def test_whatever_comes_and_goes_nobody_is_lost_or_sent_twice_or_mixed_up(seed: 
                 queue.block(queue.target(chance.choice("abc")), blocked=chance.random() < 0.5)
             case _:
                 emptied = queue.take_emptied()
-                assert set(emptied) == {name for name in used if not queue.targets[name].levels}
+                assert set(emptied) == {name for name in used if not queue.targets[name].groups_by_level}
                 queue.forget(emptied)
                 used -= set(emptied)
         assert queue.waiting == len(here)

@@ -238,7 +238,7 @@ def test_a_room_that_does_not_exist_costs_two_calls_a_batch() -> None:
         harness.publish()
         harness.wait(0.25)
 
-    assert harness.engine.open == 0
+    assert harness.engine.open_count == 0
     assert {each.status.value for each in harness.published.outcomes} == {"failed"}
     assert len(harness.sent) <= 1 + 2 * 400 // 20 + 6
 

@@ -96,10 +96,10 @@ def test_a_finished_command_leaves_nothing_to_the_garbage_collector(
         before = len(alive())
         harness = EngineHarness(default_calls_per_second=1)
         lifecycle(harness)
-        opened = harness.engine.open
+        opened = harness.engine.open_count
         harness.publish()
         harness.wait(UNKNOWN_FOR)
 
         assert opened
-        assert harness.engine.open == 0
+        assert harness.engine.open_count == 0
         assert len(alive()) == before

@@ -43,7 +43,7 @@ def test_an_issuer_that_sends_too_much_is_paused_and_the_others_are_not() -> Non
     harness.ok()
     assert sent(harness) == 80
     harness.publish()
-    assert harness.engine.open == 160
+    assert harness.engine.open_count == 160
 
 
 @pytest.mark.parametrize("issuer", ["", None])
@@ -147,7 +147,7 @@ def test_so_many_values_are_counted_and_no_more() -> None:
     guards = GuardCounters((PER_ISSUER,))
     harness = EngineHarness()
     harness.receive(ban("u", issuer="x"))
-    (command,) = [each.spec for each in harness.engine._partitions[0].open.values()]  # type: ignore[union-attr]
+    (command,) = [each.spec for each in harness.engine._partitions[0].open_records.values()]  # type: ignore[union-attr]
     for number in range(MAX_COUNTED + 10):
         guards.sent([structs.replace(command, issuer=f"i{number}")], 1.0)
     assert len(guards._counters[0]) == MAX_COUNTED

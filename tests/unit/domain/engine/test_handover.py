@@ -88,7 +88,7 @@ def test_a_command_behind_a_started_one_is_left_to_the_next_owner() -> None:
 
     assert harness.out == []
     assert transaction.commits[0].offset == 1
-    assert harness.engine.open == 0
+    assert harness.engine.open_count == 0
 
 
 def test_what_comes_after_the_handover_has_begun_is_not_taken_in() -> None:
@@ -119,7 +119,7 @@ def test_a_stopping_worker_starts_nothing_and_goes_idle() -> None:
     for number in range(4):
         harness.receive(ban("u", group=f"g{number}"), partition=number % 2)
     harness.stop()
-    assert harness.engine.open == 2
+    assert harness.engine.open_count == 2
     harness.ok()
     harness.publish()
 
@@ -139,12 +139,12 @@ def test_a_long_backlog_is_left_in_many_events_and_nothing_new_leaves_meanwhile(
 
     harness.revoking(0)
     harness.receive(kick("later"), partition=1)
-    assert harness.engine.open == 10 + 1 - 4
+    assert harness.engine.open_count == 10 + 1 - 4
     assert harness.out == started
-    assert harness.engine.wake_at() < harness.now
+    assert harness.engine.wake_at < harness.now
     harness.wait(0.001)
 
-    assert harness.engine.open == 4 + 1
+    assert harness.engine.open_count == 4 + 1
     assert harness.out[4:] == [harness.request("kick")]
     for request in started:
         harness.ok(request)
@@ -162,10 +162,10 @@ def test_a_long_backlog_of_which_all_name_one_user_is_left_in_many_events_too(
     assert len(harness.out) == 1
 
     harness.revoking(0)
-    assert harness.engine.open == 7
+    assert harness.engine.open_count == 7
     harness.wait(0.001)
 
-    assert harness.engine.open == 1
+    assert harness.engine.open_count == 1
 
 
 def test_a_partition_that_goes_before_its_backlog_is_left_holds_up_nothing(
@@ -226,7 +226,7 @@ def test_under_an_open_breaker_what_is_started_is_given_up_at_once() -> None:
     harness.receive(kick("v", command_id="fine"))
     harness.revoking(0)
 
-    assert harness.engine.open == 1
+    assert harness.engine.open_count == 1
     assert harness.engine.snapshot(harness.now).counts.given_up == 5
     harness.ok()
     assert harness.status("fine") == "succeeded"
@@ -511,7 +511,7 @@ def test_a_partition_that_goes_takes_along_what_waits_for_its_commands() -> None
 
     assert harness.out == []
     assert harness.publish() == []
-    assert harness.engine.open == 0
+    assert harness.engine.open_count == 0
 
 
 def test_one_that_rides_on_a_waiting_command_may_go_while_an_earlier_one_is_on_its_way() -> None:
@@ -539,7 +539,7 @@ def test_a_handover_takes_no_longer_for_a_command_because_thousands_ride_on_one_
         assert harness.engine.snapshot(harness.now).counts.coalesced == riding - 1
         began = process_time()
         harness.revoking(0)
-        while harness.engine.open:
+        while harness.engine.open_count:
             harness.wait(0.001)
         return process_time() - began
 

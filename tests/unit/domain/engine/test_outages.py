@@ -126,7 +126,7 @@ def test_probes_go_one_at_a_time_and_later_each_time() -> None:
     for _ in range(7):
         harness.wait(0.0)
         while not harness.out:
-            harness.wait(harness.engine.wake_at() - harness.now)
+            harness.wait(harness.engine.wake_at - harness.now)
         probe = harness.request()
         probed_after.append(round(harness.now - opened_at, 3))
         opened_at = harness.now

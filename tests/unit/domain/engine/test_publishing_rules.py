@@ -287,7 +287,7 @@ def test_after_a_transaction_that_took_too_long_the_next_is_half_as_large() -> N
 
     sizes = [len(harness.take().dead_letters)]
     for _ in range(2):
-        harness.abort(aged=True)
+        harness.abort(took_too_long=True)
         sizes.append(len(harness.take().dead_letters))
     harness.engine.published(harness.now, SLOW_SECONDS + 1)
     sizes.append(len(harness.take().dead_letters))
@@ -305,7 +305,7 @@ def test_however_often_it_takes_too_long_one_command_goes() -> None:
 
     for _ in range(5):
         last = harness.take()
-        harness.abort(aged=True)
+        harness.abort(took_too_long=True)
 
     assert len(last.dead_letters) == 1
 
@@ -315,7 +315,7 @@ def refuse_letters(harness: EngineHarness) -> None:
     The next transaction is refused for its dead letters alone.
     """
     assert harness.take().dead_letters
-    harness.abort(letters=True)
+    harness.abort(dead_letters_refused=True)
 
 
 def test_without_a_dead_letter_topic_outcomes_that_need_none_go_on() -> None:
@@ -342,7 +342,7 @@ def test_what_waits_for_the_dead_letter_topic_is_tried_alone_and_then_all_goes()
 
     harness.wait(TRIAL_SECONDS)
     first = harness.take()
-    harness.abort(letters=True)
+    harness.abort(dead_letters_refused=True)
     harness.publish()
     harness.wait(TRIAL_SECONDS)
     again = [each.command_id for each in harness.publish()]

@@ -127,7 +127,7 @@ def test_in_a_stream_of_one_room_a_strange_user_is_found_by_smaller_and_smaller_
             harness.request_permit(harness.waiting[0])
         harness.wait(0.5)
 
-    (open_command,) = harness.engine._partitions[0].open.values()
+    (open_command,) = harness.engine._partitions[0].open_records.values()
     assert isinstance(open_command, OpenCommand)
     results = [each for each in open_command.tasks if each.result is None]
     assert [each.user for each in results] in ([], ["u7"]), "at most the strange one still waits"

@@ -451,7 +451,7 @@ def test_of_a_stream_of_repeats_each_keeps_only_the_one_before_it() -> None:
         harness.receive(kick("u", command_id="c"))
         harness.commit(transaction)
 
-    assert harness.engine.open == 1
+    assert harness.engine.open_count == 1
     assert live_command_count() <= before + 1
 
 

@@ -57,7 +57,7 @@ def test_a_proposal_changes_nothing() -> None:
 
     offsets.propose([0, 1])
 
-    assert offsets.open == 2
+    assert offsets.open_count == 2
     assert offsets.committable == 0
 
 
@@ -70,7 +70,7 @@ def test_when_the_oldest_is_finished_the_committed_offset_jumps_over_all_that_wa
 
     assert proposed == OffsetCommit(3, "")
     assert offsets.committable == 3
-    assert offsets.open == 1
+    assert offsets.open_count == 1
 
 
 def test_with_nothing_open_the_next_record_to_be_received_is_committed() -> None:
@@ -294,6 +294,6 @@ def test_no_owner_redoes_or_leaves_out_anything_in_whatever_order_it_ends(
             model.done |= finishing
             open_now = [each for each in open_now if each not in finishing]
             assert offsets.propose([]) == model.commit
-        assert offsets.open == len(open_now)
+        assert offsets.open_count == len(open_now)
         later = heir(model.commit, span)
         assert [each for each in records if later.is_done(each)] == sorted(model.done)
