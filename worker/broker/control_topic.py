@@ -112,7 +112,7 @@ class ControlTopicReader:
     def poll(self, seconds: float = POLL_SECONDS) -> list[ControlEntry]:
         """Return the next records; none if none comes within ``seconds``."""
         polled = self._consumer.poll(timeout_ms=round(seconds * 1000))
-        return [_entry(each) for each in polled.get(self._place, ())]
+        return [_entry(record) for record in polled.get(self._place, ())]
 
     def whole(self) -> Iterator[ControlEntry]:
         """Yield everything that was there when the reader was opened. Raises BrokerError if the broker returns nothing."""
@@ -209,7 +209,9 @@ def fitting_control_topic(options: KafkaOptions) -> Topic:
     unfit = control_problems(topic)
     if unfit:
         raise ControlTopicError(
-            "; ".join(f"the topic {name} (kafka.control_topic) does not fit: {each.remedy}" for each in unfit)
+            "; ".join(
+                f"the topic {name} (kafka.control_topic) does not fit: {problem.remedy}" for problem in unfit
+            )
         )
     return topic
 

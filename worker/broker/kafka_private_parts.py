@@ -80,9 +80,10 @@ def open_client(
         client = kind(**{**arguments, **_fresh(secrets), "kafka_client": remembered})
     except BaseException as exc:
         # BaseException, so Ctrl-C too: nobody has the client yet, so nobody else would close its connections.
-        for each in made:
-            each.close()
-        reason = next((failure for each in made if (failure := _most_specific(each._manager))), None)  # noqa: SLF001
+        for half_made in made:
+            half_made.close()
+        managers = (half_made._manager for half_made in made)  # noqa: SLF001
+        reason = next((failure for each in managers if (failure := _most_specific(each))), None)
         if isinstance(exc, errors.KafkaTimeoutError) and reason is not None:
             raise errors.KafkaTimeoutError(f"{exc.args[0]}: {reason}") from reason
         if _is_shortage(exc):

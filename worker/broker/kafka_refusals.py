@@ -206,17 +206,17 @@ def refusal_of(error: BaseException, options: KafkaOptions, topic: str | None = 
 
     An unreachable broker is considered last, since a refusal is more specific.
     """
-    for each in _chain(error):
-        if isinstance(each, RecordRefusedError):
-            topic = each.record.topic
-        if isinstance(each, CredentialError):
-            return Refusal(each.kind, each.reason, each.remedy, type(each).__name__)
+    for cause in _chain(error):
+        if isinstance(cause, RecordRefusedError):
+            topic = cause.record.topic
+        if isinstance(cause, CredentialError):
+            return Refusal(cause.kind, cause.reason, cause.remedy, type(cause).__name__)
         for row in ROWS:
-            named = next((kind for kind in row.classes if isinstance(each, kind)), None)
-            named = named or next((kind for kind in row.classes if kind.__name__ in str(each)), None)
+            named = next((kind for kind in row.classes if isinstance(cause, kind)), None)
+            named = named or next((kind for kind in row.classes if kind.__name__ in str(cause)), None)
             if named is not None:
-                return refusal_from(row, named.__name__, options, topic or _topic(each, options))
-    failure = next((each for each in _chain(error) if isinstance(each, errors.KafkaConnectionError)), None)
+                return refusal_from(row, named.__name__, options, topic or _topic(cause, options))
+    failure = next((cause for cause in _chain(error) if isinstance(cause, errors.KafkaConnectionError)), None)
     return None if failure is None else refusal_from(UNREACHABLE, str(failure), options)
 
 

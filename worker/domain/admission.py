@@ -78,10 +78,12 @@ class CommandMemory:
         """Divide the guaranteed half among these partitions, which are ours now."""
         here = set(partitions)
         self._by_partition = {
-            each: self.of(each) for each in {*here, *self._by_partition} if each in here or self.of(each)
+            partition: self.of(partition)
+            for partition in {*here, *self._by_partition}
+            if partition in here or self.of(partition)
         }
         self._guaranteed = self.limit // 2 // max(1, len(here))
-        self._common_used = sum(max(0, self.of(each) - self._guaranteed) for each in here)
+        self._common_used = sum(max(0, self.of(partition) - self._guaranteed) for partition in here)
 
     def add(self, partition: Partition, size: int) -> None:
         """Add bytes to what the partition holds; a negative ``size`` frees them."""
@@ -169,8 +171,8 @@ class Admission:
             self.memory.add(partition, record_bytes(record))
             self._pause(partition)
             if self._is_full:
-                for each in self._partitions.values():
-                    self._pause(each)
+                for owned in self._partitions.values():
+                    self._pause(owned)
 
     def catch_up(self, now: float) -> None:
         """Admit what waits in the backlogs and fits now."""
@@ -191,8 +193,8 @@ class Admission:
     def finished(self, admitted: Iterable[Admitted]) -> None:
         """Free the memory of these: their offsets are finished, or the next owner's."""
         freed: dict[Partition, int] = {}
-        for each in admitted:
-            freed[each.partition] = freed.get(each.partition, 0) + each.size
+        for record in admitted:
+            freed[record.partition] = freed.get(record.partition, 0) + record.size
         for partition, size in freed.items():
             self.memory.add(partition, -size)
 

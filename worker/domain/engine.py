@@ -330,7 +330,9 @@ class Engine:
     def halts(self) -> list[Halt]:
         """Every halt in force, and every endpoint that something other than Tencent answers; with any, the worker is not ready."""
         found = [app.halt.reason for app in self._scheduler.apps.values()]
-        found += [each.halt.reason or each.impostor for each in self._scheduler.endpoints.values()]
+        found += [
+            endpoint.halt.reason or endpoint.impostor for endpoint in self._scheduler.endpoints.values()
+        ]
         return [halt for halt in found if halt is not None]
 
     @property

@@ -96,9 +96,9 @@ class OperatorOrderEnforcement:
     def expire(self, now: float) -> None:
         """End the orders whose time is over."""
         over = self.orders.expire(self._clock.wall(now))
-        for each in over:
-            self._log(each, is_over=True)
-            self._guards.forget(each.scope)
+        for active in over:
+            self._log(active, is_over=True)
+            self._guards.forget(active.scope)
         if over:
             self._obey(now)
 
@@ -154,10 +154,10 @@ class OperatorOrderEnforcement:
 
     def _open_commands(self) -> Iterable[OpenCommand]:
         return (
-            each
+            admitted
             for partition in self._partitions.values()
-            for each in partition.open_records.values()
-            if isinstance(each, OpenCommand) and each.unsettled
+            for admitted in partition.open_records.values()
+            if isinstance(admitted, OpenCommand) and admitted.unsettled
         )
 
     def _obey(self, now: float) -> None:

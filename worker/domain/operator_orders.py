@@ -77,10 +77,10 @@ class OperatorOrders:
         """End the orders whose time is over at ``wall``, and return them."""
         if wall < self._first_end:
             return []
-        over = [each for each in self._by_values.values() if is_over(each.order, wall)]
-        for each in over:
-            self._remove(_values(each.scope))
-        self._first_end = min((end_of(each.order) for each in self._by_values.values()), default=inf)
+        over = [active for active in self._by_values.values() if is_over(active.order, wall)]
+        for active in over:
+            self._remove(_values(active.scope))
+        self._first_end = min((end_of(active.order) for active in self._by_values.values()), default=inf)
         return over
 
     def find(self, scope: Scope) -> ActiveOrder | None:
@@ -115,7 +115,7 @@ class OperatorOrders:
 
 
 def _mask(values: Values) -> Mask:
-    return tuple(each is not None for each in values)
+    return tuple(value is not None for value in values)
 
 
 def _values(scope: Scope) -> Values:
@@ -125,7 +125,7 @@ def _values(scope: Scope) -> Values:
 def _stronger(one: ActiveOrder | None, other: ActiveOrder | None) -> ActiveOrder | None:
     if one is None or other is None:
         return one or other
-    return min(one, other, key=lambda each: _STRENGTH.index(each.order.state))
+    return min(one, other, key=lambda active: _STRENGTH.index(active.order.state))
 
 
 _STRENGTH: Final = tuple(OrderState)

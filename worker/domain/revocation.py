@@ -52,7 +52,7 @@ class Revocation:
         self.leaving[partition] = None
         self._admission.forget_backlog(partition)
         self.unstarted.extend(
-            each for each in partition.open_records.values() if isinstance(each, OpenCommand)
+            admitted for admitted in partition.open_records.values() if isinstance(admitted, OpenCommand)
         )
 
     def drop_unstarted(self, now: float) -> list[OpenCommand]:
@@ -64,10 +64,10 @@ class Revocation:
         members = 0
         while self.unstarted and members < MEMBERS_AT_ONCE:
             # The last: what must come after it has gone already. From the first on, all that share a user would go at once.
-            each = self.unstarted.pop()
-            if not each.started and not each.emitted and each.unsettled and not each.dropped:
-                members += len(each.tasks)
-                freed += self._drop(each, now)
+            command = self.unstarted.pop()
+            if not command.started and not command.emitted and command.unsettled and not command.dropped:
+                members += len(command.tasks)
+                freed += self._drop(command, now)
         return freed
 
     def give_up(self, now: float) -> list[OpenCommand]:
@@ -78,19 +78,19 @@ class Revocation:
         freed = []
         for partition in self.leaving:
             started = [
-                each
-                for each in partition.open_records.values()
-                if isinstance(each, OpenCommand) and each.started
+                command
+                for command in partition.open_records.values()
+                if isinstance(command, OpenCommand) and command.started
             ]
-            for each in started:
-                if not each.unsettled or each.dropped:
+            for command in started:
+                if not command.unsettled or command.dropped:
                     continue
-                is_behind_gate = self._scheduler.endpoints[each.endpoint].is_skipped_by_drain
-                if is_behind_gate or _may_be_left(each):
+                is_behind_gate = self._scheduler.endpoints[command.endpoint].is_skipped_by_drain
+                if is_behind_gate or _may_be_left(command):
                     self.given_up += 1
                     if is_behind_gate:
                         partition.clean_handover.give_up()
-                    freed += self._drop(each, now)
+                    freed += self._drop(command, now)
         return freed
 
     def leave(self, partition: Partition, now: float) -> list[OpenCommand]:
@@ -99,8 +99,8 @@ class Revocation:
         self.leaving.pop(partition, None)
         self._admission.forget_backlog(partition)
         freed = []
-        for each in list(partition.open_records.values()):
-            freed += self._drop(each, now)
+        for admitted in list(partition.open_records.values()):
+            freed += self._drop(admitted, now)
         if not self.leaving:
             self.unstarted.clear()
         return freed
@@ -113,23 +113,23 @@ class Revocation:
         freed: list[OpenCommand] = []
         dropping = [admitted]
         while dropping:
-            each = dropping.pop()
-            if each.dropped:
+            leaving = dropping.pop()
+            if leaving.dropped:
                 continue
-            if isinstance(each, OpenCommand):
-                for later in each.release_successors():
+            if isinstance(leaving, OpenCommand):
+                for later in leaving.release_successors():
                     assert not later.emitted, "it was finished before a command that it shares a member with"
                     if later.partition.is_closing:
                         dropping.append(later)
                     elif later.may_be_emitted:
                         freed.append(later)
-                if any(task.state is TaskState.CALLED for task in each.tasks):
-                    each.partition.clean_handover.give_up()  # nobody waits for the call
-                self._ordering.drop(each, now)
+                if any(task.state is TaskState.CALLED for task in leaving.tasks):
+                    leaving.partition.clean_handover.give_up()  # nobody waits for the call
+                self._ordering.drop(leaving, now)
             else:
-                each.drop()
-            self._admission.finished([each])
-            each.partition.forget(each)
+                leaving.drop()
+            self._admission.finished([leaving])
+            leaving.partition.forget(leaving)
         return freed
 
 

@@ -36,9 +36,9 @@ class FailedCommandLog:
         """Log what has failed of a transaction. What has failed has a dead letter: without any there is nothing to look for."""
         if not transaction.dead_letters:
             return
-        for each in transaction.outcomes:
-            if each.outcome.status is Status.FAILED or each.outcome.status is Status.CANCELLED:
-                self._failed(each.outcome)
+        for outgoing in transaction.outcomes:
+            if outgoing.outcome.status is Status.FAILED or outgoing.outcome.status is Status.CANCELLED:
+                self._failed(outgoing.outcome)
 
     def summarize(self) -> None:
         """Log how many failures since the last summary had no line, if any had none. Call it once a second."""

@@ -302,12 +302,12 @@ class Metrics:
         number = dict.fromkeys(product(OrderState, ORDERED_BY), 0)
         held = dict.fromkeys(OrderState, 0)
         oldest = 0.0
-        for each in orders:
-            state = each.order.state
-            number[state, each.order.by if each.order.by in _NOT_PEOPLE else ORDERED_BY[0]] += 1
-            held[state] += each.commands
+        for order in orders:
+            state = order.order.state
+            number[state, order.order.by if order.order.by in _NOT_PEOPLE else ORDERED_BY[0]] += 1
+            held[state] += order.commands
             if state.row.mode.waits:
-                oldest = max(oldest, wall - instant_of(each.order.at))
+                oldest = max(oldest, wall - instant_of(order.order.at))
         for (state, by), count in number.items():
             self._child("controls", state.value, by).set(count)
         for state in OrderState:

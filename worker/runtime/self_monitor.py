@@ -79,9 +79,9 @@ class SelfMonitor:
         snapshot = self._runner.snapshot()
         lags = {
             # The consumer counts from what it has fetched, the metric from what is committed.
-            each.partition: unfetched + each.gap
-            for each in snapshot.partitions
-            if (unfetched := self._consumer.lag(each.partition)) is not None
+            partition.partition: unfetched + partition.gap
+            for partition in snapshot.partitions
+            if (unfetched := self._consumer.lag(partition.partition)) is not None
         }
         loop_snapshot = LoopSnapshot(
             pulse_age=time.monotonic() - self._runner.pulse,

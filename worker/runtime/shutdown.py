@@ -53,9 +53,9 @@ class ShutdownRequest:
         return await asyncio.shield(self._asked)
 
     def _first(self, number: signal.Signals) -> None:
-        for each in self._handled:
-            self._loop.remove_signal_handler(each)
-            self._loop.add_signal_handler(each, self._second, each)
+        for handled in self._handled:
+            self._loop.remove_signal_handler(handled)
+            self._loop.add_signal_handler(handled, self._second, handled)
         if not self._asked.done():
             self._asked.set_result(number.name)
 

@@ -151,7 +151,7 @@ RECEIVERS: Final[dict[str, type]] = {
     "connector.cluster": ClusterMetadata,
     "consumer": KafkaConsumer,
     "coordinator": ConsumerCoordinator,
-    "each": KafkaNetClient,
+    "half_made": KafkaNetClient,
     "fetcher": Fetcher,
     "made[-1]": KafkaNetClient,
     "manager": KafkaConnectionManager,

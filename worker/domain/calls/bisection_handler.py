@@ -144,11 +144,11 @@ class BisectionHandler:
         self, call: InFlightCall, peers: tuple[MemberTask, ...], result: AttemptResult, now: float
     ) -> None:
         """Refuse what waits of the batch with the member that was alone, but for what is in shadow now: it is not sent."""
-        for each in peers:
+        for peer in peers:
             if (
-                each.batch_peers is peers
-                and each.state is TaskState.WAITING
-                and not each.command.mode.withholds
+                peer.batch_peers is peers
+                and peer.state is TaskState.WAITING
+                and not peer.command.mode.withholds
             ):
-                call.endpoint.queue.remove(each)
-                self.fail(each, result, now, inferred=True)
+                call.endpoint.queue.remove(peer)
+                self.fail(peer, result, now, inferred=True)

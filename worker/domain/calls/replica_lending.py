@@ -308,12 +308,12 @@ class Lender:
         """Return how much of what is idle this borrower may have: all get their demand, or the same."""
         left = max(0, idle)
         asking = sorted(
-            (each for each in self._debts.values() if now - each.asked_at < LEASE),
-            key=lambda each: each.demand,
+            (asker for asker in self._debts.values() if now - asker.asked_at < LEASE),
+            key=lambda asker: asker.demand,
         )
         shares = []
-        for place, each in enumerate(asking):
-            shares.append(min(each.demand, left // (len(asking) - place)))
+        for place, asker in enumerate(asking):
+            shares.append(min(asker.demand, left // (len(asking) - place)))
             left -= shares[-1]
         return shares[asking.index(debt)]
 

@@ -190,8 +190,8 @@ class ResponseHandler:
 
     def _throttled(self, endpoint: EndpointState, result: AttemptResult, now: float) -> None:
         of_app = result.verdict is Verdict.THROTTLE_APP
-        for each in endpoint.app.endpoints if of_app else (endpoint,):
-            each.limiter.throttled(now)
+        for slowed in endpoint.app.endpoints if of_app else (endpoint,):
+            slowed.limiter.throttled(now)
         if result.retry_after is not None:
             endpoint.retry_after.shut_until(now + min(result.retry_after, LONGEST_PAUSE))
 

@@ -38,7 +38,9 @@ def shorter(outcome: Outcome, *, has_key: bool) -> Iterator[tuple[Outcome, bool]
             yield form, False
     plain = structs.replace(
         history[-1],
-        results=[Result(each.user_id, each.status, error_code=each.error_code) for each in outcome.results],
+        results=[
+            Result(result.user_id, result.status, error_code=result.error_code) for result in outcome.results
+        ],
     )
     yield plain, False
     yield _smallest(plain), False
@@ -57,7 +59,9 @@ def key_omitted(key: bytes) -> list[tuple[str, bytes]]:
 def _without_history(outcome: Outcome) -> Iterator[Outcome]:
     form = structs.replace(outcome, calls=[], calls_omitted=outcome.calls_omitted + len(outcome.calls))
     yield form
-    form = structs.replace(form, results=[structs.replace(each, error_info=None) for each in form.results])
+    form = structs.replace(
+        form, results=[structs.replace(result, error_info=None) for result in form.results]
+    )
     yield form
     error = form.error and structs.replace(form.error, also=())
     yield structs.replace(form, metadata=None, request_ids=[], user_ids=(), error=error)

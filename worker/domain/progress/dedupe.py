@@ -79,10 +79,10 @@ def known_id(outcome: Outcome, stands_for: int, at: float, *, name: str | None =
     done: list[str] = []
     others: list[str] = []
     of_one = results[0].duplicate_of if results else None
-    for each in results:
-        is_done = each.status in settled or each.duplicate_of is not None
-        (done if is_done else others).append(each.user_id)
-        if each.duplicate_of != of_one:
+    for result in results:
+        is_done = result.status in settled or result.duplicate_of is not None
+        (done if is_done else others).append(result.user_id)
+        if result.duplicate_of != of_one:
             of_one = None
     return KnownCommandId(
         command_id=name or outcome.command_id,

@@ -124,10 +124,10 @@ class MemberOrdering:
         """Start the command, and with it those that it waits for."""
         starting = [command]
         while starting:
-            each = starting.pop()
-            if not each.started:
-                starting += each.start()
-                for task in each.tasks:
+            next_command = starting.pop()
+            if not next_command.started:
+                starting += next_command.start()
+                for task in next_command.tasks:
                     if task.state is TaskState.WAITING:
                         self._changes.append((TaskChange.STARTED, task))
 
@@ -178,8 +178,8 @@ class MemberOrdering:
     def ended_unknown(self, task: MemberTask, ended_at: float) -> None:
         """Hold back every different effect: a request that carried the task ended without an answer, and may still act."""
         member_queue, until = task.member_queue, ended_at + UNKNOWN_FOR
-        for each in (task, *(task.coalesced or ())):
-            each.mark_unknown_end()
+        for carried in (task, *(task.coalesced or ())):
+            carried.mark_unknown_end()
         task.command.partition.clean_handover.ended_unknown(until)
         member_queue.delay(until, task.command.effect_key)
         heapq.heappush(self._delays, (until, next(self._order), member_queue))
@@ -482,7 +482,7 @@ def _must_stay(task: MemberTask, now: float) -> bool:
 
 def _leader_of(task: MemberTask) -> MemberTask:
     """Return the task that takes a coalesced one along."""
-    return next(each for each in task.member_queue.tasks if task in (each.coalesced or ()))
+    return next(leader for leader in task.member_queue.tasks if task in (leader.coalesced or ()))
 
 
 def _shadow_key(task: MemberTask) -> MemberKey:

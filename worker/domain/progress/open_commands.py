@@ -113,8 +113,8 @@ class MemberTask:
         rest along; None if there is none.
         """
         followers = self.coalesced or {}
-        live = {each: None for each in followers if not each.command.mode.simulates}
-        self.coalesced = {each: None for each in followers if each not in live} or None
+        live = {follower: None for follower in followers if not follower.command.mode.simulates}
+        self.coalesced = {follower: None for follower in followers if follower not in live} or None
         return self._heir_of(live)
 
     def _heir_of(self, followers: dict[MemberTask, None]) -> MemberTask | None:
@@ -197,7 +197,7 @@ class MemberQueue:
     def last_like(self, command: OpenCommand) -> MemberTask | None:
         """Return the last task that the command may meet: one in shadow has no part in what is sent, nor the other way round."""
         shadow = command.mode.simulates
-        return next((each for each in reversed(self.tasks) if each.command.mode.simulates is shadow), None)
+        return next((task for task in reversed(self.tasks) if task.command.mode.simulates is shadow), None)
 
     def replace(self, task: MemberTask, heir: MemberTask) -> None:
         """Give a task's place to another."""
@@ -286,7 +286,9 @@ class OpenCommand:
 
     def take_places(self, member_queues: Iterable[MemberQueue]) -> None:
         """Open a task for each of its users, behind the earlier commands that name the same member."""
-        self.tasks = tuple([MemberTask(self, each.key[2], each) for each in member_queues])
+        self.tasks = tuple(
+            [MemberTask(self, member_queue.key[2], member_queue) for member_queue in member_queues]
+        )
         self.unsettled = len(self.tasks)
         for task in self.tasks:
             if self.spec.urgent:
@@ -313,9 +315,9 @@ class OpenCommand:
     def release_successors(self) -> Sequence[OpenCommand]:
         """Let nothing wait for it any more. Return those that waited."""
         released, self.successors = self.successors, None
-        for each in released or ():
-            each.blockers -= 1
-            assert each.blockers >= 0
+        for successor in released or ():
+            successor.blockers -= 1
+            assert successor.blockers >= 0
         return released or ()
 
     @property

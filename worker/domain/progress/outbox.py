@@ -178,13 +178,15 @@ class Outbox:
         anchored, self._anchors = self._anchors, set()
         outcomes, dead_letters = [], []
         finishing: dict[Partition, list[int]] = {partition: [] for partition in anchored}
-        for each in records:
-            finishing.setdefault(each.partition, []).append(each.offset)
-            if each.outcome is not None:
+        for record in records:
+            finishing.setdefault(record.partition, []).append(record.offset)
+            if record.outcome is not None:
                 outcomes.append(
-                    OutgoingOutcome(each.partition.number, each.key, each.outcome, traceparent_of(each))
+                    OutgoingOutcome(
+                        record.partition.number, record.key, record.outcome, traceparent_of(record)
+                    )
                 )
-            letter = dead_letter_of(each, self._rules.topic)
+            letter = dead_letter_of(record, self._rules.topic)
             if letter is not None:
                 dead_letters.append(letter)
         commits = {partition: partition.propose(offsets, now) for partition, offsets in finishing.items()}
@@ -204,19 +206,19 @@ class Outbox:
             self._holding_back = False
             self._emitted.extendleft(reversed(self._held_back))
             self._held_back.clear()
-        finished = [each for each in done.records if not each.dropped]
-        self.bytes_used -= sum([each.outcome_size for each in done.records])
+        finished = [record for record in done.records if not record.dropped]
+        self.bytes_used -= sum([record.outcome_size for record in done.records])
         by_partition: dict[Partition, list[Admitted]] = {}
-        for each in finished:
-            by_partition.setdefault(each.partition, []).append(each)
+        for record in finished:
+            by_partition.setdefault(record.partition, []).append(record)
         for partition, committed in by_partition.items():
-            partition.finish(committed, [known_from(each, wall) for each in committed])
+            partition.finish(committed, [known_from(record, wall) for record in committed])
         for partition, commit in done.commits.items():
             partition.committed(commit)
         self._approach()
-        for each in finished:
-            if isinstance(each, OpenCommand):
-                each.unlink()
+        for record in finished:
+            if isinstance(record, OpenCommand):
+                record.unlink()
         return finished
 
     def aborted(self, *, took_too_long: bool = False, dead_letters_refused: bool = False) -> None:
@@ -229,8 +231,8 @@ class Outbox:
         failed = self._end()
         if took_too_long:
             self._resize(len(failed.records), too_slow=True)
-        kept = [each for each in failed.records if not each.dropped]
-        self.bytes_used -= sum(each.outcome_size for each in failed.records if each.dropped)
+        kept = [record for record in failed.records if not record.dropped]
+        self.bytes_used -= sum(record.outcome_size for record in failed.records if record.dropped)
         if failed.is_trial:
             self._held_back[:0] = kept
         else:
@@ -247,10 +249,10 @@ class Outbox:
     def forget_dropped(self) -> None:
         """Forget the results of dropped records."""
         here = (*self._emitted, *self._far, *self._held_back)
-        self.bytes_used -= sum(each.outcome_size for each in here if each.dropped)
-        self._emitted = deque(each for each in self._emitted if not each.dropped)
-        self._far = [each for each in self._far if not each.dropped]
-        self._held_back = [each for each in self._held_back if not each.dropped]
+        self.bytes_used -= sum(record.outcome_size for record in here if record.dropped)
+        self._emitted = deque(record for record in self._emitted if not record.dropped)
+        self._far = [record for record in self._far if not record.dropped]
+        self._held_back = [record for record in self._held_back if not record.dropped]
         self._trial_is_due = self._trial_is_due and bool(self._held_back)
         self._measure_far()
         self._anchors = {partition for partition in self._anchors if not partition.is_gone}
@@ -263,15 +265,15 @@ class Outbox:
         if self._holding_back:
             held_back.update(*map(_members_of, self._held_back))
         while self._emitted and len(taken) < self._most and size < PER_TRANSACTION_BYTES:
-            each = self._emitted.popleft()
-            if not each.partition.offsets.fits(each.offset):
-                self._far.append(each)
-            elif self._holding_back and self._must_wait(each, held_back):
-                self._held_back.append(each)
-                held_back.update(_members_of(each))
+            record = self._emitted.popleft()
+            if not record.partition.offsets.fits(record.offset):
+                self._far.append(record)
+            elif self._holding_back and self._must_wait(record, held_back):
+                self._held_back.append(record)
+                held_back.update(_members_of(record))
             else:
-                taken.append(each)
-                size += each.size + each.outcome_size
+                taken.append(record)
+                size += record.size + record.outcome_size
         self._measure_far()
         return taken
 
@@ -299,13 +301,13 @@ class Outbox:
     def _approach(self) -> None:
         """Take back what was put aside because of a gap that may have closed: it goes before all others."""
         if self._far:
-            near = [each for each in self._far if each.partition.offsets.fits(each.offset)]
-            self._far = [each for each in self._far if not each.partition.offsets.fits(each.offset)]
+            near = [record for record in self._far if record.partition.offsets.fits(record.offset)]
+            self._far = [record for record in self._far if not record.partition.offsets.fits(record.offset)]
             self._emitted.extendleft(reversed(near))
             self._measure_far()
 
     def _measure_far(self) -> None:
-        self._bytes_aside = sum(each.outcome_size for each in (*self._far, *self._held_back))
+        self._bytes_aside = sum(record.outcome_size for record in (*self._far, *self._held_back))
 
     def __repr__(self) -> str:
         return f"<Outbox {len(self._emitted)} emitted, {len(self._far)} far ahead, {self._published_now} in a transaction>"

@@ -163,7 +163,10 @@ class Partition:
 
     @property
     def _has_unsettled(self) -> bool:
-        return any(isinstance(each, OpenCommand) and each.unsettled for each in self.open_records.values())
+        return any(
+            isinstance(admitted, OpenCommand) and admitted.unsettled
+            for admitted in self.open_records.values()
+        )
 
     def leave(self) -> None:
         """Let it go, and with it what is known of its ids."""
