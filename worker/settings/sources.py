@@ -24,7 +24,7 @@ from worker.terminal import is_utf8
 from worker.tls_file_problems import TLS_FILES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from worker.settings.catalog import SettingRow, Words
 
@@ -36,6 +36,8 @@ FILE_BYTES: Final = 1024 * 1024
 """The longest settings file: no ConfigMap of Kubernetes holds more."""
 VALUES: Final = 50_000
 """The most names and values in a file; PyYAML's parser takes some seconds for them."""
+NUMBER_CHARACTERS: Final = 100
+"""The longest number that is read: PyYAML's time for 1:1:1… (base 60) is quadratic, and Python reads no integer of 5,000 digits."""
 DEPTH: Final = 8
 """How deep settings may be nested: the deepest setting needs four levels."""
 KAFKA_PATHS: Final = frozenset({*TLS_FILES, *(f"{option}_file" for option in SECRET_OPTIONS)})
@@ -79,7 +81,7 @@ def from_file(path: Path, table: dict[Words, SettingRow]) -> FileData:
         what = error.problem if isinstance(error, _RefusedYamlError) else "the file is not valid YAML"
         return _unusable(name, f"{what}{where}")
     except (ValueError, LookupError, TypeError, ArithmeticError, RecursionError):
-        # A tag that does not fit its text (!!bool maybe, !!int ""), or a number with more digits than Python reads.
+        # A tag that does not fit its text (!!bool maybe, !!int "").
         return _unusable(
             name, "the file is not valid YAML: it is nested too deep, or contains an invalid number"
         )
@@ -279,6 +281,8 @@ def _is_text(kind: Any) -> bool:
     )
 
 
+_BEYOND: Final = 10**NUMBER_CHARACTERS
+"""What stands for a longer number: more than any setting may be, so that it is refused under its setting's name."""
 _TEXT: Final = "tag:yaml.org,2002:str"
 _MERGE: Final = "tag:yaml.org,2002:merge"
 
@@ -368,4 +372,16 @@ def _as_written(loader: _Loader, node: yaml.ScalarNode) -> object:
     return loader.construct_scalar(node)
 
 
+def _bounded(read: Callable[[Any, Any], object]) -> Callable[[_Loader, yaml.Node], object]:
+    """Return PyYAML's reader of a kind of number, for numbers of at most ``NUMBER_CHARACTERS``."""
+
+    def number(loader: _Loader, node: yaml.Node) -> object:
+        is_long = isinstance(node, yaml.ScalarNode) and len(node.value) > NUMBER_CHARACTERS
+        return _BEYOND if is_long else read(loader, node)
+
+    return number
+
+
 _Loader.add_constructor("tag:yaml.org,2002:timestamp", _as_written)
+_Loader.add_constructor("tag:yaml.org,2002:int", _bounded(yaml.SafeLoader.construct_yaml_int))
+_Loader.add_constructor("tag:yaml.org,2002:float", _bounded(yaml.SafeLoader.construct_yaml_float))

@@ -294,7 +294,7 @@ def test_a_repeated_section_is_refused_instead_of_lost(write: Write) -> None:
         ("? [kafka]\n: a", "a list or mapping cannot name a setting at line 1"),
         ("? {kafka: b}\n: a", "a list or mapping cannot name a setting at line 1"),
         ("a: " + "[" * 5000, "nested too deep"),
-        ("a: " + "9" * 5000, "an invalid number"),
+        ("a: !!int nine", "an invalid number"),
     ],
 )
 def test_a_file_that_is_no_mapping_is_refused_without_its_text(write: Write, text: str, told: str) -> None:
