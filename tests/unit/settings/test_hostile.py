@@ -280,6 +280,7 @@ def test_the_proxies_are_those_that_kafka_python_speaks_to() -> None:
         ("drain_seconds: 1." + "1" * 5_000, "drain_seconds = a number beyond all bounds"),
         ("drain_seconds: !!int '" + "1:" * 100_000 + "1'", "drain_seconds = a number beyond all bounds"),
         ("kafka: {group_id: " + "1" * 101 + "}", "kafka.group_id = a number beyond all bounds: give 1 to 249 bytes"),
+        ("kafka: {consumer: {session_timeout_ms: 0x" + "f" * 400 + "}}", "kafka.consumer.session_timeout_ms = a number beyond all"),
         ("drain_seconds: .nan", "drain_seconds"),
         ("drain_seconds: .inf", "drain_seconds"),
         ("drain_seconds: -1", "drain_seconds = -1"),
@@ -329,6 +330,20 @@ def test_a_number_of_a_hundred_characters_is_read_as_it_is(tmp_path: Path, numbe
     (problem,) = error.value.problems
     assert problem.name == "server.port"
     assert problem.value == yaml.safe_load(number)
+
+
+@pytest.mark.parametrize("option", ["session_timeout_ms", "heartbeat_interval_ms", "max_poll_interval_ms"])
+@pytest.mark.parametrize("text", ["9" * 400, "-" + "9" * 400, "1e400", "true", "0", "null", '"x"'])
+def test_a_timeout_is_refused_by_its_own_rule_before_anything_is_computed_of_it(
+    option: str, text: str
+) -> None:
+    """
+    Divided by a thousand, one beyond any float ended in a traceback; true was taken for a millisecond.
+    """
+    found = problems(minimal(), {f"WORKER_KAFKA__CONSUMER__{option.upper()}": text})
+
+    assert set(found) == {f"kafka.consumer.{option}"}
+    assert RULES[option].wanted in found[f"kafka.consumer.{option}"].remedy
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-32", "latin-1"])
