@@ -192,8 +192,8 @@ def _print_problems(judged: JudgedInput, *, as_json: bool, skipped: bool) -> Non
             found = {
                 "line": problem.line,
                 "code": problem.code,
-                "field": problem.field,
-                "remedy": problem.remedy,
+                "field": problem.field and without_keys(problem.field),
+                "remedy": without_keys(problem.remedy),
             }
             line = {name: value for name, value in found.items() if value is not None}
             print_json({"status": "invalid", **line})
@@ -292,7 +292,9 @@ def _print_sent(
             failed.append((line, result))
             if as_json:
                 status = "unknown" if result.may_be_written else "not_sent"
-                print_json({"status": status, "command_id": command_id, "reason": result.reason})
+                print_json(
+                    {"status": status, "command_id": command_id, "reason": without_keys(result.reason)}
+                )
             continue
         place = place_of(options.command_topic, result.partition, result.offset)
         places[place] = command_id
