@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from worker.cli.app import main
+from worker.cli.entry import main
 
 if __name__ == "__main__":
     main()

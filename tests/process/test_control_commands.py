@@ -135,6 +135,23 @@ def test_a_pause_is_written_listed_and_resumed(operator: Operator) -> None:
     assert (empty.returncode, empty.stdout) == (0, "nothing is in force\n")
 
 
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
+def test_an_order_is_written_although_standard_streams_are_closed(operator: Operator, closed: str) -> None:
+    """
+    A pause from a cron job or a service without standard error wrote nothing.
+    """
+    done = subprocess.run(
+        ["/bin/sh", "-c", f'exec "$PYTHON" -m worker pause --everything --reason raid {closed}'],
+        env={**os.environ, "PYTHON": sys.executable, "WORKER_CONFIG": str(operator.config)},
+        timeout=60,
+        check=False,
+    )
+    listed = operator("control")
+
+    assert done.returncode == 0
+    assert listed.stdout.startswith("paused    everything\n")
+
+
 def test_resuming_what_is_not_in_force_is_said_with_what_is(operator: Operator) -> None:
     operator("shadow", "--everything", "--reason", "a first look")
 

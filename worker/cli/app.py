@@ -30,7 +30,7 @@ from worker.cli.outcomes import outcomes
 from worker.cli.pause_and_resume import cancel, pause, resume, shadow
 from worker.cli.run import run
 from worker.cli.send import send
-from worker.cli.shared import FAILED, UNREAD, WRONG, terminal_width
+from worker.cli.shared import FAILED, INTERRUPTED, UNREAD, WRONG, terminal_width
 from worker.cli.simulate import simulate
 from worker.cli.text_wrapping import wrapped
 from worker.cli.topics import topics
@@ -106,7 +106,7 @@ def _options(
 
 
 def main(command: Callable[[], object] = app) -> None:
-    """Run the command line and end the process with its exit code."""
+    """Run a command and end the process with its exit code. What must hold before this is imported: entry.py."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A terminal or log in another encoding gets escapes for what it cannot show.
         sys.stdout.reconfigure(errors="backslashreplace")
@@ -121,6 +121,8 @@ def main(command: Callable[[], object] = app) -> None:
     except WorkerError as error:
         code = WRONG if isinstance(error, ControlTopicError) else FAILED
         _end(_failure_as_json(str(error)) if as_json else _failure(str(error)), code)
+    except KeyboardInterrupt:  # before or after the command, which ends by it as it wants to
+        _end("", INTERRUPTED)
     except Exception as error:  # noqa: BLE001 - the last stop: what is shown of it must be redacted
         if isinstance(error, OSError) and error.errno in _CANNOT_WRITE and error.filename is None:
             _end(_unwritable(error), FAILED)
@@ -196,6 +198,8 @@ class _WithoutKeys:
         self._stream = stream
 
     def __getattr__(self, name: str) -> Any:
+        if name == "buffer":  # click writes into it, past this, where the encoding is ASCII
+            raise AttributeError(name)
         return getattr(self._stream, name)
 
     def write(self, text: str) -> int:

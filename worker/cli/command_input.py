@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import codecs
+import tempfile
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Any, Final
 
@@ -15,6 +17,7 @@ from worker.broker.command_producer import OutgoingCommand, prepare
 from worker.domain.contract.command_decoding import Command
 from worker.domain.contract.field_checks import FIELDS, MEMBER_INFO
 from worker.domain.contract.rejections import Rejected
+from worker.errors import WorkerError
 from worker.terminal import is_utf8
 
 if TYPE_CHECKING:
@@ -89,24 +92,56 @@ class JudgedInput:
         return any(problem.line is None for problem in self.problems)
 
     def commands(self, decoder: CommandDecoder) -> Iterator[OutgoingCommand]:
-        """Yield the valid commands as they are sent."""
-        self.spool.seek(0)
-        for line in self.spool:
-            command = prepare(decoder, line[:-1])
-            assert isinstance(command, OutgoingCommand)
-            yield command
+        """Yield the valid commands as they are sent. Raises WorkerError if the spool cannot be read."""
+        with _spooling():
+            self.spool.seek(0)
+            for line in self.spool:
+                command = prepare(decoder, line[:-1])
+                assert isinstance(command, OutgoingCommand)
+                yield command
 
     def add(self, line: int, value: bytes, command: Command) -> None:
-        """Take a valid command."""
+        """Take a valid command. Raises WorkerError if the spool cannot hold it."""
         self.identities.append((line, command.command_id))
         self.targets.add(command.target)
-        self.spool.write(value + b"\n")
+        with _spooling():
+            self.spool.write(value + b"\n")
+
+    def finish(self) -> None:
+        """Write what is still in a buffer, before anything is sent. Raises WorkerError if the spool cannot hold it."""
+        with _spooling():
+            self.spool.flush()
 
     def refuse(self, problems: list[LineProblem]) -> None:
         """Take what is wrong with one line."""
         self.invalid += 1
         if self.invalid <= PROBLEMS:
             self.problems += problems
+
+
+@contextmanager
+def opened_spool() -> Iterator[IO[bytes]]:
+    """Open where valid lines wait: in memory, and from ``IN_MEMORY`` bytes on in a temporary file."""
+    spool = tempfile.SpooledTemporaryFile(IN_MEMORY)  # noqa: SIM115 - its own end would try again to write what it could not
+    try:
+        yield spool
+    finally:
+        with suppress(OSError):
+            spool.close()
+
+
+@contextmanager
+def _spooling() -> Iterator[None]:
+    """Raise a WorkerError that names the temporary folder in place of an OSError, which would be taken for one of the input."""
+    try:
+        yield
+    except OSError as error:
+        why = error.strerror or type(error).__name__
+        folder = "the temporary folder"
+        with suppress(OSError):  # there is none: then the error says where one was looked for
+            folder += f" {tempfile.gettempdir()}"
+        remedy = "set TMPDIR to a folder with more room"
+        raise WorkerError(f"{folder} cannot hold the input ({why[:1].lower()}{why[1:]}): {remedy}") from error
 
 
 def judge_options(given: Mapping[str, Any], decoder: CommandDecoder, spool: IO[bytes]) -> JudgedInput:
@@ -131,7 +166,11 @@ def _all_utf8(value: object) -> bool:
 
 
 def judge_lines(stream: IO[bytes], decoder: CommandDecoder, spool: IO[bytes]) -> JudgedInput:
-    """Judge a file of one JSON object per line. Blank lines, a byte order mark and CRLF are allowed."""
+    """
+    Judge a file of one JSON object per line. Blank lines, a byte order mark and CRLF are allowed.
+
+    Raises OSError if the file cannot be read, and WorkerError if the spool cannot hold it.
+    """
     judged = JudgedInput(spool)
     seen: dict[str, int] = {}
     number = 0
@@ -155,6 +194,7 @@ def judge_lines(stream: IO[bytes], decoder: CommandDecoder, spool: IO[bytes]) ->
         judged.refuse(
             [LineProblem(None, "no_value", None, "there is no command in it: one JSON object per line")]
         )
+    judged.finish()
     return judged
 
 

@@ -5,13 +5,10 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
-from typing import Any, Final
 
+from worker.cli.entry import STOPS, end_quietly_on
 from worker.cli.shared import Config
-
-SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 def run(config: Config = None) -> None:
@@ -22,9 +19,7 @@ def run(config: Config = None) -> None:
 
     Example:  moderation-worker run --config worker.yaml
     """
-    for number in SIGNALS:
-        if signal.getsignal(number) is not signal.SIG_IGN:  # `nohup` ignores SIGHUP
-            signal.signal(number, _leave)
+    end_quietly_on(STOPS, 0)  # until the loop handles them
 
     from worker.settings import load  # noqa: PLC0415 - what is imported here --help need not load
 
@@ -33,9 +28,3 @@ def run(config: Config = None) -> None:
     from worker.runtime import wiring  # noqa: PLC0415 - Kafka and HTTP
 
     sys.exit(wiring.run(settings))
-
-
-def _leave(_signal: int, _frame: Any) -> None:
-    # Until the loop handles signals, nothing has started that would have to be finished. By default a pod that is stopped while
-    # it imports would count as killed, and a container's first process would ignore the signal.
-    os._exit(0)

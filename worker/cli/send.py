@@ -12,7 +12,6 @@ import sys
 import uuid
 from collections import Counter
 from contextlib import nullcontext
-from tempfile import SpooledTemporaryFile
 from typing import IO, TYPE_CHECKING, Annotated, Any, Final
 
 import typer
@@ -98,13 +97,13 @@ def send(
     _refuse_mixtures(source, given, skip_invalid=skip_invalid)
     if timeout is not None and not wait:
         raise typer.BadParameter("nothing is waited for: give --wait as well", param_hint="--timeout")
-    from worker.cli.command_input import IN_MEMORY  # noqa: PLC0415 - what is imported here --help need not load
+    from worker.cli.command_input import opened_spool  # noqa: PLC0415 - what is imported here --help need not load
 
     options, decoder = kafka_options_of(config)
     seconds = None
     if wait:
         seconds = TIMEOUT if timeout is None else timeout
-    with SpooledTemporaryFile(IN_MEMORY) as spool:
+    with opened_spool() as spool:
         judged = _judged(source, given, decoder, spool)
         raise typer.Exit(
             _send_valid(
@@ -192,8 +191,8 @@ def _print_problems(judged: JudgedInput, *, as_json: bool, skipped: bool) -> Non
             found = {
                 "line": problem.line,
                 "code": problem.code,
-                "field": problem.field,
-                "remedy": problem.remedy,
+                "field": problem.field and without_keys(problem.field),
+                "remedy": without_keys(problem.remedy),
             }
             line = {name: value for name, value in found.items() if value is not None}
             print_json({"status": "invalid", **line})
@@ -292,7 +291,9 @@ def _print_sent(
             failed.append((line, result))
             if as_json:
                 status = "unknown" if result.may_be_written else "not_sent"
-                print_json({"status": status, "command_id": command_id, "reason": result.reason})
+                print_json(
+                    {"status": status, "command_id": command_id, "reason": without_keys(result.reason)}
+                )
             continue
         place = place_of(options.command_topic, result.partition, result.offset)
         places[place] = command_id

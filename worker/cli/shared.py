@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from worker.cli import entry
 from worker.terminal import plain
 
 if TYPE_CHECKING:
@@ -40,8 +41,8 @@ NOT_SENT: Final = 6
 """An outcome is `expired` or `cancelled`, and none is worse."""
 LEFT_OUT: Final = 7
 """`undo` and `replay`: for some of what was found nothing is sent, and why is said."""
-INTERRUPTED: Final = 130
-"""After Ctrl-C: 128 and the number of SIGINT, as a shell has it."""
+INTERRUPTED: Final = entry.INTERRUPTED
+"""After Ctrl-C."""
 UNREAD: Final = 141
 """Whoever read the output has gone, as `head` does: 128 and the number of SIGPIPE."""
 

@@ -51,13 +51,14 @@ def _guard(item: object, where: str) -> Guard:
     missing = [name for name in _NAMES if name not in item]
     if missing:
         raise ValueError(f"{where} has no {' and no '.join(missing)}")
-    if item["then"] not in {state.value for state in FOLLOWS}:
+    then = item["then"]  # whatever a file can hold: a list has no hash
+    if not isinstance(then, str) or then not in {state.value for state in FOLLOWS}:
         raise ValueError(f"{where}: then is {' or '.join(FOLLOWS)}; to cancel is a person's decision")
     return Guard(
         _scope(item["scope"], where),
         int(_bounded(item["members"], int, (1, MAX_MEMBERS), f"{where}: members")),
         _bounded(item["per_seconds"], (int, float), SECONDS, f"{where}: per_seconds"),
-        OrderState(item["then"]),
+        OrderState(then),
     )
 
 
@@ -87,8 +88,9 @@ def _scope(value: object, where: str) -> Scope:
 def _only(given: dict[Any, Any], known: tuple[str, ...], where: str) -> None:
     for name in given:
         if name not in known:
-            meant = did_you_mean(str(name), known) or f"; it has {', '.join(known)}"
-            raise ValueError(f"{where} has no {name!r}{meant}")
+            text = str(name)[:VALUE_BYTES]  # it may be a megabyte
+            meant = did_you_mean(text, known) or f"; it has {', '.join(known)}"
+            raise ValueError(f"{where} has no {text!r}{meant}")
 
 
 def no_action(name: str) -> str:

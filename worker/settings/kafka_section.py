@@ -13,6 +13,7 @@ from worker.domain.progress.commit_metadata import MAX_SPAN
 from worker.errors import FileError
 from worker.settings import types
 from worker.settings.core_defaults import CORE
+from worker.settings.kafka_option_rules import RULES
 from worker.settings.section import SettingsSection
 from worker.small_files import read_text
 
@@ -167,10 +168,10 @@ class KafkaSettings(SettingsSection):
         }
 
     def consumer_seconds(self, option: str) -> float:
-        """Return the value in force of one of ``CONSUMER_TIMEOUTS_MS``, in seconds."""
-        default = CONSUMER_TIMEOUTS_MS[option]
-        value = self.consumer.get(option, default)
-        return (value if isinstance(value, int) else default) / 1000
+        """Return the value in force of one of ``CONSUMER_TIMEOUTS_MS``, in seconds: the default in place of one that is refused."""
+        value: Any = self.consumer.get(option)
+        in_force: int = value if RULES[option].fits(value) else CONSUMER_TIMEOUTS_MS[option]
+        return in_force / 1000
 
 
 def _is_secret_file(option: str) -> bool:

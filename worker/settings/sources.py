@@ -10,7 +10,8 @@ import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, get_args, get_origin
+from types import UnionType
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Union, get_args, get_origin
 
 import yaml
 from pydantic import SecretStr
@@ -23,7 +24,7 @@ from worker.terminal import is_utf8
 from worker.tls_file_problems import TLS_FILES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from worker.settings.catalog import SettingRow, Words
 
@@ -35,6 +36,8 @@ FILE_BYTES: Final = 1024 * 1024
 """The longest settings file: no ConfigMap of Kubernetes holds more."""
 VALUES: Final = 50_000
 """The most names and values in a file; PyYAML's parser takes some seconds for them."""
+NUMBER_CHARACTERS: Final = 100
+"""The longest number that is read: PyYAML's time for 1:1:1… (base 60) is quadratic, and Python reads no integer of 5,000 digits."""
 DEPTH: Final = 8
 """How deep settings may be nested: the deepest setting needs four levels."""
 KAFKA_PATHS: Final = frozenset({*TLS_FILES, *(f"{option}_file" for option in SECRET_OPTIONS)})
@@ -78,7 +81,7 @@ def from_file(path: Path, table: dict[Words, SettingRow]) -> FileData:
         what = error.problem if isinstance(error, _RefusedYamlError) else "the file is not valid YAML"
         return _unusable(name, f"{what}{where}")
     except (ValueError, LookupError, TypeError, ArithmeticError, RecursionError):
-        # A tag that does not fit its text (!!bool maybe, !!int ""), or a number with more digits than Python reads.
+        # A tag that does not fit its text (!!bool maybe, !!int "").
         return _unusable(
             name, "the file is not valid YAML: it is nested too deep, or contains an invalid number"
         )
@@ -115,7 +118,16 @@ def _make_paths_absolute(data: dict[str, Any], folder: Path, names: frozenset[st
 
 
 def _is_path(kind: Any) -> bool:
-    return any(getattr(part, "__origin__", part) is Path for part in get_args(kind) or (kind,))
+    return Path in _alternatives(kind)
+
+
+def _alternatives(kind: Any) -> tuple[Any, ...]:
+    """Return the types that a value may have: the members of a union without None, each without what is annotated."""
+    if get_origin(kind) is Annotated:
+        return _alternatives(get_args(kind)[0])
+    if get_origin(kind) not in (Union, UnionType):
+        return (kind,)
+    return tuple(each for part in get_args(kind) if part is not type(None) for each in _alternatives(part))
 
 
 def from_environment(
@@ -140,7 +152,12 @@ def from_environment(
             remedy = f"there is no such setting: a name has one to {DEPTH} words with two underscores between"
             problems.append(SettingProblem(variable, remedy))
             continue
-        spelled = _as_in_file(words, below)
+        spelled = _as_in_file(words, below, data)
+        if _lost_capitals(spelled, table, below, data):
+            as_json = PREFIX + "__".join(spelled[:-1]).upper()
+            remedy = f"a variable's name does not tell capitals from small letters: give {as_json} as JSON, with this name as it is"
+            problems.append(SettingProblem(".".join(spelled), remedy))
+            continue
         try:
             value: object = _read(environ[variable], spelled, table)
         except _RepeatedError:
@@ -198,13 +215,30 @@ def merged(below: Any, above: Any) -> Any:
     return {**below, **{key: merged(below.get(key), value) for key, value in above.items()}}
 
 
-def _as_in_file(words: Iterable[str], below: object) -> Words:
+def _as_in_file(words: Iterable[str], *given: object) -> Words:
+    """Return the words as the data that is ``given`` spells them: the file's, and that of the variables before this one."""
     spelled: list[str] = []
     for word in words:
-        known = [key for key in below if isinstance(key, str)] if isinstance(below, dict) else []
-        spelled.append(next((key for key in known if _folded(key) == _folded(word)), word))
-        below = below.get(spelled[-1]) if isinstance(below, dict) else None
+        known = [key for data in given if isinstance(data, dict) for key in data if isinstance(key, str)]
+        alike = [key for key in known if _folded(key) == _folded(word)]
+        spelled.append(word if word in alike or not alike else alike[0])
+        given = tuple(data.get(spelled[-1]) for data in given if isinstance(data, dict))
     return tuple(spelled)
+
+
+def _lost_capitals(words: Words, table: dict[Words, SettingRow], *given: object) -> bool:
+    """Return whether a variable names what may have capitals, and nothing that is ``given`` says which."""
+    holder = find(table, words[:-1])
+    if holder is None or not _holds_texts(holder.kind):
+        return False
+    for word in words:
+        given = tuple(data[word] for data in given if isinstance(data, dict) and word in data)
+    return not given
+
+
+def _holds_texts(kind: Any) -> bool:
+    """Return whether it is a mapping of names, which the user chooses, to texts."""
+    return get_origin(kind) is dict and all(map(_is_text, get_args(kind)))
 
 
 def _folded(word: str) -> str:
@@ -213,9 +247,11 @@ def _folded(word: str) -> str:
 
 def _read(text: str, words: Words, table: dict[Words, SettingRow]) -> object:
     """Return the value of a variable: its text if the setting is a text, else what it is as JSON, else its text."""
-    row = find(table, words)
+    row, holder = find(table, words), find(table, words[:-1])
     # Of kafka-python's options these take a text: a password that is all digits must not become a number.
     if row is None and words[-1].startswith(("sasl_", "ssl_")) and words[-1] != "ssl_check_hostname":
+        return text
+    if row is None and holder is not None and _holds_texts(holder.kind):
         return text
     if row is not None and _is_text(row.kind):
         return None if not text and type(None) in get_args(row.kind) else text
@@ -239,14 +275,14 @@ def _without_repeats(members: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _is_text(kind: Any) -> bool:
-    kinds_in = [
-        getattr(item, "__origin__", item) for item in get_args(kind) or (kind,) if item is not type(None)
-    ]
-    return get_origin(kind) is Literal or all(
-        isinstance(item, type) and issubclass(item, str | SecretStr | Path) for item in kinds_in
+    return all(
+        get_origin(each) is Literal or (isinstance(each, type) and issubclass(each, str | SecretStr | Path))
+        for each in _alternatives(kind)
     )
 
 
+_BEYOND: Final = 10**NUMBER_CHARACTERS
+"""What stands for a longer number: more than any setting may be, so that it is refused under its setting's name."""
 _TEXT: Final = "tag:yaml.org,2002:str"
 _MERGE: Final = "tag:yaml.org,2002:merge"
 
@@ -336,4 +372,16 @@ def _as_written(loader: _Loader, node: yaml.ScalarNode) -> object:
     return loader.construct_scalar(node)
 
 
+def _bounded(read: Callable[[Any, Any], object]) -> Callable[[_Loader, yaml.Node], object]:
+    """Return PyYAML's reader of a kind of number, for numbers of at most ``NUMBER_CHARACTERS``."""
+
+    def number(loader: _Loader, node: yaml.Node) -> object:
+        is_long = isinstance(node, yaml.ScalarNode) and len(node.value) > NUMBER_CHARACTERS
+        return _BEYOND if is_long else read(loader, node)
+
+    return number
+
+
 _Loader.add_constructor("tag:yaml.org,2002:timestamp", _as_written)
+_Loader.add_constructor("tag:yaml.org,2002:int", _bounded(yaml.SafeLoader.construct_yaml_int))
+_Loader.add_constructor("tag:yaml.org,2002:float", _bounded(yaml.SafeLoader.construct_yaml_float))

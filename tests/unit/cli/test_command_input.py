@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
+import os
+import subprocess
+import sys
+import tempfile
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from worker.cli.command_input import judge_lines, judge_options
+from worker.cli.command_input import IN_MEMORY, judge_lines, judge_options, opened_spool
 from worker.domain.contract.command_decoding import CommandDecoder
 from worker.domain.contract.outcomes import Worker
 from worker.domain.engine_rules import EngineRules
+from worker.errors import WorkerError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from worker.cli.command_input import JudgedInput
 
 DECODER = CommandDecoder(EngineRules("commands", 6, {"main": "admin"}, "main", Worker("w", "0")))
@@ -191,3 +199,107 @@ def test_an_option_that_is_no_utf8_is_named(changes: dict[str, Any], option: str
 
     assert [(each.code, each.field) for each in found.problems] == [("not_utf8", option)]
     assert found.identities == []
+
+
+LARGE = [line(f"c-{number}")[:-1] + b" " * 60_000 + b"}\n" for number in range(IN_MEMORY // 60_000 + 1)]
+"""Lines that wait in a temporary file."""
+
+
+class FullSpool(io.BytesIO):
+    """
+    A temporary file on a disk that is full, or broken, at one of its operations.
+    """
+
+    def __init__(self, operation: str) -> None:
+        super().__init__()
+        self.operation = operation
+
+    def _fails(self, operation: str) -> None:
+        if operation == self.operation:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def write(self, value: Any) -> int:
+        self._fails("write")
+        return super().write(value)
+
+    def flush(self) -> None:
+        self._fails("flush")
+
+    def seek(self, *place: int) -> int:
+        self._fails("seek")
+        return super().seek(*place)
+
+    def __next__(self) -> bytes:
+        self._fails("read")
+        return super().__next__()
+
+
+@pytest.mark.parametrize("operation", ["write", "flush", "seek", "read"])
+def test_a_temporary_file_that_fails_is_told_as_the_folder_and_not_as_the_input(operation: str) -> None:
+    """
+    It was said that the input cannot be read, or that the output cannot be written.
+    """
+    with pytest.raises(WorkerError, match="set TMPDIR") as raised:
+        list(judge_lines(io.BytesIO(line("c-1")), DECODER, FullSpool(operation)).commands(DECODER))
+
+    told = f"the temporary folder {tempfile.gettempdir()} cannot hold the input (no space left on device)"
+    assert str(raised.value).startswith(told)
+
+
+def test_an_input_that_cannot_be_read_is_an_error_of_the_input() -> None:
+    class Broken(io.BytesIO):
+        def readline(self, _size: int | None = -1, /) -> bytes:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with pytest.raises(OSError, match="Input/output error"):
+        judge_lines(Broken(), DECODER, io.BytesIO())
+
+
+def test_without_any_temporary_folder_it_is_said_where_one_was_looked_for(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """
+    As in a container whose root may not be written to.
+    """
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: [str(tmp_path / "None")])
+
+    with opened_spool() as spool, pytest.raises(WorkerError, match="set TMPDIR") as raised:
+        judge_lines(io.BytesIO(b"".join(LARGE)), DECODER, spool)
+
+    assert "(no usable temporary directory found in" in str(raised.value)
+    assert str(tmp_path / "None") in str(raised.value)
+
+
+LIMITED = """
+import resource, runpy, sys
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]),) * 2)
+del sys.argv[1]
+runpy.run_module("worker", run_name="__main__", alter_sys=True)
+"""
+"""Runs the program where no file may be larger."""
+
+
+@pytest.mark.parametrize("option", [(), ("--json",)])
+@pytest.mark.parametrize("room", [1_000_000, sum(map(len, LARGE))])
+def test_a_file_that_the_temporary_folder_cannot_hold_ends_send_with_1(
+    room: int, option: tuple[str, ...], tmp_path: Path
+) -> None:
+    """
+    Either much of it does not fit, or what is left in a buffer at its end: the same, and nothing is sent.
+    """
+    config, commands = tmp_path / "worker.yaml", tmp_path / "commands"
+    config.write_text(
+        "kafka: {bootstrap_servers: ['127.0.0.1:1']}\n"
+        "tencent: {apps: {main: {sdk_app_id: 1, identifier: a, secret_key: key, region: seoul}}}\n"
+    )
+    commands.write_bytes(b"".join([*LARGE, line("c-last") + b"\n"]))
+
+    done = subprocess.run(
+        [sys.executable, "-c", LIMITED, str(room), "send", str(commands), "--config", str(config), "--dry-run", *option],
+        env={"TMPDIR": str(tmp_path)}, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+
+    assert (done.returncode, done.stdout) == (1, "")
+    told = json.loads(done.stderr)["error"] if option else done.stderr
+    assert f"the temporary folder {tmp_path} cannot hold the input (file too large): set TMPDIR" in told

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -52,6 +53,13 @@ def test_a_guard_is_read_from_a_file_and_from_a_variable() -> None:
         ({"scope": {"action": "dance"}}, "there are group.ban_group_member"),
         ({"then": "cancel"}, "then is paused or shadow; to cancel is a person's decision"),
         ({"then": "stop"}, "then is paused or shadow"),
+        ({"then": ["paused"]}, "then is paused or shadow"),
+        ({"then": {"state": "paused"}}, "then is paused or shadow"),
+        ({"then": None}, "then is paused or shadow"),
+        ({"scope": {"issuer": ["x"]}}, "scope.issuer is a text of 1 to 256 bytes"),
+        ({"scope": {"action": {"x": 1}}}, "scope.action is a text of 1 to 256 bytes"),
+        ({"members": [100]}, "members is a whole number from 1"),
+        ({"members": 10**400}, "members is a whole number from 1"),
         ({"members": 0}, "members is a whole number from 1"),
         ({"members": 1.5}, "members is a whole number from 1"),
         ({"members": True}, "members is a whole number from 1"),
@@ -67,6 +75,21 @@ def test_what_is_wrong_with_a_guard_is_said_with_what_to_write(
     change: Mapping[str, object], sentence: str
 ) -> None:
     assert sentence in remedy({**GUARD, **change})
+
+
+def test_a_guard_that_follows_in_a_list_hides_no_other_problem() -> None:
+    """
+    A list has no hash: looking for it among what may follow ended in a traceback, and nothing else was told.
+    """
+    found = problems(minimal(guards=[GUARD | {"then": ["paused"]}], log={"level": "loud"}))
+
+    assert set(found) == {"guards", "log.level"}
+    assert set(problems(minimal(log={"level": "loud"}), {"WORKER_GUARDS": json.dumps([GUARD | {"then": []}])})) == set(found)  # fmt: skip
+
+
+@pytest.mark.parametrize("guard", [{"x" * 50_000: 1}, GUARD | {"scope": {"x" * 50_000: "y"}}])
+def test_a_name_of_a_guard_that_is_a_megabyte_is_cut(guard: dict[str, object]) -> None:
+    assert len(remedy(guard)) < 1_000
 
 
 @pytest.mark.parametrize("guard", ["all", 7, None, []])

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
+import yaml
 import yarl
 from hypothesis import given
 from hypothesis import strategies as st
@@ -273,6 +274,13 @@ def test_the_proxies_are_those_that_kafka_python_speaks_to() -> None:
         ("kafka: {max_gap: 0x" + "f" * 9_000 + "}", "kafka.max_gap = a number beyond all bounds"),
         ("kafka: {consumer: {max_poll_records: 0x" + "f" * 9_000 + "}}", "a number beyond all bounds"),
         ("drain_seconds: " + "1:" * 3_000 + "1", "drain_seconds"),
+        ("drain_seconds: " + "1:" * 100_000 + "1", "drain_seconds = a number beyond all bounds"),
+        ("drain_seconds: -" + "1:" * 3_000 + "1.5", "drain_seconds = a number beyond all bounds"),
+        ("drain_seconds: " + "1" * 5_000, "drain_seconds = a number beyond all bounds"),
+        ("drain_seconds: 1." + "1" * 5_000, "drain_seconds = a number beyond all bounds"),
+        ("drain_seconds: !!int '" + "1:" * 100_000 + "1'", "drain_seconds = a number beyond all bounds"),
+        ("kafka: {group_id: " + "1" * 101 + "}", "kafka.group_id = a number beyond all bounds: give 1 to 249 bytes"),
+        ("kafka: {consumer: {session_timeout_ms: 0x" + "f" * 400 + "}}", "kafka.consumer.session_timeout_ms = a number beyond all"),
         ("drain_seconds: .nan", "drain_seconds"),
         ("drain_seconds: .inf", "drain_seconds"),
         ("drain_seconds: -1", "drain_seconds = -1"),
@@ -296,6 +304,46 @@ def test_a_file_that_would_take_memory_time_or_the_process_is_refused(
 
     assert told in found
     assert "\x1b" not in found
+
+
+def test_a_megabyte_of_one_number_is_refused_at_once_and_hides_no_other_problem(tmp_path: Path) -> None:
+    """
+    PyYAML multiplies what it has so far by 60 for each of its parts: 42 seconds of a core.
+    """
+    text = f"drain_seconds: {'1:' * 500_000}1\nserver: {{port: {'1' * 20_000}}}\nlog: {{level: loud}}\n"
+    began = time.process_time()
+
+    found = refused(written(tmp_path, text))
+
+    assert time.process_time() - began < 5
+    for name in ("drain_seconds", "server.port", "log.level"):
+        assert f"{name} = " in found
+
+
+@pytest.mark.parametrize("number", ["9" * 100, "0." + "3" * 98, "0x" + "f" * 16])
+def test_a_number_of_a_hundred_characters_is_read_as_it_is(tmp_path: Path, number: str) -> None:
+    path = written(tmp_path, f"{yaml.safe_dump(minimal())}server: {{port: {number}}}\n")
+
+    with pytest.raises(SettingsError) as error:
+        load(path, {})
+
+    (problem,) = error.value.problems
+    assert problem.name == "server.port"
+    assert problem.value == yaml.safe_load(number)
+
+
+@pytest.mark.parametrize("option", ["session_timeout_ms", "heartbeat_interval_ms", "max_poll_interval_ms"])
+@pytest.mark.parametrize("text", ["9" * 400, "-" + "9" * 400, "1e400", "true", "0", "null", '"x"'])
+def test_a_timeout_is_refused_by_its_own_rule_before_anything_is_computed_of_it(
+    option: str, text: str
+) -> None:
+    """
+    Divided by a thousand, one beyond any float ended in a traceback; true was taken for a millisecond.
+    """
+    found = problems(minimal(), {f"WORKER_KAFKA__CONSUMER__{option.upper()}": text})
+
+    assert set(found) == {f"kafka.consumer.{option}"}
+    assert RULES[option].wanted in found[f"kafka.consumer.{option}"].remedy
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-32", "latin-1"])

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+import yaml
 
 from tests.unit.settings.environment import KEY, load, minimal
 from worker.cli.app import format_problems, main
 from worker.errors import SettingProblem, SettingsError
 from worker.redaction import HIDDEN
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 BASE64_KEY = "Zm9vYmFyMTIzNDU2Nzg5MGFiY2RlZmdoaWprbG1ub3A="
 
@@ -134,6 +140,85 @@ def test_the_command_line_does_not_repeat_a_key(
     assert ended.value.code == 2
     assert "Error" in shown.err or HIDDEN in shown.err
     assert KEY[:16] not in shown.err + shown.out
+
+
+UNBAN = {"command_id": "c", "action": "group.unban_group_member", "group_id": "g", "user_ids": ["u"]}
+
+
+@pytest.fixture
+def offline(tmp_path: Path) -> Path:
+    """
+    Settings that are well.
+    """
+    path = tmp_path / "worker.yaml"
+    path.write_text(yaml.safe_dump(minimal()))
+    return path
+
+
+@pytest.mark.parametrize("as_json", [(), ("--json",)], ids=["text", "json"])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"action": KEY},
+        {KEY: 1},
+        {"app": KEY},
+        {"member_info": {KEY: 1}},
+        {"priority": KEY},
+        {"user_ids": [KEY]},
+        {BASE64_KEY: 1},
+    ],
+    ids=str,
+)
+def test_a_command_that_is_refused_does_not_repeat_a_key_in_it(
+    wrong: dict[str, Any], as_json: tuple[str, ...], offline: Path,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    """
+    With --json half of it was on standard output, which is not filtered as a whole.
+    """
+    commands = offline.with_name("commands.jsonl")
+    commands.write_text(json.dumps(UNBAN | wrong) + "\n")
+    arguments = ["send", str(commands), "--config", str(offline), "--dry-run", *as_json]
+    monkeypatch.setattr(sys, "argv", ["moderation-worker", *arguments])
+
+    with pytest.raises(SystemExit) as ended:
+        main()
+
+    shown = capsys.readouterr()
+    assert ended.value.code == 2
+    assert all(key[:12] not in shown.err + shown.out for key in (KEY, BASE64_KEY))
+    assert not as_json or json.loads(shown.out.splitlines()[0])["status"] == "invalid"
+
+
+@pytest.mark.parametrize("as_json", [(), ("--json",)], ids=["text", "json"])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [KEY],
+        ["outcomes", f"--{KEY}"],
+        ["outcomes", "--status", KEY],
+        ["outcomes", "--limit", KEY],
+        ["send", "--dry-run", "--action", KEY, "--user", "u"],
+        ["pause", "--reason", "x", "--app", KEY],
+        ["check", "--config", KEY],
+    ],
+    ids=lambda arguments: " ".join(arguments).replace(KEY, "KEY"),
+)
+def test_a_terminal_that_takes_ascii_alone_is_shown_no_key_either(
+    arguments: list[str], as_json: tuple[str, ...], offline: Path
+) -> None:
+    """
+    Where the encoding is ASCII (LANG=C in a cron job), click writes past what hides keys, into the stream below it.
+    """
+    done = subprocess.run(
+        [sys.executable, "-m", "worker", *arguments, *as_json],
+        env={"WORKER_CONFIG": str(offline), "PYTHONIOENCODING": "ascii"},
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+
+    assert done.returncode == 2
+    assert HIDDEN in done.stdout + done.stderr or "Input should be" in done.stderr
+    assert KEY[:12] not in done.stdout + done.stderr
 
 
 def test_what_does_not_look_like_a_key_is_shown_as_it_is() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -112,12 +113,91 @@ def test_a_variable_finds_the_app_that_the_file_names_differently(write: Write, 
             lambda s: s.limits.per_endpoint == {"live_engine_http_srv/unban_member": 400},
         ),
         ("LOG__LEVEL", "debug", lambda s: s.log.level == "debug"),
+        ("LOG", '{"level": "debug"}', lambda s: s.log.level == "debug"),
     ],
 )
 def test_a_variable_is_read_as_its_setting_wants_it(
     write: Write, variable: str, text: str, read: Callable[[Settings], bool]
 ) -> None:
     assert read(load_from(write(minimal()), {f"WORKER_{variable}": text}))
+
+
+EXTENSIONS = {"logicalCluster": "lkc-1", "identityPoolId": "pool-2"}
+
+
+def with_client(write: Write, **oauth: object) -> Path:
+    """
+    Settings that sign in with tokens.
+    """
+    secret = write({}).with_name("secret")
+    secret.write_text("s3cr3t\n")
+    client = {"token_url": "https://idp.example/t", "client_id": "worker", "client_secret_file": str(secret)}
+    return write(minimal(kafka={"common": {"security_protocol": "SASL_SSL"}, "oauth": client | oauth}))
+
+
+def test_a_mapping_of_texts_is_json_in_a_variable(write: Write) -> None:
+    """
+    It was taken for a text itself, as its names and values are texts: what Confluent Cloud needs could not be set so.
+    """
+    settings = load_from(
+        with_client(write), {"WORKER_KAFKA__OAUTH__EXTENSIONS": '{"logicalCluster": "lkc-1", "identityPoolId": "pool-2"}'}
+    )  # fmt: skip
+
+    assert settings.kafka.oauth.extensions == EXTENSIONS
+
+
+def test_a_name_whose_capitals_no_variable_can_tell_is_refused_with_what_can(write: Write) -> None:
+    """
+    In small letters it would be another extension, and the broker would refuse the sign-in.
+    """
+    with pytest.raises(SettingsError) as refused:
+        load_from(with_client(write), {"WORKER_KAFKA__OAUTH__EXTENSIONS__LOGICALCLUSTER": "lkc-1"})
+
+    (problem,) = refused.value.problems
+    assert problem.name == "kafka.oauth.extensions.logicalcluster"
+    assert "give WORKER_KAFKA__OAUTH__EXTENSIONS as JSON" in problem.remedy
+
+
+@pytest.mark.parametrize("value", ["lkc-2", "2", "null"])
+def test_a_name_that_is_given_already_has_its_capitals_from_there(write: Write, value: str) -> None:
+    """
+    And its value is the text as it is, whatever it would be as JSON.
+    """
+    one = {"WORKER_KAFKA__OAUTH__EXTENSIONS__LOGICALCLUSTER": value}
+    as_json = {"WORKER_KAFKA__OAUTH__EXTENSIONS": '{"logicalCluster": "lkc-1"}'}
+
+    in_file = load_from(with_client(write, extensions=EXTENSIONS), one)
+    in_variable = load_from(with_client(write), as_json | one)
+
+    assert in_file.kafka.oauth.extensions == EXTENSIONS | {"logicalCluster": value}
+    assert in_variable.kafka.oauth.extensions == {"logicalCluster": value}
+
+
+def test_a_variable_finds_the_app_that_another_variable_names(write: Write) -> None:
+    """
+    It made a second app of the same name in small letters, which lacked everything else.
+    """
+    data = minimal()
+    app = data["tencent"].pop("apps")["main"]
+    del app["secret_key"]
+
+    settings = load_from(
+        write(data),
+        {"WORKER_TENCENT__APPS": json.dumps({"EU-Main": app}), "WORKER_TENCENT__APPS__EU_MAIN__SECRET_KEY": KEY},
+    )  # fmt: skip
+
+    assert settings.tencent.apps["EU-Main"].key() == KEY
+    assert len(settings.tencent.apps) == 1
+
+
+def test_of_two_apps_that_a_variable_may_mean_it_means_the_one_that_is_spelled_so(write: Write) -> None:
+    data = minimal()
+    one = data["tencent"]["apps"].pop("main")
+    data["tencent"]["apps"] = {"my-app": one, "my_app": one | {"sdk_app_id": 2}}
+
+    settings = load_from(write(data), {"WORKER_TENCENT__APPS__MY_APP__IDENTIFIER": "other"})
+
+    assert [app.identifier for app in settings.tencent.apps.values()] == ["admin", "other"]
 
 
 @pytest.mark.parametrize("variable", ["WORKER_PORT", "WORKER_SERVICE_HOST", "WORKER_API_PORT_80_TCP_ADDR"])
@@ -214,7 +294,7 @@ def test_a_repeated_section_is_refused_instead_of_lost(write: Write) -> None:
         ("? [kafka]\n: a", "a list or mapping cannot name a setting at line 1"),
         ("? {kafka: b}\n: a", "a list or mapping cannot name a setting at line 1"),
         ("a: " + "[" * 5000, "nested too deep"),
-        ("a: " + "9" * 5000, "an invalid number"),
+        ("a: !!int nine", "an invalid number"),
     ],
 )
 def test_a_file_that_is_no_mapping_is_refused_without_its_text(write: Write, text: str, told: str) -> None:
