@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import io
 import logging
-import os
 import re
 import sys
 import threading
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol, TextIO
 
 import msgspec
@@ -93,7 +91,7 @@ def configure_logging(
     """
     redaction = Redaction(secrets, _WORDS)
     out = _RedactedStream(
-        stream or sys.stdout or Path(os.devnull).open("w", encoding="utf-8"),  # noqa: SIM115 - never closed
+        stream or sys.stdout,
         redaction,
         plain_json if format == "json" else str,
         lambda count: log("log.dropped", count=count),

@@ -495,12 +495,3 @@ def test_the_signature_of_this_test_is_a_real_one() -> None:
     assert len(SIGNATURE) > 100
     assert SIGNATURE.startswith("eJ")
     assert traceback.format_exception(ValueError(URL))[-1].count(SIGNATURE) == 1
-
-
-def test_without_a_standard_output_the_worker_runs_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    """
-    Python has none when it was closed by who started it, as `>&-` does.
-    """
-    monkeypatch.setattr(sys, "stdout", None)
-
-    configure_logging("info", "json")("worker.failed", reason="x")
