@@ -14,26 +14,31 @@ if TYPE_CHECKING:
     from worker.domain.calls.endpoint_state import EndpointState
     from worker.domain.clock_offset import ClockOffset
     from worker.domain.progress.member_ordering import MemberOrdering
-    from worker.domain.progress.open_commands import MemberTask
+    from worker.domain.progress.open_commands import EndpointKey, MemberTask
 
 
 class ShadowCalls:
     """Settles batches in shadow, as fast as they could have been sent."""
 
-    __slots__ = ("_clock", "_numbers", "_ordering", "_prefix", "_turn")
+    __slots__ = ("_clock", "_numbers", "_ordering", "_prefix", "_turns")
 
     def __init__(self, clock: ClockOffset, ordering: MemberOrdering, call_prefix: str) -> None:
         self._clock = clock
         self._ordering = ordering
         self._prefix = f"{call_prefix}-shadow"
         self._numbers = count(1)
-        self._turn = 0
+        self._turns: dict[
+            EndpointKey, int
+        ] = {}  # 1: the last permit was sent with, so the next is for shadow
 
     def pump(self, endpoint: EndpointState, now: float, overdue_after: float) -> None:
         """Settle what may go now. Where batches wait that are sent, every second permit is theirs."""
-        free = endpoint.limiter.free(now)
         if endpoint.queue.waiting or endpoint.awaiting_permit:
-            free, self._turn = divmod(free + self._turn, 2)
+            # Of those that may leave at once: of all that are free, half would be taken at each event, and few left to be sent with.
+            may_leave = endpoint.sendable_now(now)
+            free, self._turns[endpoint.key] = divmod(may_leave + self._turns.get(endpoint.key, 0), 2)
+        else:
+            free = endpoint.limiter.free(now)
         while free > 0:
             batch = endpoint.shadow_queue.take(now, overdue_after)
             if not batch:

@@ -160,7 +160,7 @@ class MemberOrdering:
         self._leave(command, now)
         for task in command.tasks:
             if task.state is TaskState.COALESCED:
-                _leader_of(task).let_go(task)
+                task.leader.let_go(task)
             elif task.state in (TaskState.WAITING, TaskState.BEHIND):
                 self.abandon(task, now)
 
@@ -278,7 +278,9 @@ class MemberOrdering:
                 last.coalesce(task)
                 self.coalesced += 1
                 return
-            if not self._rules.supersede or last.was_sent or not overwrites(command.spec, last.command.spec):
+            if command.mode.waits or not self._rules.supersede or last.was_sent:
+                break  # a paused command may be cancelled, and then neither would be carried out
+            if not overwrites(command.spec, last.command.spec):
                 break
             if last.state is TaskState.WAITING:
                 self._changes.append((TaskChange.WITHDRAWN, last))
@@ -329,13 +331,17 @@ class MemberOrdering:
             if done_by is not None:
                 self.repeated_ids += 1
                 return _as_known_for(task, Result(task.user, ResultStatus.DUPLICATE, duplicate_of=done_by))
-        state = None
+        simulated = None
         if command.mode.simulates and not task.unknown_end:
-            state = self.applied_states.find(_shadow_key(task), command.effect_key, now)
-        state = state or self.applied_states.find(task.member_queue.key, command.effect_key, now)
+            simulated = self.applied_states.find(_shadow_key(task), command.effect_key, now)
+        state = simulated or self.applied_states.find(task.member_queue.key, command.effect_key, now)
         if state is None or state.during.is_gone:
             return None  # of an earlier assignment: another owner may have changed the state since
         self.repeated_effects += 1
+        if simulated is not None and not command.was_always_in_shadow:
+            return Result(
+                task.user, ResultStatus.SIMULATED
+            )  # its id is among those that are sent, and nothing was
         result = Result(task.user, ResultStatus.DUPLICATE, state.request_id, duplicate_of=state.outcome_id)
         return _as_known_for(task, result)
 
@@ -380,7 +386,7 @@ class MemberOrdering:
         (or in ``release_cancelled``). One that repeats a command_id waits for its turn, as in ``_end``.
         """
         if task.state is TaskState.COALESCED:
-            leader = _leader_of(task)
+            leader = task.leader
             if leader.state is not TaskState.CALLED:
                 leader.let_go(task)
                 self._complete(task, cancelled(task))
@@ -478,11 +484,6 @@ def _must_stay(task: MemberTask, now: float) -> bool:
     return command.mode.waits or (
         member_queue.unknown_effect is not None and member_queue.must_wait(command.effect_key, now)
     )
-
-
-def _leader_of(task: MemberTask) -> MemberTask:
-    """Return the task that takes a coalesced one along."""
-    return next(leader for leader in task.member_queue.tasks if task in (leader.coalesced or ()))
 
 
 def _shadow_key(task: MemberTask) -> MemberKey:

@@ -32,6 +32,13 @@ EndpointKey = tuple[str, str]
 
 
 @dataclass(slots=True, eq=False, repr=False)
+class CoalescedGroup:
+    """The tasks that share one call although they are of one user: the others know their leader through it."""
+
+    leader: MemberTask  # the one that is sent
+
+
+@dataclass(slots=True, eq=False, repr=False)
 class MemberTask:
     """One user of one open command."""
 
@@ -41,6 +48,9 @@ class MemberTask:
     state: TaskState = TaskState.BEHIND
     result: Result | None = None
     coalesced: dict[MemberTask, None] | None = None  # those on its call, oldest first: perhaps thousands
+    group: CoalescedGroup | None = (
+        None  # which of them is sent: of the leader and of each that is on its call
+    )
     was_sent: bool = False  # an attempt carried it: it may have taken effect, so nothing supersedes it
     unknown_end: bool = False  # an attempt that carried it ended without an answer
     counted_attempts: int = 0  # those that count against ``retry.max_attempts``
@@ -95,17 +105,28 @@ class MemberTask:
         follower.move_to(TaskState.COALESCED)
         if self.coalesced is None:
             self.coalesced = {}
+        if self.group is None:
+            self.group = CoalescedGroup(self)
+        follower.group = self.group
         self.coalesced[follower] = None
+
+    @property
+    def leader(self) -> MemberTask:
+        """The task that takes it along; it must be coalesced."""
+        assert self.group is not None
+        return self.group.leader
 
     def let_go(self, follower: MemberTask) -> None:
         """Take a coalesced task along no longer."""
         assert self.coalesced is not None
         del self.coalesced[follower]
+        follower.group = None
 
     def bequeath(self) -> MemberTask | None:
         """Give its place to the first of its coalesced tasks, which takes the others along. None if it has none."""
         followers, self.coalesced = self.coalesced or {}, None
-        return self._heir_of(followers)
+        group, self.group = self.group, None
+        return self._heir_of(followers, group)
 
     def part(self) -> MemberTask | None:
         """
@@ -115,16 +136,21 @@ class MemberTask:
         followers = self.coalesced or {}
         live = {follower: None for follower in followers if not follower.command.mode.simulates}
         self.coalesced = {follower: None for follower in followers if follower not in live} or None
-        return self._heir_of(live)
+        group = CoalescedGroup(self)
+        for follower in live:
+            follower.group = group
+        return self._heir_of(live, group)
 
-    def _heir_of(self, followers: dict[MemberTask, None]) -> MemberTask | None:
+    def _heir_of(self, followers: dict[MemberTask, None], group: CoalescedGroup | None) -> MemberTask | None:
         """Let the first of these tasks, which were coalesced with it, take the others along. None if there are none."""
         heir = next(iter(followers), None)
         if heir is not None:
+            assert group is not None
             del followers[heir]
             heir.move_to(TaskState.BEHIND)
             heir.coalesced = followers
             heir.urgent = self.urgent
+            group.leader = heir
         return heir
 
     def stand_back(self) -> None:
@@ -137,6 +163,7 @@ class MemberTask:
         self.move_to(TaskState.SETTLED)
         self.result = result
         self.batch_peers = None
+        self.group = None
         command = self.command
         command.unsettled -= 1
         assert command.unsettled >= 0
@@ -145,6 +172,7 @@ class MemberTask:
     def abandon(self) -> None:
         """Leave it, unsent, to the next owner of its partition."""
         self.move_to(TaskState.SETTLED)
+        self.group = None
 
     def __repr__(self) -> str:
         return f"<MemberTask {'/'.join(self.member_queue.key)}, {self.state.value}>"

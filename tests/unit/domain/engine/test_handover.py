@@ -190,6 +190,25 @@ def test_a_partition_that_goes_before_its_backlog_is_left_holds_up_nothing(
     assert harness.request("kick") in harness.out
 
 
+def test_those_that_share_calls_are_left_in_time_however_many_a_member_has() -> None:
+    """
+    Each that rides on another's call knows that other: looked for, it would cost as much as there are of them.
+    """
+
+    def seconds(pairs: int) -> float:
+        harness = EngineHarness(default_calls_per_second=10)
+        harness.receive(kick("u", reason="first"))
+        for number in range(pairs):
+            reason = f"r{number % 2}"
+            harness.receive_together(kick("u", reason=reason), kick("u", reason=reason))
+        began = process_time()
+        harness.revoked(0)
+        return process_time() - began
+
+    few, many = (min(seconds(pairs) for _ in range(3)) for pairs in (500, 4_000))
+    assert many < 25 * few  # eight times as long, with room for a busy machine; it was more than fifty times
+
+
 def test_what_is_not_started_is_not_given_up_behind_a_gate_while_it_waits_to_be_left(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.unit.domain.engine_harness import EngineHarness, ban, kick, unban, users
 from worker.domain.contract.control_records import ControlRecord, Order, OrderState, Scope
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 MAD = {"issuer": "mad"}
 
@@ -127,6 +130,24 @@ def test_a_later_command_of_the_same_member_waits_behind_a_paused_one() -> None:
     assert harness.request().action == "unban"
     harness.ok()
     assert [harness.status(each) for each in "abc"] == ["succeeded"] * 3
+
+
+@pytest.mark.parametrize("later", [unban, ban])
+def test_a_paused_command_makes_none_before_it_needless(later: Callable[..., dict[str, Any]]) -> None:
+    """
+    It may be cancelled, and then neither would be carried out.
+    """
+    harness = EngineHarness(default_calls_per_second=1)
+    harness.order("paused", **MAD)
+    harness.receive(ban("x", group="first"), ban("u", duration=604_800, command_id="human"))
+    harness.receive(later("u", command_id="mad", **MAD))
+    harness.ok()
+    harness.wait(1.0)
+    harness.ok()
+
+    assert harness.status("human") == "succeeded"
+    harness.order("cancel", **MAD)
+    assert harness.status("mad") == "cancelled"
 
 
 def test_a_paused_command_expires_as_any_other() -> None:

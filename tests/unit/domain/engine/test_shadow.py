@@ -68,6 +68,41 @@ def test_those_that_are_sent_have_every_second_permit() -> None:
     assert len(harness.sent) == 4
 
 
+def test_those_that_are_sent_have_every_second_permit_of_each_second_of_a_raid() -> None:
+    """
+    A backlog of more than a second's permits leaves evenly. What is free meanwhile is not shadow's: half of that at each event
+    would leave it one permit in a hundred.
+    """
+    harness = EngineHarness(default_calls_per_second=20)
+    harness.order("shadow", **MAD)
+    harness.receive_together(*(mad("u", group=f"m{number}") for number in range(400)))
+    harness.receive_together(*(ban(*users(20), group=f"g{number}") for number in range(100)))
+    for _ in range(300):
+        harness.wait(0.01)
+        while harness.out:
+            harness.ok()
+
+    assert 25 <= len(harness.sent) <= 40
+
+
+def test_each_endpoint_takes_turns_with_shadow_by_itself() -> None:
+    harness = EngineHarness(default_calls_per_second=1)
+    harness.order("shadow", **MAD)
+    harness.receive_together(
+        *(kind(kind.__name__, group=f"m{number}", **MAD) for number in range(9) for kind in (ban, unban))
+    )
+    harness.receive_together(
+        *(kind(kind.__name__, group=f"g{number}") for number in range(9) for kind in (ban, unban))
+    )
+    for _ in range(8):
+        harness.wait(1.0)
+        while harness.out:
+            harness.ok()
+
+    sent = [request.action for request in harness.sent]
+    assert sent.count("ban") == sent.count("unban") == 4
+
+
 def test_it_waits_for_nothing_but_permits() -> None:
     """
     An endpoint that is down for what is sent must not be probed with what is not.
@@ -175,6 +210,35 @@ def test_a_copy_that_passed_in_shadow_does_not_hide_that_its_id_was_carried_out(
     assert statuses == ["succeeded", "simulated", "duplicate"]
     harness.receive(mad("u", command_id="x"))
     assert [each.status.value for each in harness.publish()] == ["duplicate"]
+
+
+def test_what_was_only_simulated_under_an_id_that_is_sent_is_not_done_for_it() -> None:
+    """
+    Else the id, sent again, would never be carried out for that member.
+    """
+    harness = EngineHarness(default_calls_per_second=1)
+    for command_id, first in (("a", "u"), ("b", "w")):
+        harness.receive(update(first, "v", command_id=command_id, role="Member"))
+        harness.order("shadow", target="r")
+        harness.ok()
+        harness.wait(5.0)
+        harness.resume(target="r")
+    before = harness.outcome("b")
+    assert [(each.status, each.duplicate_of) for each in before.results] == [
+        ("applied", None),
+        ("simulated", None),
+    ]
+    restored = remembered(before)
+    assert restored is not None
+    assert restored.done is not None
+    assert "v" not in restored.done
+
+    harness.wait(120.0)
+    harness.receive(update("w", "v", command_id="b", role="Member"))
+    harness.ok()
+
+    assert [request.users for request in harness.sent][-1] == ["v"]
+    assert [each.status for each in harness.publish()[-1].results] == ["duplicate", "applied"]
 
 
 def test_what_waits_when_the_shadow_comes_parts_from_those_that_are_sent() -> None:
