@@ -171,8 +171,9 @@ class Outbox:
         """Take what shall be published next, in one transaction; None if there is nothing, or one is under way."""
         if self._under_way is not None or not (self._emitted or self._anchors or self._trial_is_due):
             return None
-        is_trial, self._trial_is_due = self._trial_is_due, False
-        records = [self._held_back.pop(0)] if is_trial else self._take()
+        trial = self._take_trial() if self._trial_is_due else []
+        self._trial_is_due = False
+        records = trial or self._take()
         if not records and not self._anchors:
             return None
         anchored, self._anchors = self._anchors, set()
@@ -190,7 +191,7 @@ class Outbox:
             if letter is not None:
                 dead_letters.append(letter)
         commits = {partition: partition.propose(offsets, now) for partition, offsets in finishing.items()}
-        self._under_way = _RunningTransaction(records, anchored, commits, is_trial)
+        self._under_way = _RunningTransaction(records, anchored, commits, bool(trial))
         self._published_now = len(records)
         return Transaction(
             outcomes, dead_letters, {partition.number: commit for partition, commit in commits.items()}
@@ -236,7 +237,10 @@ class Outbox:
         if failed.is_trial:
             self._held_back[:0] = kept
         else:
-            self._emitted.extendleft(reversed(kept))
+            # What was held back meanwhile is looked at once more, behind what was taken before it.
+            self._emitted.extendleft(reversed([*kept, *self._held_back]))
+            self._held_back.clear()
+            self._measure_far()
         self._holding_back = self._holding_back or dead_letters_refused
         self._anchors |= {partition for partition in failed.anchored if not partition.is_gone}
 
@@ -256,6 +260,15 @@ class Outbox:
         self._trial_is_due = self._trial_is_due and bool(self._held_back)
         self._measure_far()
         self._anchors = {partition for partition in self._anchors if not partition.is_gone}
+
+    def _take_trial(self) -> list[Admitted]:
+        """Take the first of what is held back for its dead letter. What the bitmap cannot tell of goes aside, as in ``_take``."""
+        near: list[Admitted] = []
+        for record in self._held_back:
+            (near if record.partition.offsets.fits(record.offset) else self._far).append(record)
+        self._held_back = near[1:]
+        self._measure_far()
+        return near[:1]
 
     def _take(self) -> list[Admitted]:
         """Take the next records. Those whose offset is so far above the gap that the bitmap cannot tell of it are put aside."""

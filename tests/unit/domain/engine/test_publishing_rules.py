@@ -369,6 +369,47 @@ def test_a_later_command_of_the_same_member_waits_with_it() -> None:
     assert [each.command_id for each in harness.publish()] == ["failed", "later"]
 
 
+def test_what_goes_again_is_not_put_behind_what_is_held_back_meanwhile() -> None:
+    """
+    Finished after the later commands of its member, it would be done again after a crash.
+    """
+    harness = EngineHarness(supersede=False)
+    harness.receive(ban("administrator", command_id="bad"))
+    refuse_letters(harness)
+    assert not harness.publish()
+    harness.receive(ban("u", command_id="first"))
+    harness.ok()
+    harness.receive(ban("u", duration=7, command_id="failed"))
+    harness.code(harness.request(), 10010)
+    harness.receive(unban("u", command_id="last"))
+    harness.ok()
+    assert [each.outcome.command_id for each in harness.take().outcomes] == ["first"]
+    harness.abort()
+
+    assert [each.command_id for each in harness.publish()] == ["first"]
+    harness.wait(TRIAL_SECONDS)
+    assert [each.command_id for each in harness.publish()] == ["bad", "failed", "last"]
+
+
+def test_a_dead_letter_too_far_above_the_gap_is_not_the_one_that_is_tried() -> None:
+    """
+    The broker would refuse each trial for its metadata, and the gap, which waits behind it, would never close.
+    """
+    harness = EngineHarness(max_gap=50)
+    harness.receive(kick("u", command_id="gap"))
+    harness.fetch([[harness.record({"oops": 1, "command_id": "far"}) for _ in range(40)][-1]])
+    refuse_letters(harness)
+    assert not harness.publish()
+    harness.code(harness.request(), 10010)
+    assert not harness.publish()
+    for _ in range(2):
+        harness.engine._partitions[0].shorten_metadata()
+
+    harness.wait(TRIAL_SECONDS)
+
+    assert [each.command_id for each in harness.publish()] == ["gap", "far"]
+
+
 @pytest.mark.parametrize("probing", [False, True])
 def test_what_waits_for_the_dead_letter_topic_goes_with_its_partition(probing: bool) -> None:
     harness = EngineHarness()
