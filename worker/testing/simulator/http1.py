@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Final
-from urllib.parse import unquote_plus
+from urllib.parse import unquote_to_bytes
 
 MAX_HEAD: Final = 32 * 1024
 """Bytes of request line and headers; a UserSig in the URL has some 300."""
@@ -23,7 +23,7 @@ _REASONS: Final = {
 @dataclass(frozen=True, slots=True)
 class HttpRequest:
     """
-    One request as read. ``query`` is raw and may hold a UserSig: never log it.
+    One request as read. ``query`` is raw (each byte a character) and may hold a UserSig: never log it.
 
     Attributes:
         keep_alive: Whether the client wants to reuse the connection.
@@ -141,9 +141,16 @@ def _keeps(value: str, *, keep_alive: bool) -> bool:
 def query_of(raw: str) -> dict[str, str]:
     """Parse the query of a URL. The last of several parameters with one name counts."""
     pairs = (pair.partition("=") for pair in raw.split("&") if pair)
-    return {name: unquote_plus(value) if "%" in value or "+" in value else value for name, _, value in pairs}
+    return {_unquoted(name): _unquoted(value) for name, _, value in pairs}
 
 
+def _unquoted(part: str) -> str:
+    if part.isascii() and "%" not in part and "+" not in part:
+        return part
+    return unquote_to_bytes(part.replace("+", " ").encode("latin-1")).decode("utf-8", "replace")
+
+
+        path = path.encode("latin-1").decode("utf-8", "replace")
 def answer(
     status: int, body: bytes, *, content_type: str = "application/json", keep_alive: bool = True
 ) -> bytes:
