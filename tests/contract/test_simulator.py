@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import os
 import re
-import socket
 import resource
+import socket
 import time
-from collections import Counter
 import zlib
+from collections import Counter
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import httpx
@@ -42,12 +44,12 @@ pytestmark = pytest.mark.anyio
 
 PATIENCE: Final = 5.0
 """Seconds that anything may take that has to happen."""
+GROWTH_MIB: Final = 40
 
 
 @pytest.fixture(
     params=[("asyncio", {"use_uvloop": False}), ("asyncio", {"use_uvloop": True})], ids=["asyncio", "uvloop"]
 )
-GROWTH_MIB: Final = 40
 def anyio_backend(request: pytest.FixtureRequest) -> object:
     return request.param
 
@@ -522,11 +524,6 @@ async def test_a_connection_is_closed_when_the_client_asks_for_it(sim: Simulator
     assert (status, rest) == (200, b"")
 
 
-async def test_the_log_file_is_written_while_the_simulator_runs_and_is_whole_at_its_end(
-    tmp_path: Path,
-) -> None:
-    path = tmp_path / "requests.jsonl"
-    config = SimulatorConfig(
 @pytest.mark.parametrize("latency", [0, 0.05])
 async def test_what_follows_a_request_that_asks_for_the_end_changes_nothing(
     sim: Simulator, latency: float
@@ -632,6 +629,11 @@ async def test_a_target_may_stand_in_the_url_as_it_was_typed(sim: Simulator, htt
     assert all(state["group"]["bans"] for state in shown)
 
 
+async def test_the_log_file_is_written_while_the_simulator_runs_and_is_whole_at_its_end(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "requests.jsonl"
+    config = SimulatorConfig(
         apps=(SimulatedApp(APP, (KEY,), (ADMIN,)),), faults=FaultValues(latency=0.01), log=path
     )
 
@@ -665,7 +667,7 @@ async def test_neither_key_nor_signature_is_written_or_shown(tmp_path: Path) -> 
     assert not any(KEY in text or signed()[:20] in text or "usersig" in text for text in texts)
 
 
-async def test_a_simulator_that_cannot_start_says_why(sim: Simulator) -> None:
+async def test_a_simulator_that_cannot_start_says_why(sim: Simulator, tmp_path: Path) -> None:
     apps = (SimulatedApp(APP, (KEY,)),)
     taken = httpx.URL(sim.url).port
 
@@ -675,8 +677,37 @@ async def test_a_simulator_that_cannot_start_says_why(sim: Simulator) -> None:
         Simulator(SimulatorConfig(apps=apps, faults=FaultValues(outage="refuse")))
     with pytest.raises(ValueError, match="apps"):
         Simulator(SimulatorConfig(apps=()))
+    with pytest.raises(ValueError, match="host"):
+        Simulator(SimulatorConfig(apps=apps, host=""))
     with pytest.raises(OSError, match="in use"):
         await Simulator(SimulatorConfig(apps=apps, port=taken or 0)).start()
+    with pytest.raises(OSError, match="name"):
+        await Simulator(SimulatorConfig(apps=apps, host="é" * 100)).start()
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError, match="a pipe that nobody reads"):
+        await Simulator(SimulatorConfig(apps=apps, log=tmp_path / "pipe")).start()
+
+
+async def test_a_log_may_be_a_pipe_that_somebody_reads(tmp_path: Path) -> None:
+    """
+    As a shell makes one for `--log >(gzip >calls.gz)`: what is more than it holds waits for its reader.
+    """
+    pipe, read = tmp_path / "pipe", b""
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    config = SimulatorConfig(apps=(SimulatedApp(APP, (KEY,)),), faults=FaultValues(limit=1000), log=pipe)
+    async with Simulator(config) as sim:
+        _, writer = await connect(sim)
+        writer.write(raw() * 500)
+        await until(lambda: len(sim.log) == 500)
+        while read.count(b"\n") < 500:
+            with suppress(BlockingIOError):
+                read += os.read(reader, 65_536)
+            await asyncio.sleep(0.001)
+        writer.close()
+    os.close(reader)
+
+    assert [json.loads(line)["seq"] for line in read.splitlines()] == list(range(1, 501))
 
 
 async def test_a_wrong_fault_from_a_program_raises_and_sets_nothing(sim: Simulator) -> None:
