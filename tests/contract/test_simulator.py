@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
+import os
 import re
+import resource
 import socket
 import time
+import zlib
 from collections import Counter
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import httpx
@@ -39,6 +44,7 @@ pytestmark = pytest.mark.anyio
 
 PATIENCE: Final = 5.0
 """Seconds that anything may take that has to happen."""
+GROWTH_MIB: Final = 40
 
 
 @pytest.fixture(
@@ -518,6 +524,111 @@ async def test_a_connection_is_closed_when_the_client_asks_for_it(sim: Simulator
     assert (status, rest) == (200, b"")
 
 
+@pytest.mark.parametrize("latency", [0, 0.05])
+async def test_what_follows_a_request_that_asks_for_the_end_changes_nothing(
+    sim: Simulator, latency: float
+) -> None:
+    """
+    It was carried out, and its answer was never sent: the client must take it for lost (RFC 9112, 9.6).
+    """
+    sim.faults.put(latency=latency)
+    reader, writer = await connect(sim)
+
+    writer.write(raw(GroupId="first").replace(b"Host: h", b"Connection: close") + raw(GroupId="second"))
+    status, _ = await read_answer(reader)
+    rest = await reader.read()
+    writer.close()
+
+    assert (status, rest) == (200, b"")
+    assert [line.target for line in lines_of(sim)] == ["first"]
+    assert sim.state("second")["group"] is None
+
+
+@pytest.mark.parametrize("fault", ["drop_before", "drop_after", "cut_body"])
+async def test_what_follows_a_request_on_a_connection_that_is_cut_is_not_read(
+    sim: Simulator, fault: str
+) -> None:
+    """
+    What stood in the same packet was carried out although the connection was closed already.
+    """
+    sim.faults.put(**{fault: 1.0})
+    reader, writer = await connect(sim)
+
+    writer.write(raw(GroupId="first") + raw(GroupId="second"))
+    await reader.read()
+    writer.close()
+
+    assert [line.target for line in lines_of(sim)] == ["first"]
+
+
+async def test_a_client_that_hangs_up_after_its_last_request_is_noticed(sim: Simulator) -> None:
+    """
+    An effect that waits for the client's end would never come if nothing were read after the last request.
+    """
+    sim.faults.put(slow_apply=1.0, slow_apply_seconds=0.01, slow_apply_end="hang")
+    _, writer = await connect(sim)
+
+    writer.write(raw().replace(b"Host: h", b"Connection: close") + b"GARBAGE\r\n\r\n" * 100)
+    await until(lambda: lines_of(sim))
+    writer.close()
+
+    await until(lambda: len(sim.log) == 2)
+
+
+async def test_garbage_behind_a_request_that_hangs_takes_no_memory(sim: Simulator) -> None:
+    """
+    One client could fill the memory: 300 MB sent were 300 MB held.
+    """
+    sim.faults.put(outage="hang")
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    _, writer = await connect(sim)
+
+    writer.write(raw() + b"GARBAGE\r\n\r\n")
+    async with asyncio.timeout(4 * PATIENCE):
+        for _ in range(1_000):
+            writer.write(b"x" * 100_000)
+            await writer.drain()
+    writer.transport.abort()
+
+    assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024 < GROWTH_MIB
+
+
+async def test_a_signature_that_is_not_ascii_is_refused_and_leaves_no_gap_in_the_log(
+    sim: Simulator, http: httpx.AsyncClient
+) -> None:
+    """
+    The call was in the quota and not in the log, so whoever judged a run missed it.
+    """
+    content = {
+        "TLS.ver": "2.0", "TLS.identifier": ADMIN, "TLS.sdkappid": APP, "TLS.time": 1, "TLS.expire": 1, "TLS.sig": "é",
+    }  # fmt: skip
+    packed = base64.b64encode(zlib.compress(json.dumps(content).encode())).decode()
+    usersig = packed.translate(str.maketrans("+/=", "*-_"))
+
+    answer = await http.post(f"/v4/{BAN}", params=a_query(usersig=usersig), json=SAMPLES[BAN])
+    await call(http)
+
+    assert answer.json()["ErrorCode"] == 70009
+    assert [line.seq for line in lines_of(sim)] == [1, 2]
+
+
+async def test_a_target_may_stand_in_the_url_as_it_was_typed(sim: Simulator, http: httpx.AsyncClient) -> None:
+    """
+    `curl '…/__control/state?target=群'` showed another group, that nobody had touched.
+    """
+    await call(http, GroupId="群")
+    reader, writer = await connect(sim)
+
+    shown = []
+    for target in ("群", "%E7%BE%A4"):
+        writer.write(f"GET /__control/state?target={target} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        shown.append(json.loads((await read_answer(reader))[1]))
+    writer.close()
+
+    assert [state["target"] for state in shown] == ["群", "群"]
+    assert all(state["group"]["bans"] for state in shown)
+
+
 async def test_the_log_file_is_written_while_the_simulator_runs_and_is_whole_at_its_end(
     tmp_path: Path,
 ) -> None:
@@ -556,7 +667,7 @@ async def test_neither_key_nor_signature_is_written_or_shown(tmp_path: Path) -> 
     assert not any(KEY in text or signed()[:20] in text or "usersig" in text for text in texts)
 
 
-async def test_a_simulator_that_cannot_start_says_why(sim: Simulator) -> None:
+async def test_a_simulator_that_cannot_start_says_why(sim: Simulator, tmp_path: Path) -> None:
     apps = (SimulatedApp(APP, (KEY,)),)
     taken = httpx.URL(sim.url).port
 
@@ -566,8 +677,37 @@ async def test_a_simulator_that_cannot_start_says_why(sim: Simulator) -> None:
         Simulator(SimulatorConfig(apps=apps, faults=FaultValues(outage="refuse")))
     with pytest.raises(ValueError, match="apps"):
         Simulator(SimulatorConfig(apps=()))
+    with pytest.raises(ValueError, match="host"):
+        Simulator(SimulatorConfig(apps=apps, host=""))
     with pytest.raises(OSError, match="in use"):
         await Simulator(SimulatorConfig(apps=apps, port=taken or 0)).start()
+    with pytest.raises(OSError, match="name"):
+        await Simulator(SimulatorConfig(apps=apps, host="é" * 100)).start()
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError, match="a pipe that nobody reads"):
+        await Simulator(SimulatorConfig(apps=apps, log=tmp_path / "pipe")).start()
+
+
+async def test_a_log_may_be_a_pipe_that_somebody_reads(tmp_path: Path) -> None:
+    """
+    As a shell makes one for `--log >(gzip >calls.gz)`: what is more than it holds waits for its reader.
+    """
+    pipe, read = tmp_path / "pipe", b""
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    config = SimulatorConfig(apps=(SimulatedApp(APP, (KEY,)),), faults=FaultValues(limit=1000), log=pipe)
+    async with Simulator(config) as sim:
+        _, writer = await connect(sim)
+        writer.write(raw() * 500)
+        await until(lambda: len(sim.log) == 500)
+        while read.count(b"\n") < 500:
+            with suppress(BlockingIOError):
+                read += os.read(reader, 65_536)
+            await asyncio.sleep(0.001)
+        writer.close()
+    os.close(reader)
+
+    assert [json.loads(line)["seq"] for line in read.splitlines()] == list(range(1, 501))
 
 
 async def test_a_wrong_fault_from_a_program_raises_and_sets_nothing(sim: Simulator) -> None:

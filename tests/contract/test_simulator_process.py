@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 import time
 from collections.abc import Callable
-from subprocess import DEVNULL, PIPE, Popen
+from subprocess import DEVNULL, PIPE, Popen, run
 from typing import TYPE_CHECKING
 
 import httpx
@@ -107,6 +108,50 @@ def test_a_log_that_can_no_longer_be_written_ends_the_simulator(start: Start) ->
     assert process.returncode == 1
     assert "No space left" in errors
     assert "Traceback" not in errors
+
+
+def test_a_log_that_is_a_pipe_without_a_reader_is_a_failure_at_once(tmp_path: Path) -> None:
+    """
+    It was waited for before anything listened, and SIGTERM did not end that.
+    """
+    os.mkfifo(tmp_path / "pipe")
+
+    ended = run(
+        [*COMMAND, "--key", "k", "--log", str(tmp_path / "pipe")],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert "a pipe that nobody reads" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_a_key_file_is_read_as_the_worker_reads_it(tmp_path: Path, start: Start) -> None:
+    """
+    A byte order mark was part of the key for one and not for the other, and every call was refused.
+    """
+    (tmp_path / "key").write_text(f"\ufeff{KEY}\r\n", "utf-8")
+    _, url = start()
+
+    answer = httpx.post(f"{url}/v4/{LIVE_UNBAN}", params=a_query(), json=SAMPLES[LIVE_UNBAN])
+
+    assert answer.json()["ErrorCode"] == 0
+
+
+@pytest.mark.parametrize("options", [("--key", "k"), ("--key", "k", "--json")], ids=["text", "json"])
+def test_a_simulator_whose_reader_has_gone_ends_quietly_with_141(options: tuple[str, ...]) -> None:
+    """
+    As of every command: it was a failure with a complaint about a broken pipe.
+    """
+    read, write = os.pipe()
+    os.close(read)
+    ended = run([*COMMAND, *options], stdout=write, stderr=PIPE, timeout=PATIENCE, check=False)
+    os.close(write)
+
+    assert (ended.returncode, ended.stderr) == (141, b"")
 
 
 def test_a_port_in_use_is_a_failure_with_a_sentence(start: Start, tmp_path: Path) -> None:

@@ -80,9 +80,10 @@ def test_five_commands_lead_from_a_clone_to_a_first_outcome(
 
 def test_what_kafka_prints_can_be_pasted_and_it_ends_with_ctrl_c(tmp_path: Path) -> None:
     """
-    Its folder is kept, and a second start has the same data at the same address.
+    Its folder is kept, and a second start has the same data at the same address. Java reads names in its own way: the data of
+    a folder with other letters than English ones, or with a backslash, was in another one.
     """
-    folder = tmp_path / "a b"
+    folder = tmp_path / "a b\\c 群"
     told = []
     for _ in range(2):
         process = subprocess.Popen(
@@ -108,6 +109,8 @@ def test_what_kafka_prints_can_be_pasted_and_it_ends_with_ctrl_c(tmp_path: Path)
     assert told[0]["topics"] == [
         f"moderation.{name}" for name in ("commands", "outcomes", "dead-letters", "control", "quota")
     ]
+    assert (folder / "data" / "meta.properties").exists()
+    assert [path.name for path in tmp_path.iterdir()] == [folder.name]
     assert (folder / "key").stat().st_mode & 0o777 == 0o600
 
 

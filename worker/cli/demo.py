@@ -13,7 +13,8 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from worker.cli.shared import FAILED, INTERRUPTED
+from worker.cli.shared import FAILED, INTERRUPTED, UNREAD
+from worker.terminal import plain
 
 TROUBLED: Final = (20_000, 2)
 CALM: Final = (10_000, 1)
@@ -73,11 +74,10 @@ def demo(
 
     Example:  moderation-worker demo --commands 50000 --replicas 3
     """
-    if bootstrap_servers is not None and ":" not in bootstrap_servers:
-        raise typer.BadParameter("give HOST:PORT", param_hint="--bootstrap-servers")
-    if json_file is not None and (json_file.is_dir() or not json_file.parent.is_dir()):
+    servers = None if bootstrap_servers is None else _servers(bootstrap_servers)
+    if json_file is not None and not _can_be_written(json_file):
         raise typer.BadParameter(
-            f"{json_file} cannot be written: its folder does not exist, or it is a folder",
+            f"{plain(json_file)} cannot be written: its folder does not exist, or it is a folder",
             param_hint="--json",
         )
 
@@ -100,7 +100,7 @@ def demo(
         replicas=replicas or usual[1],
         seed=seed,
         trouble=trouble,
-        bootstrap_servers=bootstrap_servers,
+        bootstrap_servers=servers,
         keep=keep,
         json_file=json_file,
     )
@@ -109,10 +109,36 @@ def demo(
     except KeyboardInterrupt:
         console.print("\ninterrupted: everything that was started is stopped")
         sys.exit(INTERRUPTED)
+    except SystemExit as end:  # rich gives a reader who has gone the exit code of a failure
+        sys.exit(UNREAD if isinstance(end.__context__, BrokenPipeError) else end.code)
     except (FetchError, ProcessFailedError, KafkaError, OSError) as error:
         console.print(f"[red]the demo could not run:[/] {error}", highlight=False)
         sys.exit(FAILED)
     sys.exit(0 if held else FAILED)
+
+
+def _servers(text: str) -> str:
+    """Return the addresses, checked as the settings' are: kafka-python raises something else for each way to be wrong."""
+    from worker.settings.addresses import server  # noqa: PLC0415 - --help need not load it
+
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    if not parts:
+        raise typer.BadParameter("give HOST:PORT", param_hint="--bootstrap-servers")
+    for part in parts:
+        try:
+            server(part)
+        except ValueError as error:
+            raise typer.BadParameter(
+                f"{plain(part)!r} is no HOST:PORT: {error}", param_hint="--bootstrap-servers"
+            ) from error
+    return ",".join(parts)
+
+
+def _can_be_written(file: Path) -> bool:
+    try:
+        return file.parent.is_dir() and not file.is_dir()
+    except OSError:  # its name is too long, say
+        return False
 
 
 def _interrupt(_signal: int, _frame: Any) -> None:

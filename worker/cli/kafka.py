@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from worker.cli.shared import FAILED, AsJson, print_json, quiet_libraries
+from worker.terminal import is_utf8, plain
 
 if TYPE_CHECKING:
     from worker.testing.kafka.embedded_kafka import EmbeddedKafka
@@ -130,22 +131,43 @@ def _run(folder: Path, port: int | None, *, as_json: bool, kept: bool) -> None:
             topics = _prepared(folder, broker.bootstrap_servers)
             _print_next_steps(folder, broker.bootstrap_servers, topics, as_json=as_json, kept=kept)
             _watch(broker)
+    except BrokenPipeError:  # whoever read the output has gone: as of every command
+        raise
     except (FetchError, ProcessFailedError, OSError) as error:
         sys.stderr.write(f"moderation-worker kafka: {error}\n")
         raise typer.Exit(FAILED) from error
 
 
 def _refuse_foreign(data: Path | None) -> None:
-    """Refuse a folder that holds something else: it would be mixed with a broker's files."""
-    if data is None or not data.exists():
+    """Refuse a name that Kafka cannot use, and a folder that holds something else: it would be mixed with a broker's files."""
+    if data is None:
         return
+    problem = _problem_of_name(data)
+    if problem is None:
+        try:
+            problem = _problem_of_content(data)
+        except OSError as error:
+            problem = f"it cannot be used: {error.strerror}"
+    if problem is not None:
+        raise typer.BadParameter(f"{plain(data)}: {problem}", param_hint="--data")
+
+
+def _problem_of_name(data: Path) -> str | None:
+    if not is_utf8(str(data)):
+        return "this is not UTF-8 text"
+    if "," in str(data):
+        return "Kafka would take what is before and after the comma for two folders: give one without"
+    return None
+
+
+def _problem_of_content(data: Path) -> str | None:
+    if not data.exists():
+        return None
     if not data.is_dir():
-        raise typer.BadParameter(f"{data} is no folder", param_hint="--data")
+        return "it is no folder"
     if any(data.iterdir()) and not (data / "server.properties").exists():
-        raise typer.BadParameter(
-            f"{data} holds something else: give a new or empty folder, or one that this command made",
-            param_hint="--data",
-        )
+        return "it holds something else: give a new or empty folder, or one that this command made"
+    return None
 
 
 def _usual_port() -> int | None:

@@ -18,7 +18,12 @@ import msgspec
 import typer
 import uvloop
 
+from worker.cli.filter_options import check_text
 from worker.cli.shared import FAILED, WRONG, AsJson, print_json
+from worker.errors import FileError
+from worker.small_files import read_text
+from worker.terminal import is_utf8, plain
+from worker.testing.simulator.endpoint_specs import U32_MAX
 from worker.testing.simulator.fault_store import shuts_itself_out
 from worker.testing.simulator.faults import ROWS, FaultRow, FaultValues, FaultValueType, read
 from worker.testing.simulator.reference_page import reference
@@ -52,7 +57,7 @@ def simulate(
         typer.Option(metavar="PORT", min=0, max=65535, help="0 takes any free port; the address is printed."),
     ] = 0,
     sdk_app_id: Annotated[
-        int, typer.Option(metavar="NUMBER", min=1, help="The SDKAppID that it knows.")
+        int, typer.Option(metavar="NUMBER", min=1, max=U32_MAX, help="The SDKAppID that it knows.")
     ] = 1400000000,
     identifier: Annotated[
         list[str] | None,
@@ -112,6 +117,9 @@ def simulate(
     if show_reference:
         print(reference(), end="")
         return
+    check_text("--host", host)
+    for each in identifier or ():
+        check_text("--identifier", each)
     config = SimulatorConfig(
         apps=(SimulatedApp(sdk_app_id, (_key(key, key_file),), tuple(identifier or ("administrator",))),),
         faults=_faults(faults),
@@ -123,7 +131,9 @@ def simulate(
     )
     rules = [_rule(text) for text in rule or []]
     if host not in _LOOPBACK:
-        sys.stderr.write(f"warning: anybody who can reach {host} can change faults and read the state\n")
+        sys.stderr.write(
+            f"warning: anybody who can reach {plain(host)} can change faults and read the state\n"
+        )
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(config, rules, as_json=as_json))
 
@@ -152,6 +162,8 @@ async def _serve(config: SimulatorConfig, rules: list[dict[str, Any]], *, as_jso
             stats = simulator.stats
     except ValueError as error:
         _fail(str(error), WRONG)
+    except BrokenPipeError:  # whoever read the output has gone: as of every command
+        raise
     except OSError as error:
         _fail(str(error), FAILED)
     else:
@@ -196,14 +208,18 @@ def _key(key: str | None, key_file: Path | None) -> str:
             "give the secret key by either --key-file or --key (or $MODERATION_SIMULATOR_KEY)"
         )
     if key_file is not None:
+        from worker.settings.types import KEY_FILE_BYTES  # noqa: PLC0415 - --help need not load it
+
         try:
-            key = key_file.read_text("utf-8").strip()
-        except (OSError, UnicodeDecodeError) as error:
+            key = read_text(key_file, KEY_FILE_BYTES).strip()  # as the worker reads it
+        except FileError as error:
             raise typer.BadParameter(
-                f"cannot read {key_file}: {type(error).__name__}", param_hint="--key-file"
+                f"cannot read {plain(key_file)}: {error}", param_hint="--key-file"
             ) from error
     if not key:
         raise typer.BadParameter("the secret key is empty")
+    if not is_utf8(key):
+        raise typer.BadParameter("this is not UTF-8 text", param_hint="--key (or $MODERATION_SIMULATOR_KEY)")
     return key
 
 
@@ -212,6 +228,9 @@ def _faults(given: dict[str, Any]) -> FaultValues:
     for name, value in given.items():
         if value is None:
             continue
+        if ROWS[name].kind is FaultValueType.NAMES:
+            for each in value:
+                check_text(_flag(name), each)
         values[name], problem = read(name, value)
         if problem:
             raise typer.BadParameter(problem.remedy, param_hint=_flag(name))

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import re
+from codecs import BOM_UTF8
 from email.utils import parsedate_to_datetime
 from typing import Annotated, Final
 from urllib.parse import urlsplit
@@ -52,6 +53,7 @@ def read(body: bytes, redaction: Redaction = _LOOKS) -> Answer | None:
     ``redaction`` knows the secrets that an answer may echo.
     """
     found: _Body | None
+    body = body.removeprefix(BOM_UTF8)
     try:
         found = _DECODER.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError):
@@ -124,7 +126,7 @@ def _host(location: str | None, redaction: Redaction) -> str:
 def _kind(body: bytes | None) -> str:
     if body is None:
         return "a body longer than any answer"
-    start = body.lstrip()[:1]
+    start = body.removeprefix(BOM_UTF8).lstrip()[:1]
     if not start:
         return "an empty body"
     if start == b"<":

@@ -267,7 +267,18 @@ class _Request(aiohttp.ClientRequest):
             raise _NotSent
         # Added only here, so that no URL that httpx attaches to exceptions contains the signature.
         self.url = URL(f"{self.url}?{outbound.query}", encoded=True)
+        self.response_class = _Response
         return await super().send(conn)
+
+
+class _Response(aiohttp.ClientResponse):
+    # The words beside the status say nothing that it does not, and a gateway may write them in any encoding: httpx-aiohttp would
+    # fail over what is not UTF-8, and the answer would be lost.
+
+    async def start(self, connection: Connection) -> aiohttp.ClientResponse:
+        response = await super().start(connection)
+        self.reason = None
+        return response
 
 
 def _headers(length: int) -> list[tuple[bytes, bytes]]:

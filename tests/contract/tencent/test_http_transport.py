@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.contract.tencent.conftest import Build
+    from worker.domain.effects import AttemptResult, LogEvent
 
 pytestmark = pytest.mark.anyio
 
@@ -93,6 +94,65 @@ async def test_an_answer_that_is_malformed_is_a_failure_with_a_name(real: Build,
     assert last.error in ERRORS
     assert last.end_unknown
     assert harness.logged == []
+
+
+async def answered(
+    stack: AsyncExitStack, head: bytes, body: bytes = OK.body
+) -> tuple[AttemptResult, list[LogEvent]]:
+    """
+    What a call makes of an answer that begins with these bytes.
+    """
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(head + b"\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    stack.callback(server.close)
+    logged: list[LogEvent] = []
+    address = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    client = Client([an_app(address)], HttpOptions(), logged.append)
+    stack.push_async_callback(client.aclose)
+    return await client.call(RecordingCallOwner()), logged
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"HTTP/1.1 200",
+        "HTTP/1.1 200 成功".encode(),
+        "HTTP/1.1 200 成功".encode("gbk"),
+        b"HTTP/1.1 200 \xff\xfe\x01",
+        b"HTTP/1.1 200 OK\r\nServer: \xb3\xc9\xb9\xa6",
+        b"HTTP/1.1 200 OK\r\nContent-Type: application/json; charset=klingon",
+        b"HTTP/1.1 200 OK\r\nContent-Type: \xb3; charset=\xb9",
+        b"HTTP/1.1 200 OK\r\nContent-Encoding: klingon",
+        b"HTTP/1.1 200 OK\r\nContent-Encoding: \xb3\xc9",
+        b"HTTP/1.1 200 OK\r\nSet-Cookie: \xb3\xc9=; expires=\xb9",
+        b"HTTP/1.1 103 \xb3\xc9\r\nLink: \xb9\r\n\r\nHTTP/1.1 200 OK",
+    ],
+    ids=ascii,
+)
+async def test_no_words_of_a_gateway_cost_an_answer_that_is_whole(stack: AsyncExitStack, head: bytes) -> None:
+    """
+    One writes the words beside the status in GBK: httpx-aiohttp failed over them, and what Tencent had done was taken for lost.
+    """
+    last, logged = await answered(stack, head)
+
+    assert (last.verdict, last.error, last.error_code) == (Verdict.DONE, None, 0)
+    assert logged == []
+
+
+async def test_a_refusal_in_the_encoding_of_a_gateway_says_how_long_to_wait(stack: AsyncExitStack) -> None:
+    """
+    Its status and its Retry-After were thrown away with its words.
+    """
+    last, logged = await answered(stack, b"HTTP/1.1 429 \xb3\xc9\r\nRetry-After: 7", b"")
+
+    assert (last.verdict, last.http_status, last.retry_after) == (Verdict.THROTTLE, 429, 7.0)
+    assert logged == []
 
 
 async def test_what_is_no_http_is_a_failure_with_a_name(stack: AsyncExitStack) -> None:
@@ -218,4 +278,5 @@ async def test_a_call_that_is_over_leaves_nothing_to_the_garbage_collector(real:
         gc.garbage.clear()
         gc.enable()
 
-    assert not {AsyncRetrying, httpx.Response, OutboundRequest, aiohttp.ClientResponse} & found
+    kinds = (AsyncRetrying, httpx.Response, OutboundRequest, aiohttp.ClientResponse)
+    assert [kind for kind in found if issubclass(kind, kinds)] == []

@@ -81,6 +81,20 @@ def test_a_text_that_was_cut_inside_a_character_costs_no_success() -> None:
     assert answers.read(body) == Answer(0, "ok �", None)
 
 
+@pytest.mark.parametrize(
+    "body", ['{"ErrorCode":0,"ErrorInfo":"é"}'.encode(), b'{"ErrorCode":0,"ErrorInfo":"\xc3"}']
+)
+def test_a_byte_order_mark_costs_no_success(body: bytes) -> None:
+    """
+    A gateway that decodes and encodes again may put one in front: a call that was carried out counted as unanswered.
+    """
+    plain = answers.read(body)
+
+    assert plain is not None
+    assert answers.read(b"\xef\xbb\xbf" + body) == plain
+    assert answers.foreign(200, b"\xef\xbb\xbf<html>", None) == answers.foreign(200, b"<html>", None)
+
+
 @given(st.binary(max_size=200))
 def test_no_bytes_are_too_strange_to_be_read(body: bytes) -> None:
     found = answers.read(body)

@@ -215,8 +215,11 @@ class EmbeddedKafka:
             lines["controller.quorum.voters"] = f"1@127.0.0.1:{controller}"
             lines["advertised.listeners"] = re.sub(r",CONTROLLER://[^,]*", "", lines["advertised.listeners"])
             standalone = []
-        text = "".join(f"{name}={value}\n" for name, value in lines.items())
-        properties.write_text(text.format(broker=broker, controller=controller, data=data), "utf-8")
+        ports_and_data = {"broker": broker, "controller": controller, "data": data}
+        text = "".join(
+            f"{name}={_escaped(value.format(**ports_and_data))}\n" for name, value in lines.items()
+        )
+        properties.write_text(text, "ascii")
         program = ChildProcess("Kafka", [*command, "kafka.Kafka", str(properties)], self.log)
         if known:
             return program
@@ -247,6 +250,15 @@ class EmbeddedKafka:
 
     def _port_was_taken(self) -> bool:
         return "Address already in use" in self.log.read_text("utf-8", "replace")
+
+
+def _escaped(text: str) -> str:
+    """Return a value as Java reads it from a properties file: as ISO 8859-1, with a backslash before what is meant otherwise."""
+    units = text.encode("utf-16-be")
+    return "".join(
+        character if " " <= character <= "~" and character != "\\" else f"\\u{ord(character):04x}"
+        for character in (chr(high * 256 + low) for high, low in zip(units[::2], units[1::2], strict=True))
+    )
 
 
 def answers(bootstrap_servers: str) -> bool:

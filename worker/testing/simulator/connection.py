@@ -133,7 +133,7 @@ class Connection(asyncio.Protocol):
 
     def ended(self) -> bool:
         """Write every answer whose turn it is. Return False when the connection is closed."""
-        if self.is_closed or self._transport is None or self._transport.is_closing():
+        if self._transport is None or self._is_ending():
             return False
         self._write_out(self._transport)
         if not self._is_reading and not self._is_serving:
@@ -141,7 +141,9 @@ class Connection(asyncio.Protocol):
         return True
 
     def _read_on(self, at: float) -> None:
-        while self._can_write and len(self._slots) < MAX_PIPELINED and not self.is_closed:
+        # What comes after the last request is read and dropped: the client's end must be noticed, and closing a connection with
+        # bytes unread would reset it, so that the last answer might be lost.
+        while self._can_write and len(self._slots) < MAX_PIPELINED and not self._is_ending():
             item = self._parser.next()
             if item is None:
                 if self._parser.wants_continue and self._transport is not None:
@@ -153,6 +155,9 @@ class Connection(asyncio.Protocol):
             self._take(item, at)
             self._is_serving = False
         self._set_reading(wanted=False)
+
+    def _is_ending(self) -> bool:
+        return self.is_closed or self._transport is None or self._transport.is_closing()
 
     def _set_reading(self, *, wanted: bool) -> None:
         if self._transport is None or self._transport.is_closing() or wanted == self._is_reading:

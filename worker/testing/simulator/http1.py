@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Final
-from urllib.parse import unquote_plus
+from urllib.parse import unquote_to_bytes
 
 MAX_HEAD: Final = 32 * 1024
 """Bytes of request line and headers; a UserSig in the URL has some 300."""
@@ -23,7 +23,7 @@ _REASONS: Final = {
 @dataclass(frozen=True, slots=True)
 class HttpRequest:
     """
-    One request as read. ``query`` is raw and may hold a UserSig: never log it.
+    One request as read. ``query`` is raw (each byte a character) and may hold a UserSig: never log it.
 
     Attributes:
         keep_alive: Whether the client wants to reuse the connection.
@@ -50,31 +50,42 @@ class UnreadableRequest:
 
 
 class HttpParser:
-    """Turns pieces of bytes into requests, in order. After an UnreadableRequest it returns nothing more."""
+    """
+    Turns pieces of bytes into requests, in order.
+
+    After an UnreadableRequest, and after a request that wants the connection closed (RFC 9112, 9.6), it returns nothing more.
+    """
 
     def __init__(self) -> None:
         self._buffer = bytearray()
         self._head: tuple[str, str, str, bool, int, str | None, str | None] | None = None
-        self._broken = False
+        self._is_over = False
         self.wants_continue = False
 
     def __repr__(self) -> str:
         return f"<HttpParser {len(self._buffer)} bytes waiting>"
 
     def feed(self, data: bytes) -> None:
-        """Append bytes read from the connection."""
-        self._buffer += data
+        """Append bytes read from the connection; once nothing more is returned, drop them."""
+        if not self._is_over:
+            self._buffer += data
+
+    def end(self) -> None:
+        """Return nothing more: what follows is no request of this connection."""
+        self._is_over = True
+        self.wants_continue = False
+        self._buffer.clear()
 
     def next(self) -> HttpRequest | UnreadableRequest | None:
         """Return the next complete request, or None if more bytes are needed."""
-        if self._broken:
+        if self._is_over:
             return None
         if self._head is None:
             head = self._read_head()
             if head is None:
                 return None
             if isinstance(head, UnreadableRequest):
-                self._broken = True
+                self.end()
                 return head
             self._head = head
         method, path, query, keep_alive, length, host, origin = self._head
@@ -83,6 +94,9 @@ class HttpParser:
         body = bytes(self._buffer[:length])
         del self._buffer[:length]
         self._head = None
+        self.wants_continue = False  # nobody waits for it any more: the body is here
+        if not keep_alive:
+            self.end()
         return HttpRequest(method, path, query, body, keep_alive, host, origin)
 
     def _read_head(
@@ -130,6 +144,7 @@ class HttpParser:
         if length > MAX_BODY:
             return UnreadableRequest(413, f"more than {MAX_BODY} bytes of body")
         path, _, query = url.partition("?")
+        path = path.encode("latin-1").decode("utf-8", "replace")
         return method, path, query, keep_alive, length, host, origin
 
 
@@ -139,9 +154,19 @@ def _keeps(value: str, *, keep_alive: bool) -> bool:
 
 
 def query_of(raw: str) -> dict[str, str]:
-    """Parse the query of a URL. The last of several parameters with one name counts."""
+    """
+    Parse the query of a URL, as it stands in the request. The last of several parameters with one name counts.
+
+    Not every client encodes with per cent what is not ASCII: curl sends UTF-8 as it was typed.
+    """
     pairs = (pair.partition("=") for pair in raw.split("&") if pair)
-    return {name: unquote_plus(value) if "%" in value or "+" in value else value for name, _, value in pairs}
+    return {_unquoted(name): _unquoted(value) for name, _, value in pairs}
+
+
+def _unquoted(part: str) -> str:
+    if part.isascii() and "%" not in part and "+" not in part:
+        return part
+    return unquote_to_bytes(part.replace("+", " ").encode("latin-1")).decode("utf-8", "replace")
 
 
 def answer(

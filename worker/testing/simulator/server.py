@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import io
+import os
 import random
 import socket
 import time
@@ -116,6 +118,8 @@ class Simulator:
             raise ValueError("; ".join(map(str, problems)))
         if not config.apps:
             raise ValueError("apps: name at least one")
+        if not config.host:
+            raise ValueError("host: name one; the empty one is every address of this machine")
         self._config = config
         self._clock = config.clock
         self._epoch = config.wall_clock() - config.clock()
@@ -178,7 +182,7 @@ class Simulator:
         try:
             listener.listen(BACKLOG)
             if self._config.log:
-                self._file = io.FileIO(str(self._config.log), "wb")
+                self._file = _overwritten(self._config.log)
         except OSError:
             listener.close()
             raise
@@ -229,6 +233,9 @@ class Simulator:
         sock.setblocking(False)
         try:
             sock.bind(self._address)
+        except (TypeError, UnicodeError) as error:  # what cannot be encoded as a name is no OSError
+            sock.close()
+            raise OSError(errno.EINVAL, "no host can have this name", self._address[0]) from error
         except OSError:
             sock.close()
             raise
@@ -303,6 +310,19 @@ class Simulator:
                 await asyncio.get_running_loop().run_in_executor(
                     self._writer, _write_whole, self._file, lines
                 )
+
+
+def _overwritten(path: Path) -> io.FileIO:
+    """Open a file for writing without waiting for anything: the wait for a pipe's reader would keep even signals from the loop."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+    try:
+        descriptor = os.open(path, flags, 0o666)
+    except OSError as error:
+        if error.errno == errno.ENXIO:
+            raise OSError(errno.ENXIO, "it is a pipe that nobody reads, or a socket", str(path)) from error
+        raise
+    os.set_blocking(descriptor, True)  # it is written in a thread
+    return io.FileIO(descriptor, "wb")
 
 
 def _write_whole(file: io.FileIO, lines: bytes) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,10 +19,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def run(*arguments: str) -> Any:
+def run(*arguments: str, key: str = "") -> Any:
     app = typer.Typer(rich_markup_mode=None)
     app.command()(simulate)
-    return CliRunner().invoke(app, list(arguments), env={"COLUMNS": "200", "MODERATION_SIMULATOR_KEY": ""})
+    return CliRunner().invoke(app, list(arguments), env={"COLUMNS": "200", "MODERATION_SIMULATOR_KEY": key})
 
 
 @pytest.mark.parametrize("name", ROWS)
@@ -70,6 +71,22 @@ def test_the_reference_is_printed_without_a_key() -> None:
         (("--key", "k", "--rule", '{"outage": "refuse"}'), "for_seconds"),
         (("--key", "k", "--outage", "refuse"), "for_seconds"),
         (("--key", "k", "--port", "99999"), "--port"),
+        (("--key", "k", "--sdk-app-id", "4294967296"), "--sdk-app-id"),
+        (("--key", "k", "--sdk-app-id", "99999999999999999999"), "--sdk-app-id"),
+        (("--key", "\udcff"), "not UTF-8"),
+        (("--key-file", "/dev/zero"), "it is a device, and must be a regular file"),
+        (("--key-file", "/"), "it is a directory"),
+        (("--key-file", "a" * 300), "cannot read"),
+        (("--key-file", "\udcff"), "cannot read"),
+        (("--key", "k", "--host", ""), "it is empty"),
+        (("--key", "k", "--host", "\udcff"), "not UTF-8"),
+        (("--key", "k", "--identifier", ""), "it is empty"),
+        (("--key", "k", "--identifier", "\udcff"), "not UTF-8"),
+        (("--key", "k", "--bad-user-list", "\udcff"), "not UTF-8"),
+        (("--key", "k", "--missing-user-list", ""), "it is empty"),
+        (("--key", "k", "--unknown-targets", "\udcff"), "not UTF-8"),
+        (("--key", "k", "--rule", '{"target": "\udcff"}'), "not JSON"),
+        (("--key", "k", "--outage", "\udcff"), "one of none, 502, refuse, hang"),
     ],
 )
 def test_wrong_options_are_refused_with_a_sentence(arguments: tuple[str, ...], message: str) -> None:
@@ -77,6 +94,42 @@ def test_wrong_options_are_refused_with_a_sentence(arguments: tuple[str, ...], m
 
     assert result.exit_code == 2
     assert message in result.output
+
+
+def test_a_key_of_the_environment_is_checked_as_one_of_the_command_line() -> None:
+    """
+    It started, and then failed with each signed request: a key that is not UTF-8 can sign nothing.
+    """
+    result = run("--port", "0", key="\udcff")
+
+    assert result.exit_code == 2
+    assert "not UTF-8" in result.output
+    assert "MODERATION_SIMULATOR_KEY" in result.output
+
+
+def test_a_key_file_that_never_ends_or_never_begins_is_refused(tmp_path: Path) -> None:
+    """
+    One filled the memory, the other was waited for without end.
+    """
+    pipe, large = tmp_path / "pipe", tmp_path / "large"
+    os.mkfifo(pipe)
+    large.write_bytes(b"k" * 10_000)
+
+    for path, reason in ((pipe, "it is a pipe"), (large, "so it is the wrong file")):
+        result = run("--key-file", str(path))
+        assert result.exit_code == 2
+        assert reason in result.output
+
+
+@pytest.mark.parametrize("host", ["no.such.host.invalid", "é" * 100, "a" * 64 + ".example"])
+def test_a_host_that_cannot_be_is_a_failure_without_a_traceback(host: str) -> None:
+    """
+    What cannot be encoded as a name is no OSError, and ended with a traceback.
+    """
+    result = run("--key", "k", "--host", host)
+
+    assert result.exit_code == 1
+    assert isinstance(result.exception, SystemExit)
 
 
 def test_a_log_that_cannot_be_written_is_a_failure(tmp_path: Path) -> None:

@@ -53,6 +53,30 @@ def test_a_wrong_signature_has_its_code(usersig: str, code: int) -> None:
     assert check(usersig) == code
 
 
+@pytest.mark.parametrize(
+    ("changed", "code"),
+    [
+        ({"TLS.sig": "é"}, 70009),
+        ({"TLS.sig": "群"}, 70009),
+        ({"TLS.sig": "\0"}, 70009),
+        ({"TLS.time": 10**300}, 70009),
+        ({"TLS.sig": "\ud800"}, 70003),
+        ({"TLS.identifier": "\udfff"}, 70003),
+        ({"TLS.userbuf": "\ud800"}, 70003),
+    ],
+    ids=str,
+)
+def test_whatever_stands_in_a_signature_it_has_a_code(changed: dict[str, object], code: int) -> None:
+    """
+    Python compares no texts in constant time that are not ASCII: the call was counted, and then neither answered nor logged.
+    """
+    content = {
+        "TLS.ver": "2.0", "TLS.identifier": ADMIN, "TLS.sdkappid": APP, "TLS.time": 1, "TLS.expire": 1, "TLS.sig": "x",
+    }  # fmt: skip
+
+    assert check(packed(json.dumps(content | changed).encode())) == code
+
+
 def test_a_signature_lasts_to_the_second_it_names() -> None:
     began = time.time()
     usersig = signed(expire=60)
