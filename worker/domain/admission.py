@@ -17,6 +17,7 @@ from worker.domain.memory_budget import COMMAND_BYTES, command_bytes, record_byt
 from worker.domain.progress.dedupe import fingerprint_of
 from worker.domain.progress.open_commands import OpenCommand, RejectedRecord, in_shadow
 from worker.domain.progress.outcome_building import is_dead
+from worker.domain.progress.partitioned_budget import PartitionedBudget
 from worker.domain.rejection_log import RejectionLog
 from worker.domain.state_transitions import PartitionState
 
@@ -40,65 +41,6 @@ MAX_MISPLACED_WARNINGS: Final = 100
 """An issuer of misplaced records is warned of once for each reason; beyond this many warnings they are only counted."""
 MAX_SHARED_KEYS: Final = 1_000
 """This many different effect keys without a reason are kept, to be shared by the commands that are alike."""
-
-
-class CommandMemory:
-    """
-    The bytes that waiting records and open commands take, within their part of the budget.
-
-    Half of it is divided equally among the partitions, each sure of its part whatever the others hold. The other half is first come,
-    first served.
-
-    Attributes:
-        bytes_used: What they take now.
-        limit: What they may take.
-
-    """
-
-    __slots__ = ("_by_partition", "_common", "_common_used", "_guaranteed", "bytes_used", "limit")
-
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
-        self.bytes_used = 0
-        self._by_partition: dict[Partition, int] = {}
-        self._guaranteed = limit // 2  # to each partition
-        self._common = limit - limit // 2
-        self._common_used = 0  # all that partitions hold beyond their guaranteed parts
-
-    @property
-    def is_full(self) -> bool:
-        """Whether the common half is used up."""
-        return self._common_used >= self._common
-
-    def of(self, partition: Partition) -> int:
-        """Return what the records and commands of one partition take."""
-        return self._by_partition.get(partition, 0)
-
-    def share_out(self, partitions: Iterable[Partition]) -> None:
-        """Divide the guaranteed half among these partitions, which are ours now."""
-        here = set(partitions)
-        self._by_partition = {
-            partition: self.of(partition)
-            for partition in {*here, *self._by_partition}
-            if partition in here or self.of(partition)
-        }
-        self._guaranteed = self.limit // 2 // max(1, len(here))
-        self._common_used = sum(max(0, self.of(partition) - self._guaranteed) for partition in here)
-
-    def add(self, partition: Partition, size: int) -> None:
-        """Add bytes to what the partition holds; a negative ``size`` frees them."""
-        before, each = self._by_partition.get(partition, 0), self._guaranteed
-        after = self._by_partition[partition] = before + size
-        self.bytes_used += size
-        if (before > each or after > each) and not partition.is_gone:
-            self._common_used += max(after, each) - max(before, each)
-
-    def has_room_for(self, partition: Partition, size: int) -> bool:
-        """Return whether the partition may hold as many bytes more."""
-        after = self._by_partition.get(partition, 0) + size
-        if after <= self._guaranteed:
-            return True
-        return self._common_used + min(size, after - self._guaranteed) <= self._common
 
 
 class Admission:
@@ -157,7 +99,7 @@ class Admission:
         self._rejections = RejectionLog()
         self._warned: set[tuple[str | None, Misplacement]] = set()
         self._shared_keys: dict[EffectKey, EffectKey] = {}
-        self.memory = CommandMemory(share("commands", rules.memory_budget))
+        self.memory = PartitionedBudget(share("commands", rules.memory_budget))
         self.repeated_records = 0
         self.misplaced: dict[str, int] = {}
 
@@ -187,7 +129,7 @@ class Admission:
                 partition.admit_held_back()
         if not self._is_full:
             for partition in self._partitions.values():
-                if partition.resume():
+                if self._outbox.takes_more_of(partition) and partition.resume():
                     self._effects.ask_for(ResumePartition(partition.number))
 
     def finished(self, admitted: Iterable[Admitted]) -> None:
@@ -220,7 +162,7 @@ class Admission:
 
     @property
     def _is_full(self) -> bool:
-        return self.memory.is_full or not self._outbox.takes_more
+        return self.memory.is_full or self._outbox.is_full
 
     def _pause(self, partition: Partition) -> None:
         if partition.pause():
@@ -234,7 +176,7 @@ class Admission:
             offsets.skipped(offset)
             self.repeated_records += 1
             return True
-        if not offsets.fits(offset) or not self._outbox.takes_more:
+        if not offsets.fits(offset) or not self._outbox.takes_more_of(partition):
             return False
         size = record_bytes(record)
         if partition.open_records and not self.memory.has_room_for(partition, COMMAND_BYTES + size):

@@ -150,7 +150,7 @@ class Engine:
         self._partitions[number] = partition
         if self._stopping:
             self._revocation.close(partition)
-        self._admission.memory.share_out(self._partitions.values())
+        self._share_memory()
         # A commit that calls the slice free must be replaced before the first call of this partition.
         if restored.fresh or restored.foreign is not None or (partition.is_marked and not self._stopping):
             self._outbox.anchor(partition)
@@ -176,7 +176,7 @@ class Engine:
                 freed += self._revocation.leave(partition, now)
         self._outbox.forget_dropped()
         self._share_quota()
-        self._admission.memory.share_out(self._partitions.values())
+        self._share_memory()
         self._admission.catch_up(now)
         return self._follow_through(now, freed)
 
@@ -489,6 +489,10 @@ class Engine:
         self._scheduler.use_slices(
             number for number, partition in self._partitions.items() if partition.holds_slice
         )
+
+    def _share_memory(self) -> None:
+        for budget in (self._admission.memory, self._outbox):
+            budget.share_out(self._partitions.values())
 
     def _commit_positions(self, now: float) -> None:
         if now >= self._positions_at:

@@ -19,6 +19,7 @@ from worker.domain.progress.outcome_building import (
     rejection_outcome,
     traceparent_of,
 )
+from worker.domain.progress.partitioned_budget import PartitionedBudget
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -37,6 +38,11 @@ SLOW_SECONDS: Final = 2.5
 """A transaction that took longer is followed by one of half the size: brokers end those that are older than 10 s."""
 TRIAL_SECONDS: Final = 10.0
 """Between two attempts to write dead letters again; each may hold up publishing for some seconds."""
+ASIDE: Final = 0.75
+"""
+The share of the room for results that may be taken by those that wait for a gap or for the dead-letter topic: the rest is always there
+for what can be published.
+"""
 MAX_UNPUBLISHED: Final = 5_000
 """Above this many results that cannot be published, no further call is made: what is done must be published first."""
 
@@ -74,7 +80,7 @@ class Outbox:
 
     __slots__ = (
         "_anchors",
-        "_bytes_aside",
+        "_aside",
         "_emitted",
         "_far",
         "_held_back",
@@ -104,7 +110,7 @@ class Outbox:
         self._anchors: set[Partition] = set()
         self.max_unpublished = max_unpublished
         self._limit = share("results", rules.memory_budget)
-        self._bytes_aside = 0
+        self._aside = PartitionedBudget(int(self._limit * ASIDE))  # what is in `_far` and `_held_back`
         self.bytes_used = 0
 
     @property
@@ -121,12 +127,17 @@ class Outbox:
         dead-letter topic: the gap that it leaves bounds it.
         """
         waiting = len(self._emitted) + self._published_now
-        return waiting >= self.max_unpublished or self.bytes_used - self._bytes_aside >= self._limit
+        aside = self._aside.bytes_used
+        room = self._limit - min(aside, self._aside.limit)
+        return waiting >= self.max_unpublished or self.bytes_used - aside >= room
 
-    @property
-    def takes_more(self) -> bool:
-        """Whether further commands may be admitted, whose results would come to those that are here."""
-        return not self.is_full and self.bytes_used < self._limit
+    def takes_more_of(self, partition: Partition) -> bool:
+        """Return whether further commands of the partition may be admitted, whose results would come to those that are here."""
+        return not self.is_full and self._aside.takes_more_of(partition)
+
+    def share_out(self, partitions: Iterable[Partition]) -> None:
+        """Divide the room for what is put aside among these partitions, which are ours now."""
+        self._aside.share_out(partitions)
 
     # What comes in
 
@@ -205,8 +216,7 @@ class Outbox:
         self._resize(len(done.records), too_slow=seconds > SLOW_SECONDS)
         if done.is_trial:
             self._holding_back = False
-            self._emitted.extendleft(reversed(self._held_back))
-            self._held_back.clear()
+            self._hold_back_no_longer()
         finished = [record for record in done.records if not record.dropped]
         self.bytes_used -= sum([record.outcome_size for record in done.records])
         by_partition: dict[Partition, list[Admitted]] = {}
@@ -236,11 +246,11 @@ class Outbox:
         self.bytes_used -= sum(record.outcome_size for record in failed.records if record.dropped)
         if failed.is_trial:
             self._held_back[:0] = kept
+            self._put_aside(kept)
         else:
             # What was held back meanwhile is looked at once more, behind what was taken before it.
-            self._emitted.extendleft(reversed([*kept, *self._held_back]))
-            self._held_back.clear()
-            self._measure_far()
+            self._hold_back_no_longer()
+            self._emitted.extendleft(reversed(kept))
         self._holding_back = self._holding_back or dead_letters_refused
         self._anchors |= {partition for partition in failed.anchored if not partition.is_gone}
 
@@ -254,11 +264,11 @@ class Outbox:
         """Forget the results of dropped records."""
         here = (*self._emitted, *self._far, *self._held_back)
         self.bytes_used -= sum(record.outcome_size for record in here if record.dropped)
+        self._put_aside([record for record in (*self._far, *self._held_back) if record.dropped], back=True)
         self._emitted = deque(record for record in self._emitted if not record.dropped)
         self._far = [record for record in self._far if not record.dropped]
         self._held_back = [record for record in self._held_back if not record.dropped]
         self._trial_is_due = self._trial_is_due and bool(self._held_back)
-        self._measure_far()
         self._anchors = {partition for partition in self._anchors if not partition.is_gone}
 
     def _take_trial(self) -> list[Admitted]:
@@ -267,7 +277,7 @@ class Outbox:
         for record in self._held_back:
             (near if record.partition.offsets.fits(record.offset) else self._far).append(record)
         self._held_back = near[1:]
-        self._measure_far()
+        self._put_aside(near[:1], back=True)
         return near[:1]
 
     def _take(self) -> list[Admitted]:
@@ -281,13 +291,14 @@ class Outbox:
             record = self._emitted.popleft()
             if not record.partition.offsets.fits(record.offset):
                 self._far.append(record)
+                self._put_aside([record])
             elif self._holding_back and self._must_wait(record, held_back):
                 self._held_back.append(record)
                 held_back.update(_members_of(record))
+                self._put_aside([record])
             else:
                 taken.append(record)
                 size += record.size + record.outcome_size
-        self._measure_far()
         return taken
 
     def _must_wait(self, admitted: Admitted, held_back: set[MemberKey]) -> bool:
@@ -317,10 +328,18 @@ class Outbox:
             near = [record for record in self._far if record.partition.offsets.fits(record.offset)]
             self._far = [record for record in self._far if not record.partition.offsets.fits(record.offset)]
             self._emitted.extendleft(reversed(near))
-            self._measure_far()
+            self._put_aside(near, back=True)
 
-    def _measure_far(self) -> None:
-        self._bytes_aside = sum(record.outcome_size for record in (*self._far, *self._held_back))
+    def _hold_back_no_longer(self) -> None:
+        """Look once more at what is held back for its dead letter, before all others."""
+        self._emitted.extendleft(reversed(self._held_back))
+        self._put_aside(self._held_back, back=True)
+        self._held_back.clear()
+
+    def _put_aside(self, records: Iterable[Admitted], *, back: bool = False) -> None:
+        """Count what comes to ``_far`` or ``_held_back``; ``back``: what leaves them."""
+        for record in records:
+            self._aside.add(record.partition, -record.outcome_size if back else record.outcome_size)
 
     def __repr__(self) -> str:
         return f"<Outbox {len(self._emitted)} emitted, {len(self._far)} far ahead, {self._published_now} in a transaction>"

@@ -410,6 +410,32 @@ def test_a_dead_letter_too_far_above_the_gap_is_not_the_one_that_is_tried() -> N
     assert [each.command_id for each in harness.publish()] == ["gap", "far"]
 
 
+def test_dead_letters_that_are_refused_hold_up_no_other_partition_however_many() -> None:
+    """
+    What one producer writes into one partition while that topic is away must not stop all the others.
+    """
+    harness = EngineHarness(0, 1, memory_budget=2 * 1024 * 1024)
+    harness.receive({"oops": 1})
+    refuse_letters(harness)
+    for _ in range(30):
+        harness.fetch([harness.record({"oops": 1, "command_id": f"x{number}"}) for number in range(20)])
+        while (transaction := harness.engine.transaction(harness.now)) is not None:
+            if transaction.dead_letters:
+                harness.abort(dead_letters_refused=True)
+            else:
+                harness.commit(transaction)
+    assert harness.paused == {0}
+
+    harness.receive(ban("u", command_id="other"), partition=1)
+    harness.ok()
+    assert [each.command_id for each in harness.publish()] == ["other"]
+
+    harness.wait(TRIAL_SECONDS)
+    harness.publish()
+    assert harness.paused == set()
+    assert harness.engine.unpublished == 0
+
+
 @pytest.mark.parametrize("probing", [False, True])
 def test_what_waits_for_the_dead_letter_topic_goes_with_its_partition(probing: bool) -> None:
     harness = EngineHarness()
