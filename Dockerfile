@@ -60,7 +60,8 @@ ENV PATH=/opt/worker/bin:$PATH \
 USER 10001:10001
 WORKDIR /
 EXPOSE 9000
-# For plain Docker; Kubernetes has its own probes. It finds another port where the settings do.
+# For plain Docker; Kubernetes has its own probes. Of the settings it reads one variable, the port's: where the file names another port
+# or host, give --health-cmd or --no-healthcheck.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=60s --retries=3 \
     CMD ["python3", "-c", "import os, urllib.request as web; web.urlopen('http://127.0.0.1:' + os.environ.get('WORKER_SERVER__PORT', '9000') + '/livez', timeout=2)"]
 # A container's first process ignores SIGTERM until it has a handler: a pod deleted while Python still starts would hang for its

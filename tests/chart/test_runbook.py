@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import http.server
+import json
 import re
 import subprocess
 import sys
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
@@ -19,6 +20,8 @@ from worker.settings.catalog import table_of_rows
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from tests.chart.cluster import Cluster
 
 
 def _text() -> str:
@@ -113,3 +116,122 @@ def test_ask_shows_the_answer_of_a_worker_that_is_not_ready(server: int, tmp_pat
     )
 
     assert done.stdout == '{"asked": "/readyz"}\n'
+
+
+LOGGED = """\
+[pod/n-0/worker] {"time":"2027-01-15T03:00:02Z","level":"info","event":"kafka.accepted","kind":"topic_missing"}
+[pod/n-0/worker] {"time":"2027-01-15T03:00:03Z","level":"info","event":"batch.answered","error_code":0}
+[pod/n-1/worker] {"time":"2027-01-15T03:00:01Z","level":"error","event":"kafka.refused","kind":"topic_missing"}
+"""
+FOR_A_PERSON = """\
+[pod/n-0/worker] 2027-01-15T03:00:02Z [warning  ] loop.stalled     seconds=2
+[pod/n-0/worker] 2027-01-15T03:00:03Z [info     ] batch.answered   error_code=0
+[pod/n-1/worker] 2027-01-15T03:00:01Z [error    ] app.halted       app=main
+"""
+
+
+@pytest.mark.parametrize(
+    ("log", "asked", "since", "shown"),
+    [
+        (LOGGED, "events", "2h", [2]),
+        (LOGGED, r"events 'kafka\.(refused|accepted)' 24h", "24h", [2, 0]),
+        (FOR_A_PERSON, "events", "2h", [2, 0]),
+        (FOR_A_PERSON, "events batch.answered", "2h", [1]),
+    ],
+)
+def test_events_shows_what_is_asked_for_in_either_format_by_time(
+    log: str, asked: str, since: str, shown: list[int], tmp_path: Path
+) -> None:
+    """
+    And takes all lines of the span, not some hundred before it looks.
+    """
+    (tmp_path / "log").write_text(log)
+    _program(
+        tmp_path / "kubectl",
+        f'case "$*" in *" --since={since} --tail=-1"*) cat "{tmp_path / "log"}";; *) exit 1;; esac',
+    )
+
+    done = _with_helpers(asked, tmp_path)
+
+    assert done.stdout.splitlines() == [log.splitlines()[number] for number in shown]
+
+
+@pytest.mark.usefixtures("helm")
+@pytest.mark.parametrize("use", chart.uses(), ids=lambda path: path.name)
+def test_a_pod_apart_has_what_a_worker_has_and_memory_of_its_own(use: Path, tmp_path: Path) -> None:
+    """
+    Whatever gives it settings and rights; but it runs nothing, nobody probes it, and no object takes it for a worker.
+    """
+    rendered = chart.render(base=use.name.removesuffix("-values.yaml"))
+    pod = _pod_apart(rendered, tmp_path)
+    (container,) = (each for each in pod["spec"]["containers"] if each["name"] == "worker")
+    theirs = rendered.container()
+
+    for name in ("image", "env", "envFrom", "volumeMounts", "securityContext"):
+        assert container.get(name) == theirs.get(name), name
+    for name in ("volumes", "serviceAccountName", "securityContext", "imagePullSecrets"):
+        assert pod["spec"].get(name) == rendered.pod().get(name), name
+    assert (
+        not {"args", "ports", "lifecycle", "livenessProbe", "readinessProbe", "startupProbe"}
+        & container.keys()
+    )
+    assert container["resources"]["limits"]["memory"] == container["resources"]["requests"]["memory"] == "2Gi"
+    assert pod["spec"]["restartPolicy"] == "Never"
+    labels = pod["metadata"]["labels"]
+    selected = {
+        item["kind"]: labels.items() >= _selector(item).items()
+        for item in rendered.objects
+        if item["kind"] in {"StatefulSet", "PodDisruptionBudget", "NetworkPolicy"}
+        and not item["metadata"]["name"].endswith("-topics")
+    }
+    assert selected.pop("NetworkPolicy", True)
+    assert not any(selected.values())
+
+
+def test_a_strict_namespace_takes_a_pod_apart(api: Cluster, tmp_path: Path) -> None:
+    namespace = "apart"
+    body = {
+        "metadata": {"name": namespace, "labels": {"pod-security.kubernetes.io/enforce": "restricted"}},
+    }
+    api.ask("/api/v1/namespaces", {"apiVersion": "v1", "kind": "Namespace", **body})
+
+    made = api.ask(f"/api/v1/namespaces/{namespace}/pods?dryRun=All", _pod_apart(chart.render(), tmp_path))
+
+    assert made.status == 201, made.body
+
+
+def _selector(item: chart.Object) -> dict[str, str]:
+    spec = item["spec"]
+    found: dict[str, str] = spec.get("selector", spec.get("podSelector"))["matchLabels"]
+    return found
+
+
+def _pod_apart(rendered: chart.Rendered, folder: Path) -> dict[str, Any]:
+    """
+    What `start_apart 2Gi` asks the cluster for.
+    """
+    (folder / "set").write_text(json.dumps(rendered.one("StatefulSet")))
+    _program(
+        folder / "kubectl",
+        f'case "$*" in *"get statefulset"*) cat "{folder / "set"}";; *create*) cat > "{folder / "made"}";; esac',
+    )
+    (folder / "python3").symlink_to(sys.executable)
+    assert _with_helpers("start_apart 2Gi", folder).returncode == 0
+    made: dict[str, Any] = json.loads((folder / "made").read_text())
+    return made
+
+
+def _program(path: Path, script: str) -> None:
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+
+
+def _with_helpers(line: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    helpers = [line for line in _commands() if line.startswith(("events()", "start_apart()"))]
+    return subprocess.run(
+        ["bash", "-c", "\n".join([*helpers, line])],
+        env={"PATH": f"{folder}:/usr/bin:/bin", "NS": "m", "NAME": "n", "RELEASE": "r"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )

@@ -42,7 +42,7 @@ def test_every_target_of_make_exists(page: str) -> None:
 @documents
 def test_every_command_exists_with_its_options(page: str) -> None:
     for line in [*lines(page), *code(page)]:
-        for words in re.findall(r"(?:^|[|;&$]\s*|-- )(?:moderation-worker|mw) ([^|;&`]+)", line):
+        for words in re.findall(r"(?:^|[|;&$]\s*|-- )(?:moderation-worker|mw|apart) ([^|;&`]+)", line):
             assert_parsed(shlex.split(words, comments=True), line)
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from tests.process.test_control_commands import HELPER, KUBECTL
+from tests.process.test_control_commands import KUBECTL
 from tests.process.test_topics_and_check import config as config
 from tests.process.test_undo_and_replay import topics as topics
 from worker.domain.contract.outcomes import ResultStatus, Status
@@ -29,8 +29,9 @@ COMMANDS: Final = [
     line
     for block in re.findall(r"```sh\n(.*?)```", RUNBOOK.read_text("utf-8"), re.DOTALL)
     for line in block.splitlines()
-    if line.startswith("mw ") and line.split()[1] not in ELSEWHERE
+    if line.startswith(("mw ", "apart ")) and line.split()[1] not in ELSEWHERE
 ]
+HELPERS: Final = "\n".join(re.findall(r"^(?:mw|apart)\(\).*$", RUNBOOK.read_text("utf-8"), re.MULTILINE))
 SPAN: Final = re.compile(r"--since 2027\S+ --until \S+")
 """A time that has not come yet, when this is run."""
 
@@ -43,7 +44,7 @@ def run(topics: Topics, tmp_path: Path) -> Callable[[str], subprocess.CompletedP
 
     def ran(line: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            ["bash", "-c", f"{HELPER}\n{line}"],
+            ["bash", "-c", f"{HELPERS}\n{line}"],
             env={
                 "PATH": f"{tmp_path}:/usr/bin:/bin",
                 "NS": "moderation",
@@ -66,8 +67,9 @@ def test_each_command_of_the_runbook_answers(
     """
     In the order in which they are written, on topics in which all that they ask about has happened.
     """
-    topics.outcome("GROUP", "X", command_id="ID", issuer="detector-7")
+    topics.outcome("TARGET", "X", command_id="ID", issuer="detector-7")
     topics.outcome("g1", "a", issuer="detector-7")
+    topics.outcome("g1", "d", status=Status.PARTIALLY_SUCCEEDED)
     topics.outcome("g1", "b", status=Status.REJECTED, result=ResultStatus.FAILED)
     topics.letter("g1", "c")
 
@@ -86,8 +88,8 @@ def test_each_command_of_the_runbook_answers(
     assert unanswered == []
     assert len(COMMANDS) >= 15
     sent = {record.key: record.value for record in topics.sent()}
-    assert b"undo" in sent[b"GROUP"]
-    assert b"undo-by-alice" in sent[b"GROUP"], "as the next line asks for, and not as the pod's user"
+    assert b"undo" in sent[b"TARGET"]
+    assert b"undo-by-alice" in sent[b"TARGET"], "as the next line asks for, and not as the pod's user"
     assert len(topics.sent()) == 3, "two groups to undo, one letter to replay"
 
 
@@ -99,7 +101,13 @@ def test_the_runbook_uses_kafkas_own_tools_only_for_what_the_product_cannot_know
     ]
     assert not [line for line in commands if "kcat" in line]
     assert {
-        "under-min-isr" if "under-min-isr" in line else "members" if "--members" in line else line
+        next((word for word in ("under-min-isr", "--members", "--state") if word in line), line)
         for line in commands
         if re.match(r"kafka-\w+", line)
-    } == {"under-min-isr", "members"}
+    } == {"under-min-isr", "--members", "--state"}
+
+
+def test_what_needs_memory_does_not_run_beside_the_worker() -> None:
+    hungry = re.compile(r"mw (?:undo|dead-letters|outcomes .*--by) ")
+
+    assert [line for line in RUNBOOK.read_text("utf-8").splitlines() if hungry.search(f"{line} ")] == []

@@ -52,9 +52,9 @@ MARK_WAIT: Final = (0.02, 0.5)
 SPARE: Final = 1.25
 """The first step back, as a multiple of the records wanted: transaction markers take offsets too."""
 DECIDE: Final = (
-    "stop all replicas and say where to go on: kafka-consumer-groups --bootstrap-server {servers} --group {group} --topic "
-    "{topic}:{partition} --reset-offsets --to-offset <n> --execute, with {first} to carry out what is in doubt, perhaps again, "
-    "or {next} to take it for done"
+    "stop all replicas, wait until the group is empty (its session timeout, 15 s by default) and say where to go on: "
+    "kafka-consumer-groups --bootstrap-server {servers} --group {group} --topic {topic}:{partition} --reset-offsets --to-offset <n> "
+    "--execute, with {first} to carry out what is in doubt, perhaps again, or {next} to take it for done"
 )
 
 

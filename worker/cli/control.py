@@ -59,7 +59,8 @@ def control(
             print_json(report)
         else:
             print(shown_order(scope, order, now))
-            print(f"          holds   {'' if complete else 'at least '}{held[scope]:,} commands")
+            count = held[scope]
+            print(f"          holds   {'' if complete else 'at least '}{count:,} command{'s' * (count != 1)}")
     if not found and not as_json:
         print("nothing is in force")
     _warn_of_unreadable(unreadable, options.control_topic)

@@ -132,14 +132,18 @@ def describe_topics(report: TopicsReport) -> Iterator[tuple[str, str]]:
             yield topic.name, _description(topic)
 
 
+def _kept(seconds: float) -> str:
+    if seconds == float("inf"):
+        return "kept for ever"
+    return f"kept {seconds / 60:.4g} min" if seconds < 7_200 else f"kept {seconds / 3_600:.6g} h"
+
+
 def _description(topic: Topic) -> str:
     parts = [f"{topic.partitions} partition{'s' * (topic.partitions != 1)}"]
     if topic.cleanup is not None:
         parts.append(f"cleanup {','.join(sorted(topic.cleanup))}")
     if topic.retention is not None:
-        parts.append(
-            "kept for ever" if topic.retention == float("inf") else f"kept {topic.retention / 3600:g} h"
-        )
+        parts.append(_kept(topic.retention))
     if topic.message_bytes is not None:
         parts.append(f"batches up to {topic.message_bytes} bytes")
     return ", ".join(parts)

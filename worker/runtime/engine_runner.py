@@ -43,7 +43,8 @@ if TYPE_CHECKING:
 NEVER: Final = float("inf")
 BEYOND_THE_END: Final = (
     "the group has read partition {partition} up to offset {offset}, but it ends before that: its topic was recreated, or has "
-    "lost records; stop all replicas, set the group's offsets (kafka-consumer-groups --reset-offsets), start them again"
+    "lost records; stop all replicas, wait until the group is empty (its session timeout, 15 s by default), set its offsets "
+    "(kafka-consumer-groups --bootstrap-server ... --reset-offsets), start them again"
 )
 TICK: Final = 0.002
 """The shortest time between two ticks. The loop rounds timers to milliseconds: a nearer one would fire early, and spin."""

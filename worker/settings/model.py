@@ -207,8 +207,8 @@ class Settings(BaseSettings):
     server: ServerSettings = ServerSettings()
     drain_seconds: Annotated[types.Number, Field(gt=0, le=3600)] = Field(
         default=25.0,
-        description="Seconds that started commands have to finish after SIGTERM. Kubernetes kills after 30 by default, so 25 leaves "
-        "five for publishing and closing.",
+        description="Seconds that started commands have to finish after SIGTERM. SIGKILL must come at least 30 s after that: handing "
+        "over, publishing and closing may take so long. Kubernetes' default of 30 s is too short for 25: give 60, as the chart does.",
     )
     shadow: bool = Field(
         default=False,

@@ -48,7 +48,7 @@ _NOTES: Final = {
     "priority": "Urgent commands go before normal ones, the default; an earlier command for the same user goes along.",
     "issued_at": "When the command was issued; passed through to the outcome.",
     "issuer": "Who issued the command; passed through to the outcome.",
-    "metadata": f"Anything; passed through to the outcome. At most {METADATA_BYTES} bytes of JSON without needless blanks, "
+    "metadata": f"A JSON object of your own; passed through to the outcome. At most {METADATA_BYTES} bytes of JSON without needless blanks, "
     f"{METADATA_DEPTH} levels deep.",
 }
 """What the schema says about each field of a command."""
