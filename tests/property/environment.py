@@ -32,7 +32,7 @@ from worker.domain.effects import (
 from worker.domain.engine import Engine
 from worker.domain.memory_budget import record_bytes
 from worker.domain.progress.open_commands import OpenCommand
-from worker.domain.state_transitions import CallState
+from worker.domain.state_transitions import CallState, TaskState
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -411,6 +411,15 @@ class EngineEnvironment:
                 )
             )
 
+    def refuse_dead_letters(self) -> None:
+        """
+        The next transaction, if there is one to begin, is refused for its dead letters.
+        """
+        self.begin_transaction()
+        if self.publication is not None:
+            self.end_transaction(commit=False)
+            self.tell_of_transaction(dead_letters_refused=True)
+
     def publish(self) -> None:
         """
         A transaction that goes well, if there is one to begin.
@@ -447,6 +456,24 @@ class EngineEnvironment:
 
     # What must hold at any time
 
+    def _judge_places(self) -> None:
+        """
+        P1: what waits is counted, and the first of each member waits, is called, or stays for a reason that ends.
+        """
+        ordering = self.engine._ordering
+        delayed = {id(member_queue) for _, _, member_queue in ordering._delays}
+        for partition in self.engine._partitions.values():
+            for each in partition.open_records.values():
+                for task in each.tasks if isinstance(each, OpenCommand) else ():
+                    if task.state is TaskState.BEHIND and task.member_queue.tasks[0] is task:
+                        assert task.command.mode.waits or id(task.member_queue) in delayed, (
+                            f"P1: {task} stays"
+                        )
+        for endpoint in self.engine._scheduler.endpoints.values():
+            for queue in (endpoint.queue, endpoint.shadow_queue):
+                waiting = [len(group.tasks) + len(group.resting) for group in queue._groups.values()]
+                assert sum(waiting) == queue.waiting
+
     def judge(self) -> None:
         """
         P1: every fetched record is told, open, or waits to be admitted. P10: what is held is what is open.
@@ -471,6 +498,7 @@ class EngineEnvironment:
             held += sum(record_bytes(record) for record in partition.backlog)
             assert engine._admission.memory.of(partition) == held
             held_bytes += held
+        self._judge_places()
         snapshot = engine.snapshot(self.now)
         assert snapshot.memory["commands"] == held_bytes
         assert snapshot.unpublished <= engine.open_count or self.publication is not None

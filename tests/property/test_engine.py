@@ -291,6 +291,11 @@ class Play(RuleBasedStateMachine):
             took_too_long=took_too_long, dead_letters_refused=dead_letters_refused
         )
 
+    @rule()
+    @precondition(lambda self: self.environment.publication is None)
+    def dead_letters_refused(self) -> None:
+        self.environment.refuse_dead_letters()
+
     # Partitions
 
     @rule(number=st.integers(0, PARTITIONS - 1), settled=st.booleans())
