@@ -171,6 +171,10 @@ has other commits); for a new release its namespace and full name.
 {{- $_ := set $settings.kafka "group_id" (include "moderation-worker.groupId" .) -}}
 {{- $_ := set $settings.kafka "common" (include "moderation-worker.kafkaCommon" . | fromYaml) -}}
 {{- $_ := set $settings.tencent "apps" (include "moderation-worker.tencentApps" . | fromYaml) -}}
+{{/* Helm takes a null of somebody's values out, with its key, and the worker would look for its own default: null is said anew. */}}
+{{- range $topic := list "control_topic" "quota_topic" -}}
+{{- $_ := set $settings.kafka $topic (default nil (get $settings.kafka $topic)) -}}
+{{- end -}}
 {{- if not $settings.tencent.default_app -}}
 {{- $_ := unset $settings.tencent "default_app" -}}
 {{- end -}}
