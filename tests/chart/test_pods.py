@@ -275,6 +275,16 @@ def test_the_topics_job_runs_as_the_account_that_exists_where_none_is_made() -> 
     assert not rendered.all("ServiceAccount")
 
 
+def test_the_pod_of_helm_test_stays_until_its_logs_are_fetched() -> None:
+    """
+    Helm 3 fetches them (`--logs`) only after the hook's deletion, and a test that succeeded would end with an error.
+    """
+    (pod,) = chart.render().all("Pod")
+
+    assert _annotations(pod)["helm.sh/hook"] == "test"
+    assert _annotations(pod)["helm.sh/hook-delete-policy"] == "before-hook-creation"
+
+
 def _annotations(item: chart.Object) -> dict[str, str]:
     return dict(item["metadata"].get("annotations", {}))
 
