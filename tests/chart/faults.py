@@ -37,6 +37,7 @@ class Fault:
 
 
 _STATEFUL_SET: Final = "templates/statefulset.yaml"
+_REFUSALS: Final = "templates/_refusals.tpl"
 _INSTALLS: Final = ("test_install.py", "every_use_installs and scram")
 
 FAULTS: Final = (
@@ -101,11 +102,11 @@ FAULTS: Final = (
     Fault("templates/_pod.tpl", ' (dict "memory" $memory) -}}', ' (dict "memory" "256Mi") -}}', ("test_pods.py", "memory_is_reserved")),
     Fault("templates/_pod.tpl", "(mul $needed 5)", "(mul $needed 4)", ("test_pods.py", "memory_follows")),
     Fault("templates/_pod.tpl", '.baseMib" -}}140', '.baseMib" -}}100', ("test_pods.py", "what_the_process_takes")),
-    Fault("templates/_settings.tpl", "(lt (int64 $given) $needed)", "(lt (int64 $given) 0)", ("test_refusals.py", "bad_values and memory")),
+    Fault(_REFUSALS, "(lt (int64 $given) $needed)", "(lt (int64 $given) 0)", ("test_refusals.py", "bad_values and memory")),
     Fault("templates/_pod.tpl", "runtimeClassName: {{ . }}", "runtimeClass: {{ . }}", ("test_pods.py", "where_pods_run")),
     Fault(_STATEFUL_SET, "{{ .Values.revisionHistoryLimit }}", "10", ("test_pods.py", "adds_to_a_pod")),
     Fault("values.yaml", "terminationMarginSeconds: 30", "terminationMarginSeconds: 5", ("test_settings.py", "margin_beyond")),
-    Fault("templates/_settings.tpl", "{{- if lt (float64 .Values.term", "{{- if gt 0.0 (float64 .Values.term", ("test_refusals.py", "bad_values")),
+    Fault(_REFUSALS, "{{- if lt (float64 .Values.term", "{{- if gt 0.0 (float64 .Values.term", ("test_refusals.py", "bad_values")),
     Fault(_STATEFUL_SET, "args: [run]", "args: [start]", ("test_pods.py", "every_command_that_a_pod_runs")),
     Fault(
         _STATEFUL_SET,
@@ -154,7 +155,23 @@ FAULTS: Final = (
     ),
     Fault("templates/_pod.tpl", "path: http/proxy-credentials", "path: http/proxy", ("test_secrets.py", "file_that_the_settings_name and oauth")),
     Fault("templates/_settings.tpl", '"client_secret_file" (printf', '"client_secret" (printf', ("test_settings.py", "worker_accepts and oauth")),
+    Fault("templates/_settings.tpl", '{{- range $topic := list "control_topic" "quota_topic" -}}', '{{- range $topic := list "control_topic" -}}', ("test_settings.py", "null_to_the_worker and quota")),
+    # what is refused: each sentence has its case
+    Fault(_REFUSALS, "{{- if not .tls.enabled -}}", "{{- if false -}}", ("test_refusals.py", "bad_values and kafka.tls.ca")),
+    Fault(_REFUSALS, "{{- if and (or .sasl.existingSecret .sasl.username)", "{{- if and (or .sasl.username)", ("test_refusals.py", "bad_values and sasl.existingSecret")),
+    Fault(_REFUSALS, "{{- if and .oauth.ca.existingSecret", "{{- if and false", ("test_refusals.py", "bad_values and oauth.ca")),
+    Fault(_REFUSALS, "{{- if gt $partitions (int $limit) -}}", "{{- if gt $partitions 1000 -}}", ("test_refusals.py", "bad_values and topics.create")),
+    Fault(_REFUSALS, "(gt (int .maxReplicas) $partitions)", "false", ("test_refusals.py", "bad_values and maxReplicas")),
+    Fault(_REFUSALS, '.callsPerSecond" -}}200', '.callsPerSecond" -}}500', ("test_pods.py", "limit_that_partitions")),
+    Fault(_REFUSALS, "(gt (int64 $asked) (int64 $most))", "false", ("test_refusals.py", "bad_values and requests")),
+    Fault(_REFUSALS, '(list "0.0.0.0" "::")', '(list "0.0.0.0" "::" "127.0.0.1")', ("test_refusals.py", "bad_values and host")),
+    Fault(_REFUSALS, "^[a-z]([-a-z0-9]*", "^[A-Z]*[a-z]*([-a-z0-9]*", ("test_refusals.py", "bad_values and Override")),
+    Fault(_REFUSALS, "WORKER_SERVER__PORT: set settings.server.port, so that probes, Service and NetworkPolicy follow\n", "", ("test_refusals.py", "bad_values and extraEnv")),
+    Fault(_REFUSALS, " .Values.terminationMarginSeconds $sleep -}}", " .Values.terminationMarginSeconds -}}", ("test_refusals.py", "bad_values and lifecycle")),
+    Fault("templates/tests/check.yaml", '"before-hook-creation"', '"before-hook-creation,hook-succeeded"', ("test_pods.py", "until_its_logs")),
     # disruption and network
+    Fault("templates/_network.tpl", '(include "moderation-worker.port" .base_url)', '""', ("test_network.py", "own_address or peers_narrow")),
+    Fault("templates/_network.tpl", "{{- if and . (not (regexMatch", '{{- if and . (not (eq "" ', ("test_network.py", "own_address")),
     Fault("templates/_network.tpl", 'with include "moderation-worker.port" $.Values.settings.kafka.oauth.token_url |', 'with "443" |', ("test_network.py", "at_their_ports")),
     Fault(
         "templates/poddisruptionbudget.yaml",
@@ -164,14 +181,14 @@ FAULTS: Final = (
     ),
     Fault("templates/networkpolicy.yaml", "policyTypes: [Ingress, Egress]", "policyTypes: [Ingress]", ("test_network.py", "comes_in_uninvited")),
     Fault("templates/networkpolicy.yaml", "  ingress: []", "  ingress: [{}]", ("test_network.py", "comes_in_uninvited")),
-    Fault("templates/_settings.tpl", "(not .metricsFrom) (not .extraIngress)", "(not .enabled)", ("test_refusals.py", "bad_values and metricsFrom")),
+    Fault(_REFUSALS, "(not .metricsFrom) (not .extraIngress)", "(not .enabled)", ("test_refusals.py", "bad_values and metricsFrom")),
     Fault("templates/_network.tpl", "{{- range uniq $ports }}", "{{- range list 9092 }}", ("test_network.py", "bootstrap_servers")),
     # scaling
     Fault("templates/scaledobject.yaml", "- type: kafka", "- type: apache-kafka-topic", ("test_scaling.py", "trigger_and_parameter")),
     Fault("templates/scaledobject.yaml", "limitToPartitionsWithLag:", "limitToPartitionWithLag:", ("test_scaling.py", "trigger_and_parameter")),
     Fault("templates/scaledobject.yaml", "kind: StatefulSet", "kind: Deployment", ("test_scaling.py", "scales_the_stateful_set")),
     Fault("templates/scaledobject.yaml", "saslTokenProvider: aws_msk_iam", "saslTokenProvider: msk_iam", ("test_scaling.py", "signs_in_with_iam")),
-    Fault("templates/_settings.tpl", " .Values.kafka.oauth.existingSecret .Values.settings.kafka.aws_msk_iam.region -}}", " .Values.kafka.oauth.existingSecret -}}", ("test_secrets.py", "iam_signs_in")),
+    Fault("templates/_settings.tpl", " .Values.kafka.oauth.existingSecret .Values.settings.kafka.aws_msk_iam.region (", " .Values.kafka.oauth.existingSecret (", ("test_secrets.py", "iam_signs_in")),
     Fault("templates/_network.tpl", '"" "443"', '"" ""', ("test_network.py", "with_iam")),
     Fault("templates/_queries.tpl", "quota|throttle|breaker|halt", "throttle|breaker|halt", ("test_scaling.py", "prometheus_answers")),
     # alerts, runbook, dashboard
@@ -180,6 +197,9 @@ FAULTS: Final = (
     Fault("files/alerts.yaml", "< 43200", "< 172800", ("test_alerts.py", "fires_when_it_must or same_thresholds")),
     Fault("files/alerts.yaml", "# throttledShare", "# throttled", ("test_alerts.py", "same_thresholds or are_values")),
     Fault("templates/prometheusrule.yaml", '"expr" $expression', '"expr" $rule.expr', ("test_alerts.py", "thresholds_and_durations")),
+    Fault("templates/_queries.tpl", "(?:moderation_worker|process)_", "(?:moderation_worker)_", ("test_alerts.py", "of_this_releases_pods")),
+    Fault("templates/_queries.tpl", 'namespace="{{ .Release.Namespace }}", pod', "pod", ("test_alerts.py", "its_own_alerts_alone")),
+    Fault("templates/prometheusrule.yaml", '(dict "statefulset" $name) ', "", ("test_alerts.py", "its_own_alerts_alone")),
     Fault("templates/prometheusrule.yaml", "blob/v%s/", "blob/%s/", ("test_alerts.py", "that_of_its_version")),
     Fault("files/alerts.yaml", "(moderation_worker_breaker_open)", "(moderation_worker_breaker_opened)", ("test_alerts.py", "only_what_the_worker_exposes")),
     Fault("files/alerts.yaml", "min by (namespace, job, app) (", "min by (namespace, job, room) (", ("test_alerts.py", "only_what_the_worker_exposes")),

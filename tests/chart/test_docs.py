@@ -18,6 +18,7 @@ import yaml
 from helm import make_readme
 from tests.chart import chart
 from worker import __version__
+from worker.settings.core_defaults import CORE
 
 if TYPE_CHECKING:
     from tests.chart.cluster import Cluster
@@ -224,6 +225,7 @@ def test_the_numbers_of_the_readme_are_those_of_the_files() -> None:
     )
     session = chart_defaults()["settings"]["kafka"]["consumer"]["session_timeout_ms"]
     assert f"sets to {session // 1000} seconds" in text
+    assert f"at most the lowest of `settings.limits` ({CORE.default_calls_per_second})" in text
 
 
 def chart_defaults() -> chart.Object:

@@ -203,8 +203,8 @@ def test_switching_to_keda_leaves_the_count_of_pods_to_it(operators: Cluster, na
     [
         ('podLabels={"not a label!":"x"}', "not a label!"),
         (
-            'resources={"requests":{"memory":"2Gi"},"limits":{"memory":"1Gi"}}',
-            "must be less than or equal to memory limit",
+            'resources={"requests":{"ephemeral-storage":"2Gi"},"limits":{"ephemeral-storage":"1Gi"}}',
+            "must be less than or equal to ephemeral-storage limit",
         ),
         ('extraVolumeMounts=[{"name":"nowhere","mountPath":"/x"}]', "nowhere"),
         ('extraEnv=[{"name":"A","valu":"x"}]', "valu"),

@@ -134,6 +134,30 @@ def test_the_port_of_an_address_is_the_one_that_it_names_or_its_schemes(
     assert [port["port"] for port in tencent["ports"]] == ports
 
 
+@pytest.mark.parametrize(
+    ("address", "ports"),
+    [
+        ("https://gateway.example.com:8443", [443, 8443]),
+        ("https://[fd00::1]:8443/", [443, 8443]),
+        ("https://gateway.example.com", [443]),
+        ("http://127.0.0.1:8080", [443]),
+        ("http://localhost:8080", [443]),
+        ("http://[::1]:8080", [443]),
+        ("https://localhost.example.com:8443", [443, 8443]),
+    ],
+)
+def test_an_apps_own_address_is_reached_at_its_port(address: str, ports: list[int]) -> None:
+    """
+    No policy is between the containers of a pod: what listens there needs no port.
+    """
+    app = {"sdk_app_id": 1, "identifier": "us", "existingSecret": {"name": "a", "key": "k"}}
+
+    rendered = chart.render({"apps.own": {**app, "base_url": address}})
+
+    _, _, tencent = rendered.one("NetworkPolicy")["spec"]["egress"]
+    assert [port["port"] for port in tencent["ports"]] == ports
+
+
 @pytest.mark.parametrize("peers", [[], [{"ipBlock": {"cidr": "203.0.113.0/24"}}]])
 def test_with_iam_the_service_that_gives_credentials_is_reached(peers: list[chart.Object]) -> None:
     """

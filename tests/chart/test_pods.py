@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 from tests.chart import chart
 from worker.cli.app import app
 from worker.domain.memory_budget import BASE_MIB, BUDGET_MIB
+from worker.settings.core_defaults import CORE
 
 USES = [path.name.removesuffix("-values.yaml") for path in chart.uses()]
 
@@ -99,8 +100,8 @@ def test_memory_is_reserved_whole_and_processors_are_not_limited() -> None:
             {"requests": {"cpu": 1, "memory": "1Gi"}, "limits": {"memory": "1Gi", "cpu": 2}},
         ),
         (
-            {"resources.requests.memory": "320Mi", "resources.limits.memory": "300Mi"},
-            {"requests": {"cpu": "250m", "memory": "320Mi"}, "limits": {"memory": "300Mi"}},
+            {"resources.requests.memory": "300Mi", "resources.limits.memory": "320Mi"},
+            {"requests": {"cpu": "250m", "memory": "300Mi"}, "limits": {"memory": "320Mi"}},
         ),
     ],
 )
@@ -268,11 +269,29 @@ def test_the_topics_jobs_account_may_be_known_to_a_cloud_as_the_workers_is() -> 
     assert own["metadata"]["annotations"]["example.com/role"] == "kafka"
 
 
+def test_the_limit_that_partitions_are_compared_with_is_the_workers_own() -> None:
+    names = (chart.folder() / "templates" / "_refusals.tpl").read_text()
+
+    limit = CORE.default_calls_per_second
+
+    assert f'{{{{- define "moderation-worker.callsPerSecond" -}}}}{limit}{{{{- end -}}}}' in names
+
+
 def test_the_topics_job_runs_as_the_account_that_exists_where_none_is_made() -> None:
     rendered = chart.render(base="everything")
 
     assert rendered.job()["spec"]["template"]["spec"]["serviceAccountName"] == "existing"
     assert not rendered.all("ServiceAccount")
+
+
+def test_the_pod_of_helm_test_stays_until_its_logs_are_fetched() -> None:
+    """
+    Helm 3 fetches them (`--logs`) only after the hook's deletion, and a test that succeeded would end with an error.
+    """
+    (pod,) = chart.render().all("Pod")
+
+    assert _annotations(pod)["helm.sh/hook"] == "test"
+    assert _annotations(pod)["helm.sh/hook-delete-policy"] == "before-hook-creation"
 
 
 def _annotations(item: chart.Object) -> dict[str, str]:

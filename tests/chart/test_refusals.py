@@ -24,6 +24,19 @@ TOKENS: dict[str, Any] = {
 
 IAM: dict[str, Any] = {"kafka.tls.enabled": True, "settings.kafka.aws_msk_iam": {"region": "eu-central-1"}}
 
+GUARD: dict[str, Any] = {"scope": {"issuer": "*"}, "members": 500, "per_seconds": 60, "then": "paused"}
+
+SCRAM: dict[str, Any] = {"kafka.sasl.mechanism": "SCRAM-SHA-512", "kafka.sasl.existingSecret": "user"}
+
+KEDA: dict[str, Any] = {"autoscaling.enabled": True}
+
+TOPICS: dict[str, Any] = {"topics.create": True}
+
+
+def _variable(name: str) -> dict[str, Any]:
+    return {"extraEnv": [{"name": name, "value": "x"}]}
+
+
 REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"replcas": 3}, "replcas"),
     ({"settings.kafka.bootstrap_server": ["kafka:9092"]}, "bootstrap_server"),
@@ -63,10 +76,48 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({**IAM, **TOKENS}, "there is one way to sign in"),
     ({**IAM, "kafka.sasl.mechanism": "PLAIN", "kafka.sasl.existingSecret": "user"}, "there is one way"),
     ({**IAM, "settings.kafka.aws_msk_iam": {"region": "Frankfurt"}}, "region"),
-    ({"http.proxyCredentials.existingSecret": "proxy"}, "settings.http.proxy is not"),
+    ({"http.proxyCredentials.existingSecret": "proxy"}, "settings.http.proxy is not: set it"),
     ({"settings.http": {"ca_file": "/run/x"}}, "ca_file"),
-    ({"kafka.tls.client.existingSecret": "client"}, "kafka.tls.enabled is false"),
+    (
+        {"kafka.tls.client.existingSecret": "client"},
+        "kafka.tls.client is set, but kafka.tls.enabled is false: set",
+    ),
+    (
+        {"kafka.tls.ca.existingSecret": "ca"},
+        "kafka.tls.ca is set, but kafka.tls.enabled is false: set it to true",
+    ),
+    ({"kafka.tls.enabled": True, "kafka.tls.client.keyPasswordKey": "p"}, "client.existingSecret is empty"),
+    (
+        {"kafka.sasl.existingSecret": "user"},
+        "kafka.sasl.existingSecret is set, but kafka.sasl.mechanism is empty",
+    ),
+    (
+        {"kafka.sasl.username": "us"},
+        "kafka.sasl.username is set, but kafka.sasl.mechanism is empty: set it to",
+    ),
+    (
+        {"kafka.oauth.ca.existingSecret": "ca"},
+        "kafka.oauth.ca is set, but kafka.oauth.existingSecret is empty",
+    ),
+    (
+        {**KEDA, "autoscaling.prometheus.authenticationRef": "auth"},
+        "autoscaling.prometheus.serverAddress is empty: set it",
+    ),
+    (
+        {"kafka.tls.enabled": True, "settings.kafka.common": {"security_protocol": "PLAINTEXT"}},
+        "settings.kafka.common.security_protocol is PLAINTEXT, but kafka.tls",
+    ),
+    (
+        {**SCRAM, "settings.kafka.common": {"sasl_mechanism": "GSSAPI"}},
+        "settings.kafka.common.sasl_mechanism is GSSAPI",
+    ),
+    (
+        {"settings.guards": [GUARD], "settings.kafka.control_topic": None},
+        "settings.kafka.control_topic is empty",
+    ),
+    ({"settings.guards": [GUARD], "settings.kafka.control_topic": ""}, "name a topic, guards write to it"),
     ({"settings.drain_seconds": 40}, "a drain would be killed"),
+    ({"lifecycle": {"preStop": {"sleep": {"seconds": 6}}}}, "+ lifecycle.preStop.sleep.seconds is 61"),
     ({"terminationGracePeriodSeconds": 54}, "a drain would be killed"),
     ({"terminationMarginSeconds": 0}, "terminationMarginSeconds"),
     ({"replicas": -1}, "replicas"),
@@ -75,7 +126,24 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"podDisruptionBudget.minAvailable": "half"}, "minAvailable"),
     ({"podDisruptionBudget.maxUnavailable": "120%"}, "maxUnavailable"),
     ({"autoscaling.enabled": True, "autoscaling.maxReplicas": 1}, "autoscaling.maxReplicas is below"),
+    (
+        {**TOPICS, "topics.partitions": 201},
+        "topics.partitions is 201, but settings.limits.calls_per_second is 200",
+    ),
+    (
+        {**TOPICS, "settings.limits.calls_per_second": 10},
+        "topics.partitions is 12, but settings.limits.calls",
+    ),
+    (
+        {**TOPICS, "settings.limits": {"per_endpoint": {"group_open_http_svc/ban_group_member": 11}}},
+        "settings.limits.per_endpoint.group_open_http_svc/ban_group_member is 11",
+    ),
+    (
+        {**TOPICS, **KEDA, "autoscaling.maxReplicas": 13},
+        "autoscaling.maxReplicas is 13, but topics.partitions is 12",
+    ),
     ({"networkPolicy.tencentPorts": []}, "tencentPorts"),
+    ({"networkPolicy.dnsPorts": []}, "dnsPorts"),
     ({"networkPolicy.kafkaPorts": ["9092"]}, "kafkaPorts"),
     ({"podMonitor.interval": "15"}, "interval"),
     ({"serviceMonitor.interval": "15"}, "interval"),
@@ -102,6 +170,41 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"resources.limits.memory": "0.25Gi"}, "need 300Mi"),
     ({"resources.limits.memory": 300000000}, "need 300Mi"),
     ({"settings.memory.budget_mib": 2000, "resources.limits.memory": "2G"}, "need 2140Mi"),
+    (
+        {"resources.requests.memory": "1Gi"},
+        "above the limit of 384Mi that follows from settings.memory.budget_mib",
+    ),
+    (
+        {"resources.requests.memory": "2Gi", "resources.limits.memory": "1Gi"},
+        "resources.requests.memory is 2Gi, above the limit of 1Gi: no pod would be admitted",
+    ),
+    ({"resources.limits.cpu": "200m"}, "resources.requests.cpu is 250m, above the limit of 200m"),
+    ({"resources.requests.cpu": 2, "resources.limits.cpu": 1.5}, "resources.requests.cpu is 2, above"),
+    ({"settings.server.host": "127.0.0.1"}, "settings.server.host is 127.0.0.1, where probes"),
+    ({"settings.server.host": "localhost"}, "settings.server.host is localhost"),
+    ({"settings.server.host": "::1"}, "leave it out, or set 0.0.0.0"),
+    ({"fullnameOverride": "UPPER"}, 'the objects\' name would be "UPPER" (from fullnameOverride)'),
+    ({"fullnameOverride": "a.b"}, "set fullnameOverride to such a name"),
+    ({"fullnameOverride": "1st"}, "with a letter first"),
+    ({"nameOverride": "Blue"}, '"trust-Blue" (from the release\'s name and nameOverride)'),
+    ({"nameOverride": "a b", "fullnameOverride": "blue"}, 'nameOverride is "a b"'),
+    (_variable("WORKER_KAFKA__INSTANCE_ID"), "which no two pods share"),
+    (_variable("WORKER_kafka__INSTANCE_ID"), "which the chart decides"),
+    (
+        _variable("WORKER_SERVER__PORT"),
+        "extraEnv has WORKER_SERVER__PORT, which the chart decides: set settings.server",
+    ),
+    (_variable("WORKER_SERVER__HOST"), "set settings.server.host"),
+    (_variable("WORKER_KAFKA__GROUP_ID"), "set settings.kafka.group_id"),
+    (_variable("WORKER_KAFKA__COMMAND_TOPICS"), "set settings.kafka.command_topics"),
+    (_variable("WORKER_MEMORY__BUDGET_MIB"), "so that the pod's memory follows"),
+    (_variable("WORKER_DRAIN_SECONDS"), "set settings.drain_seconds"),
+    (_variable("WORKER_CONFIG"), "the settings are those under settings"),
+    (_variable("POD_NAME"), "it is the pod's name"),
+    (_variable("POD_NAMESPACE"), "it is the pod's namespace"),
+    (_variable("WORKER_TENCENT__APPS__MAIN__SECRET_KEY"), "apps.<name>.existingSecret names the Secret"),
+    ({**SCRAM, **_variable("WORKER_KAFKA__COMMON__SASL_PLAIN_USERNAME")}, "set kafka.sasl.username"),
+    ({**SCRAM, **_variable("WORKER_KAFKA__COMMON__SASL_PLAIN_PASSWORD")}, "kafka.sasl.existingSecret names"),
     ({"settings.memory": None}, "memory"),
     ({"settings.http": None}, "http"),
     ({"hostAliases": [{"ip": "192.0.2.1"}]}, "hostnames"),
@@ -127,6 +230,40 @@ def test_bad_values_are_refused_and_named(values: dict[str, Any], named: str) ->
 def test_without_any_values_the_refusal_says_what_to_set() -> None:
     with pytest.raises(chart.RefusedError, match="name the brokers, for example --set"):
         chart.render(base="")
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {**TOPICS, "topics.partitions": 200},
+        {**TOPICS, "topics.partitions": 300, "settings.limits": {"calls_per_second": 300}},
+        {**TOPICS, "settings.limits": None},
+        {**TOPICS, **KEDA, "autoscaling.maxReplicas": 12},
+        {**KEDA, "autoscaling.maxReplicas": 50},  # the topic is somebody else's, with partitions that the chart does not know
+        {"topics.partitions": 500},
+        {"settings.server.host": "::"},
+        {"fullnameOverride": "a-1"},
+        {"nameOverride": "Blue_1.0", "fullnameOverride": "blue"},
+        {"resources.requests.memory": "384Mi", "resources.limits.cpu": "250m"},
+        {"lifecycle": {"preStop": {"sleep": {"seconds": 5}}}},
+        {"lifecycle": {"preStop": {"exec": {"command": ["true"]}}}},
+        {"lifecycle": None, "kafka.tls.client": None},
+        {"kafka.tls.enabled": True, "settings.kafka.common": {"security_protocol": "SSL"}},
+        _variable("WORKER_KAFKA__COMMON__SASL_PLAIN_PASSWORD"),
+        _variable("WORKER_TENCENT__APPS__MAIN__SECRET_KEY_FILE"),
+        _variable("WORKER_RETRY__MAX_ATTEMPTS"),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_what_a_pod_can_live_with_is_not_refused(values: dict[str, Any]) -> None:
+    assert chart.render(values).one("StatefulSet")
+
+
+def test_a_release_whose_name_no_service_may_have_is_refused() -> None:
+    with pytest.raises(chart.RefusedError, match="set fullnameOverride to such a name"):
+        chart.render(release="1.2")
+
+    assert chart.render({"fullnameOverride": "blue"}, release="1.2").one("Service")
 
 
 def test_a_parent_chart_may_pass_its_globals() -> None:

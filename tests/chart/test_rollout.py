@@ -60,7 +60,6 @@ class Pods:
                 "settings.kafka.outcome_topic": stage.topics.outcomes,
                 "settings.kafka.dead_letter_topic": stage.topics.dead_letters,
                 "settings.server.port": port,
-                "settings.server.host": "127.0.0.1",
                 "apps": {
                     "main": {
                         "sdk_app_id": 1_400_000_000,

@@ -89,11 +89,25 @@ def test_a_client_certificate_is_set_up_with_files() -> None:
 def test_the_security_protocol_follows_from_tls_and_sasl(
     tls: bool, mechanism: str, protocol: str | None
 ) -> None:
+    user = "user" if mechanism else ""
     rendered = chart.render(
-        {"kafka.tls.enabled": tls, "kafka.sasl.mechanism": mechanism, "kafka.sasl.existingSecret": "user"}
+        {"kafka.tls.enabled": tls, "kafka.sasl.mechanism": mechanism, "kafka.sasl.existingSecret": user}
     )
 
     assert rendered.settings()["kafka"]["common"].get("security_protocol") == protocol
+
+
+def test_a_mechanism_of_ones_own_signs_in_over_the_charts_tls() -> None:
+    """
+    `SSL` would say that nobody signs in, and the worker refuses a mechanism beside it.
+    """
+    rendered = chart.render(
+        {"kafka.tls.enabled": True, "settings.kafka.common": {"sasl_mechanism": "GSSAPI"}}
+    )
+
+    assert rendered.settings()["kafka"]["common"] == {
+        "security_protocol": "SASL_SSL", "sasl_mechanism": "GSSAPI",
+    }  # fmt: skip
 
 
 def test_secret_files_are_readable_by_the_group_alone() -> None:

@@ -5,17 +5,19 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import httpx
 import pytest
 import yaml
 
+from helm import make_schema
 from tests.chart import chart
 from tests.chart.mounts import SECRET, mounted
 from worker.runtime import wiring
 from worker.runtime.status_server import StatusServer
 from worker.settings import Settings, load
+from worker.settings.catalog import rows
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -96,6 +98,44 @@ def test_the_chart_changes_none_of_the_workers_defaults_but_those_it_explains(tm
     assert ours["kafka"].pop("group_id") == f"{chart.NAMESPACE}.{chart.FULL_NAME}", "one for each release"
     assert workers["kafka"].pop("group_id") == "moderation-worker"
     assert ours == workers
+
+
+def _may_be_null() -> list[str]:
+    """
+    The settings that may be null, besides those that the chart decides.
+    """
+    nullable = [row.name for row in rows() if type(None) in get_args(row.kind)]
+    ours = make_schema.THE_CHARTS
+    return [name for name in nullable if name not in ours and not name.startswith("tencent.apps.")]
+
+
+@pytest.mark.parametrize("name", _may_be_null())
+def test_a_setting_that_is_null_in_the_values_is_null_to_the_worker(name: str, tmp_path: Path) -> None:
+    """
+    Helm takes a null out together with its key where the chart has a default, and the worker would go by its own.
+    """
+    config, environment = mounted(chart.render({f"settings.{name}": None}), tmp_path)
+
+    found: Any = load(config, environment)
+    for word in name.split("."):
+        found = getattr(found, word)
+
+    assert found is None
+
+
+def test_null_is_tried_for_the_settings_whose_default_is_another() -> None:
+    named = {row.name for row in rows() if row.default is not None}
+
+    assert named & set(_may_be_null()) == {
+        "kafka.control_topic", "kafka.quota_topic", "retry.give_up_after_seconds",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("topic", ["control_topic", "quota_topic"])
+def test_a_topic_that_is_empty_in_the_values_is_none_to_the_worker(topic: str, tmp_path: Path) -> None:
+    config, environment = mounted(chart.render({f"settings.kafka.{topic}": ""}), tmp_path)
+
+    assert getattr(load(config, environment).kafka, topic) is None
 
 
 def test_the_margin_beyond_the_drain_is_what_the_worker_may_take_to_close(tmp_path: Path) -> None:

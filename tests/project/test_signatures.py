@@ -20,10 +20,12 @@ def test_the_names_that_a_signature_is_checked_for_are_those_of_the_release() ->
     image = f"{workflow['env']['REGISTRY']}/{urlsplit(SOURCE).path.strip('/')}"
 
     assert workflow["env"]["IMAGE"] == "${{ github.repository }}"
-    assert re.findall(r"cosign verify (\S+)", page) == [f"{image}:{__version__}"]
-    assert re.findall(r"--certificate-identity (\S+)", page) == [
-        f"{SOURCE}/{WORKFLOW}@refs/tags/v{__version__}"
-    ]
+    chart = f"{image}/charts/moderation-worker"
+    assert re.findall(r"cosign verify (\S+)", page) == [f"{image}:{__version__}", f"{chart}:{__version__}"]
+    assert (
+        re.findall(r"--certificate-identity (\S+)", page)
+        == [f"{SOURCE}/{WORKFLOW}@refs/tags/v{__version__}"] * 2
+    )
     for path in ("SECURITY.md", "helm/moderation-worker/README.md"):
         assert f"{image}/charts/moderation-worker`" in (ROOT / path).read_text()
 

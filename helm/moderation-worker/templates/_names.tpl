@@ -1,4 +1,4 @@
-{{/* Names and labels of every object. The worker's settings are in _settings.tpl, the container in _pod.tpl. */}}
+{{/* Names and labels of every object. The worker's settings are in _settings.tpl, what is refused in _refusals.tpl, the container in _pod.tpl. */}}
 
 {{- define "moderation-worker.name" -}}
 {{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" -}}

@@ -1,6 +1,6 @@
-{{/* The port of an address; empty without one. */}}
+{{/* The port of an address; empty without one, and for one of the pod itself, where no policy is in the way. */}}
 {{- define "moderation-worker.port" -}}
-{{- if . -}}
+{{- if and . (not (regexMatch "^[a-z]+://(localhost|127[.]0[.]0[.]1|\\[::1\\])(:|/|$)" .)) -}}
 {{- with regexFind "^[a-z]+://[^/]*:[0-9]+(/|$)" . -}}
 {{ regexFind "[0-9]+/?$" . | trimSuffix "/" }}
 {{- else -}}
@@ -35,7 +35,11 @@
     {{- toYaml . | nindent 4 }}
   {{- end }}
 {{- $open := list -}}
-{{- range append .tencentPorts (include "moderation-worker.port" $.Values.settings.http.proxy) -}}
+{{- $named := append .tencentPorts (include "moderation-worker.port" $.Values.settings.http.proxy) -}}
+{{- range $.Values.apps -}}
+{{- $named = append $named (include "moderation-worker.port" .base_url) -}}
+{{- end -}}
+{{- range $named -}}
 {{- $open = append $open (int .) -}}
 {{- end }}
 - ports:

@@ -66,6 +66,14 @@ quarter to spare, in steps of 32 MiB; request and limit are the same.
 {{- end -}}
 {{- end -}}
 
+{{/* A quantity of processors in thousandths, rounded down; empty where only the API server can say what it is. */}}
+{{- define "moderation-worker.millicores" -}}
+{{- $text := toString . -}}
+{{- if regexMatch "^[0-9]+([.][0-9]+)?m?$" $text -}}
+{{- mulf (float64 (trimSuffix "m" $text)) (hasSuffix "m" $text | ternary 1 1000) | floor | int64 -}}
+{{- end -}}
+{{- end -}}
+
 {{/* Image, security, environment and mounts: the same for every command. */}}
 {{- define "moderation-worker.containerSurroundings" -}}
 image: {{ include "moderation-worker.image" . }}

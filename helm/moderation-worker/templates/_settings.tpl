@@ -1,101 +1,10 @@
 {{/*
-The worker's settings file, and the refusals that a schema cannot express. The chart decides what depends on the pod (paths of
-secrets, TLS, SASL); everything else is passed through under the worker's own names.
+The worker's settings file. The chart decides what depends on the pod (paths of secrets, TLS, SASL); everything else is passed
+through under the worker's own names. What is refused is in _refusals.tpl.
 */}}
 
 {{- define "moderation-worker.directory" -}}/etc/moderation-worker{{- end -}}
 {{- define "moderation-worker.secretsDirectory" -}}{{ include "moderation-worker.directory" . }}/secrets{{- end -}}
-
-{{/* Refuses what would install and then not work. */}}
-{{- define "moderation-worker.validate" -}}
-{{- $settings := .Values.settings -}}
-{{- if not $settings.kafka.bootstrap_servers -}}
-{{- fail "settings.kafka.bootstrap_servers is empty: name the brokers, for example --set 'settings.kafka.bootstrap_servers={broker:9092}'" -}}
-{{- end -}}
-{{- if not .Values.apps -}}
-{{- fail "apps is empty: name at least one Tencent app with sdk_app_id, identifier, region (or base_url) and existingSecret" -}}
-{{- end -}}
-{{- $default := $settings.tencent.default_app -}}
-{{- if and $default (not (hasKey .Values.apps $default)) -}}
-{{- fail (printf "settings.tencent.default_app is %q, but apps has no such name" $default) -}}
-{{- end -}}
-{{- $needed := addf $settings.drain_seconds .Values.terminationMarginSeconds -}}
-{{- if lt (float64 .Values.terminationGracePeriodSeconds) (float64 $needed) -}}
-{{- fail (printf "terminationGracePeriodSeconds is %v, but settings.drain_seconds + terminationMarginSeconds is %v: a drain would be killed" .Values.terminationGracePeriodSeconds $needed) -}}
-{{- end -}}
-{{- if and .Values.kafka.sasl.mechanism (not .Values.kafka.sasl.existingSecret) -}}
-{{- fail "kafka.sasl.existingSecret is empty: name the Secret with the password" -}}
-{{- end -}}
-{{- if and .Values.kafka.oauth.existingSecret .Values.kafka.sasl.mechanism -}}
-{{- fail "kafka.oauth and kafka.sasl are both set: a client signs in with a token or with a password" -}}
-{{- end -}}
-{{- $given := list -}}
-{{- range $settings.kafka.oauth -}}
-{{- $given = append $given . -}}
-{{- end -}}
-{{- if ne (empty .Values.kafka.oauth.existingSecret) (empty (compact $given)) -}}
-{{- fail "kafka.oauth.existingSecret (the client's secret) and settings.kafka.oauth (token_url, client_id) need each other" -}}
-{{- end -}}
-{{- if and .Values.http.proxyCredentials.existingSecret (not $settings.http.proxy) -}}
-{{- fail "http.proxyCredentials is set, but settings.http.proxy is not" -}}
-{{- end -}}
-{{- if $settings.kafka.aws_msk_iam.region -}}
-{{- if or .Values.kafka.sasl.mechanism .Values.kafka.oauth.existingSecret -}}
-{{- fail "settings.kafka.aws_msk_iam and kafka.sasl or kafka.oauth are both set: there is one way to sign in" -}}
-{{- end -}}
-{{- if not .Values.kafka.tls.enabled -}}
-{{- fail "settings.kafka.aws_msk_iam is set, but kafka.tls.enabled is false: Amazon MSK takes an IAM sign-in only with TLS" -}}
-{{- end -}}
-{{- end -}}
-{{- if and .Values.autoscaling.enabled (not .Values.autoscaling.authenticationRef) -}}
-{{- if .Values.kafka.oauth.existingSecret -}}
-{{- fail "autoscaling.authenticationRef is empty: with kafka.oauth, name a TriggerAuthentication of your own that signs KEDA in (sasl, username, password, oauthTokenEndpointUri, scopes)" -}}
-{{- else if $settings.kafka.aws_msk_iam.region -}}
-{{- fail "autoscaling.authenticationRef is empty: with settings.kafka.aws_msk_iam, name a TriggerAuthentication of your own that says whose role KEDA takes (podIdentity)" -}}
-{{- end -}}
-{{- end -}}
-{{- if and .Values.kafka.tls.client.existingSecret (not .Values.kafka.tls.enabled) -}}
-{{- fail "kafka.tls.client is set, but kafka.tls.enabled is false" -}}
-{{- end -}}
-{{- range $value := list "commonLabels" "podLabels" -}}
-{{- range $label, $_ := get $.Values $value -}}
-{{- if has $label (list "app.kubernetes.io/name" "app.kubernetes.io/instance" "app.kubernetes.io/component" "app.kubernetes.io/version" "app.kubernetes.io/managed-by" "helm.sh/chart") -}}
-{{- fail (printf "%s has %s, which the chart sets itself: pods are selected by such labels" $value $label) -}}
-{{- end -}}
-{{- end -}}
-{{- end -}}
-{{- $needed = add $settings.memory.budget_mib (include "moderation-worker.baseMib" .) -}}
-{{- with dig "limits" "memory" "" .Values.resources -}}
-{{- $given := include "moderation-worker.mebibytes" . -}}
-{{- if and $given (lt (int64 $given) $needed) -}}
-{{- fail (printf "resources.limits.memory is %v, but settings.memory.budget_mib and the process itself need %dMi: leave it out, and it follows from the budget" . $needed) -}}
-{{- end -}}
-{{- end -}}
-{{- if and .Values.podMonitor.enabled .Values.serviceMonitor.enabled -}}
-{{- fail "podMonitor and serviceMonitor are both enabled: every pod would be scraped twice, and every sum be doubled" -}}
-{{- end -}}
-{{- with .Values.networkPolicy -}}
-{{- if and .enabled (not .metricsFrom) (not .extraIngress) (or $.Values.podMonitor.enabled $.Values.serviceMonitor.enabled) -}}
-{{- fail "networkPolicy.metricsFrom is empty, so Prometheus cannot scrape: name who may, for example --set-json 'networkPolicy.metricsFrom=[{\"namespaceSelector\":{\"matchLabels\":{\"kubernetes.io/metadata.name\":\"monitoring\"}}}]'" -}}
-{{- end -}}
-{{- end -}}
-{{- $alerts := list -}}
-{{- range ($.Files.Get "files/alerts.yaml" | fromYaml).groups -}}
-{{- range .rules -}}
-{{- $alerts = append $alerts .alert -}}
-{{- end -}}
-{{- end -}}
-{{- range $value, $names := dict "disabled" .Values.alerts.disabled "for" (keys .Values.alerts.for) -}}
-{{- range $names -}}
-{{- if not (has . $alerts) -}}
-{{- fail (printf "alerts.%s names %s, which is none of the alerts: %s" $value . (join ", " $alerts)) -}}
-{{- end -}}
-{{- end -}}
-{{- end -}}
-{{- if and .Values.autoscaling.enabled (lt (int .Values.autoscaling.maxReplicas) (int .Values.autoscaling.minReplicas)) -}}
-{{- fail "autoscaling.maxReplicas is below autoscaling.minReplicas" -}}
-{{- end -}}
-{{- end -}}
 
 {{/*
 The consumer group. Where no value names one: that of the release as it runs, so that an upgrade never changes it (another group
@@ -129,12 +38,13 @@ has other commits); for a new release its namespace and full name.
 {{- end -}}
 {{- end -}}
 
-{{- define "moderation-worker.kafkaCommon" -}}
+{{/* The options of every Kafka client that follow from the chart's own values. */}}
+{{- define "moderation-worker.kafkaCommonOwn" -}}
 {{- $tls := .Values.kafka.tls -}}
 {{- $sasl := .Values.kafka.sasl -}}
 {{- $secrets := include "moderation-worker.secretsDirectory" . -}}
 {{- $common := dict -}}
-{{- $signsIn := or $sasl.mechanism .Values.kafka.oauth.existingSecret .Values.settings.kafka.aws_msk_iam.region -}}
+{{- $signsIn := or $sasl.mechanism .Values.kafka.oauth.existingSecret .Values.settings.kafka.aws_msk_iam.region (and $tls.enabled (get .Values.settings.kafka.common "sasl_mechanism")) -}}
 {{- if or $tls.enabled $signsIn -}}
 {{- $_ := set $common "security_protocol" (printf "%s%s" (ternary "SASL_" "" (not (empty $signsIn))) (ternary "SSL" "PLAINTEXT" $tls.enabled)) -}}
 {{- end -}}
@@ -154,7 +64,11 @@ has other commits); for a new release its namespace and full name.
 {{- if $sasl.mechanism -}}
 {{- $_ := set $common "sasl_plain_password_file" (printf "%s/kafka/sasl-password" $secrets) -}}
 {{- end -}}
-{{- toYaml (merge $common .Values.settings.kafka.common) -}}
+{{- toYaml $common -}}
+{{- end -}}
+
+{{- define "moderation-worker.kafkaCommon" -}}
+{{- toYaml (merge (include "moderation-worker.kafkaCommonOwn" . | fromYaml) .Values.settings.kafka.common) -}}
 {{- end -}}
 
 {{- define "moderation-worker.tencentApps" -}}
@@ -171,6 +85,10 @@ has other commits); for a new release its namespace and full name.
 {{- $_ := set $settings.kafka "group_id" (include "moderation-worker.groupId" .) -}}
 {{- $_ := set $settings.kafka "common" (include "moderation-worker.kafkaCommon" . | fromYaml) -}}
 {{- $_ := set $settings.tencent "apps" (include "moderation-worker.tencentApps" . | fromYaml) -}}
+{{/* Helm takes a null of somebody's values out, with its key, and the worker would look for its own default: null is said anew. */}}
+{{- range $topic := list "control_topic" "quota_topic" -}}
+{{- $_ := set $settings.kafka $topic (default nil (get $settings.kafka $topic)) -}}
+{{- end -}}
 {{- if not $settings.tencent.default_app -}}
 {{- $_ := unset $settings.tencent "default_app" -}}
 {{- end -}}

@@ -1,0 +1,218 @@
+{{/*
+What would install and then not work, as far as no schema can say it: each is refused with a sentence that says what to set.
+*/}}
+
+{{- define "moderation-worker.validate" -}}
+{{- $settings := .Values.settings -}}
+{{- include "moderation-worker.validateNames" . -}}
+{{- include "moderation-worker.validateSecrets" . -}}
+{{- include "moderation-worker.validatePod" . -}}
+{{- if not $settings.kafka.bootstrap_servers -}}
+{{- fail "settings.kafka.bootstrap_servers is empty: name the brokers, for example --set 'settings.kafka.bootstrap_servers={broker:9092}'" -}}
+{{- end -}}
+{{- if not .Values.apps -}}
+{{- fail "apps is empty: name at least one Tencent app with sdk_app_id, identifier, region (or base_url) and existingSecret" -}}
+{{- end -}}
+{{- $default := $settings.tencent.default_app -}}
+{{- if and $default (not (hasKey .Values.apps $default)) -}}
+{{- fail (printf "settings.tencent.default_app is %q, but apps has no such name" $default) -}}
+{{- end -}}
+{{- if and $settings.guards (not $settings.kafka.control_topic) -}}
+{{- fail "settings.guards are set, but settings.kafka.control_topic is empty: name a topic, guards write to it what they decide" -}}
+{{- end -}}
+{{- if and .Values.kafka.oauth.existingSecret .Values.kafka.sasl.mechanism -}}
+{{- fail "kafka.oauth and kafka.sasl are both set: a client signs in with a token or with a password" -}}
+{{- end -}}
+{{- $given := list -}}
+{{- range $settings.kafka.oauth -}}
+{{- $given = append $given . -}}
+{{- end -}}
+{{- if ne (empty .Values.kafka.oauth.existingSecret) (empty (compact $given)) -}}
+{{- fail "kafka.oauth.existingSecret (the client's secret) and settings.kafka.oauth (token_url, client_id) need each other" -}}
+{{- end -}}
+{{- if $settings.kafka.aws_msk_iam.region -}}
+{{- if or .Values.kafka.sasl.mechanism .Values.kafka.oauth.existingSecret -}}
+{{- fail "settings.kafka.aws_msk_iam and kafka.sasl or kafka.oauth are both set: there is one way to sign in" -}}
+{{- end -}}
+{{- if not .Values.kafka.tls.enabled -}}
+{{- fail "settings.kafka.aws_msk_iam is set, but kafka.tls.enabled is false: Amazon MSK takes an IAM sign-in only with TLS" -}}
+{{- end -}}
+{{- end -}}
+{{- if and .Values.autoscaling.enabled (not .Values.autoscaling.authenticationRef) -}}
+{{- if .Values.kafka.oauth.existingSecret -}}
+{{- fail "autoscaling.authenticationRef is empty: with kafka.oauth, name a TriggerAuthentication of your own that signs KEDA in (sasl, username, password, oauthTokenEndpointUri, scopes)" -}}
+{{- else if $settings.kafka.aws_msk_iam.region -}}
+{{- fail "autoscaling.authenticationRef is empty: with settings.kafka.aws_msk_iam, name a TriggerAuthentication of your own that says whose role KEDA takes (podIdentity)" -}}
+{{- end -}}
+{{- end -}}
+{{- if and .Values.podMonitor.enabled .Values.serviceMonitor.enabled -}}
+{{- fail "podMonitor and serviceMonitor are both enabled: every pod would be scraped twice, and every sum be doubled" -}}
+{{- end -}}
+{{- with .Values.networkPolicy -}}
+{{- if and .enabled (not .metricsFrom) (not .extraIngress) (or $.Values.podMonitor.enabled $.Values.serviceMonitor.enabled) -}}
+{{- fail "networkPolicy.metricsFrom is empty, so Prometheus cannot scrape: name who may, for example --set-json 'networkPolicy.metricsFrom=[{\"namespaceSelector\":{\"matchLabels\":{\"kubernetes.io/metadata.name\":\"monitoring\"}}}]'" -}}
+{{- end -}}
+{{- end -}}
+{{- $alerts := list -}}
+{{- range ($.Files.Get "files/alerts.yaml" | fromYaml).groups -}}
+{{- range .rules -}}
+{{- $alerts = append $alerts .alert -}}
+{{- end -}}
+{{- end -}}
+{{- range $value, $names := dict "disabled" .Values.alerts.disabled "for" (keys .Values.alerts.for) -}}
+{{- range $names -}}
+{{- if not (has . $alerts) -}}
+{{- fail (printf "alerts.%s names %s, which is none of the alerts: %s" $value . (join ", " $alerts)) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- if and .Values.autoscaling.enabled (lt (int .Values.autoscaling.maxReplicas) (int .Values.autoscaling.minReplicas)) -}}
+{{- fail "autoscaling.maxReplicas is below autoscaling.minReplicas" -}}
+{{- end -}}
+{{- if .Values.topics.create -}}
+{{- include "moderation-worker.validatePartitions" . -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Names and labels that the API server would refuse, some of them only once other objects are made. */}}
+{{- define "moderation-worker.validateNames" -}}
+{{- $name := include "moderation-worker.fullname" . -}}
+{{- if not (regexMatch "^[a-z]([-a-z0-9]*[a-z0-9])?$" $name) -}}
+{{- fail (printf "the objects' name would be %q (%s): a Service needs small letters, digits and -, with a letter first: set fullnameOverride to such a name" $name (empty .Values.fullnameOverride | ternary "from the release's name and nameOverride" "from fullnameOverride")) -}}
+{{- end -}}
+{{- with .Values.nameOverride -}}
+{{- if not (regexMatch "^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$" .) -}}
+{{- fail (printf "nameOverride is %q, but it is the label app.kubernetes.io/name: use letters, digits, -, _ and ., with a letter or digit first and last" .) -}}
+{{- end -}}
+{{- end -}}
+{{- range $value := list "commonLabels" "podLabels" -}}
+{{- range $label, $_ := get $.Values $value -}}
+{{- if has $label (list "app.kubernetes.io/name" "app.kubernetes.io/instance" "app.kubernetes.io/component" "app.kubernetes.io/version" "app.kubernetes.io/managed-by" "helm.sh/chart") -}}
+{{- fail (printf "%s has %s, which the chart sets itself: pods are selected by such labels" $value $label) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* A Secret or a name of one's own that nothing would use, and a Secret that is missing. */}}
+{{- define "moderation-worker.validateSecrets" -}}
+{{- with .Values.kafka -}}
+{{- $client := .tls.client | default dict -}}
+{{- if not .tls.enabled -}}
+{{- range $name, $part := dict "ca" (.tls.ca | default dict) "client" $client -}}
+{{- if $part.existingSecret -}}
+{{- fail (printf "kafka.tls.%s is set, but kafka.tls.enabled is false: set it to true, or the worker would talk to the brokers without TLS" $name) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- if and $client.keyPasswordKey (not $client.existingSecret) -}}
+{{- fail "kafka.tls.client.keyPasswordKey is set, but kafka.tls.client.existingSecret is empty: name the Secret with the certificate and its key" -}}
+{{- end -}}
+{{- if and .sasl.mechanism (not .sasl.existingSecret) -}}
+{{- fail "kafka.sasl.existingSecret is empty: name the Secret with the password" -}}
+{{- end -}}
+{{- if and (or .sasl.existingSecret .sasl.username) (not .sasl.mechanism) -}}
+{{- fail (printf "kafka.sasl.%s is set, but kafka.sasl.mechanism is empty: set it to PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512, or the worker would not sign in" (empty .sasl.existingSecret | ternary "username" "existingSecret")) -}}
+{{- end -}}
+{{- if and .oauth.ca.existingSecret (not .oauth.existingSecret) -}}
+{{- fail "kafka.oauth.ca is set, but kafka.oauth.existingSecret is empty: name the Secret with the client's secret, and set settings.kafka.oauth (token_url, client_id)" -}}
+{{- end -}}
+{{- end -}}
+{{- if and .Values.http.proxyCredentials.existingSecret (not .Values.settings.http.proxy) -}}
+{{- fail "http.proxyCredentials is set, but settings.http.proxy is not: set it to the proxy's address, as http://host:port" -}}
+{{- end -}}
+{{- with .Values.autoscaling.prometheus -}}
+{{- if and .authenticationRef (not .serverAddress) -}}
+{{- fail "autoscaling.prometheus.authenticationRef is set, but autoscaling.prometheus.serverAddress is empty: set it to the address of the Prometheus" -}}
+{{- end -}}
+{{- end -}}
+{{- range $option, $value := include "moderation-worker.kafkaCommonOwn" . | fromYaml -}}
+{{- $given := get $.Values.settings.kafka.common $option -}}
+{{- if and $given (ne (toString $given) (toString $value)) -}}
+{{- fail (printf "settings.kafka.common.%s is %v, but kafka.tls, kafka.sasl and how the worker signs in make it %v: leave it out" $option $given $value) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* What a pod could not live with: probes that do not reach it, too little time or memory, another name. */}}
+{{- define "moderation-worker.validatePod" -}}
+{{- $settings := .Values.settings -}}
+{{- if not (has $settings.server.host (list "0.0.0.0" "::")) -}}
+{{- fail (printf "settings.server.host is %v, where probes and Prometheus do not reach every pod: leave it out, or set 0.0.0.0 or \"::\"" $settings.server.host) -}}
+{{- end -}}
+{{- range .Values.extraEnv -}}
+{{- $name := get . "name" | toString | upper -}}
+{{- $decides := get (include "moderation-worker.ownVariables" $ | fromYaml) $name -}}
+{{- if regexMatch "^WORKER_TENCENT__APPS__.+__SECRET_KEY$" $name -}}
+{{- $decides = "apps.<name>.existingSecret names the Secret that holds it" -}}
+{{- end -}}
+{{- if $decides -}}
+{{- fail (printf "extraEnv has %s, which the chart decides: %s" $name $decides) -}}
+{{- end -}}
+{{- end -}}
+{{- $sleep := dig "preStop" "sleep" "seconds" 0 (.Values.lifecycle | default dict) -}}
+{{- $needed := addf $settings.drain_seconds .Values.terminationMarginSeconds $sleep -}}
+{{- if lt (float64 .Values.terminationGracePeriodSeconds) (float64 $needed) -}}
+{{- fail (printf "terminationGracePeriodSeconds is %v, but settings.drain_seconds + terminationMarginSeconds%s is %v: a drain would be killed" .Values.terminationGracePeriodSeconds (empty $sleep | ternary "" " + lifecycle.preStop.sleep.seconds") $needed) -}}
+{{- end -}}
+{{- $needed = add $settings.memory.budget_mib (include "moderation-worker.baseMib" .) -}}
+{{- with dig "limits" "memory" "" .Values.resources -}}
+{{- $given := include "moderation-worker.mebibytes" . -}}
+{{- if and $given (lt (int64 $given) $needed) -}}
+{{- fail (printf "resources.limits.memory is %v, but settings.memory.budget_mib and the process itself need %dMi: leave it out, and it follows from the budget" . $needed) -}}
+{{- end -}}
+{{- end -}}
+{{- $resources := include "moderation-worker.resources" . | fromYaml -}}
+{{- range $kind, $measure := dict "memory" "moderation-worker.mebibytes" "cpu" "moderation-worker.millicores" -}}
+{{- $request := dig "requests" $kind "" $resources -}}
+{{- $limit := dig "limits" $kind "" $resources -}}
+{{- if and $request $limit -}}
+{{- $asked := include $measure $request -}}
+{{- $most := include $measure $limit -}}
+{{- if and $asked $most (gt (int64 $asked) (int64 $most)) -}}
+{{- fail (printf "resources.requests.%s is %v, above the limit of %v%s: no pod would be admitted; raise resources.limits.%s, or leave the request out" $kind $request $limit (dig "limits" $kind "" $.Values.resources | empty | ternary " that follows from settings.memory.budget_mib" "") $kind) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Variables that would change behind the chart's back what it goes by itself, each with what to do instead. */}}
+{{- define "moderation-worker.ownVariables" -}}
+POD_NAME: it is the pod's name
+POD_NAMESPACE: it is the pod's namespace
+WORKER_CONFIG: the settings are those under settings
+WORKER_KAFKA__INSTANCE_ID: it is the pod's name, which no two pods share
+WORKER_KAFKA__GROUP_ID: set settings.kafka.group_id
+WORKER_KAFKA__COMMAND_TOPICS: set settings.kafka.command_topics
+WORKER_SERVER__HOST: set settings.server.host
+WORKER_SERVER__PORT: set settings.server.port, so that probes, Service and NetworkPolicy follow
+WORKER_MEMORY__BUDGET_MIB: set settings.memory.budget_mib, so that the pod's memory follows
+WORKER_DRAIN_SECONDS: set settings.drain_seconds, so that terminationGracePeriodSeconds is compared with it
+{{- if .Values.kafka.sasl.mechanism }}
+WORKER_KAFKA__COMMON__SASL_PLAIN_USERNAME: set kafka.sasl.username
+WORKER_KAFKA__COMMON__SASL_PLAIN_PASSWORD: kafka.sasl.existingSecret names the Secret that holds it
+{{- end }}
+{{- end -}}
+
+{{/* Partitions of the topics that the job makes: `topics create` refuses more than the lowest limit, and pods beyond them are idle. */}}
+{{- define "moderation-worker.validatePartitions" -}}
+{{- $partitions := int .Values.topics.partitions -}}
+{{- $given := .Values.settings.limits | default dict -}}
+{{- $limits := dict "settings.limits.calls_per_second" ($given.calls_per_second | default (include "moderation-worker.callsPerSecond" .)) -}}
+{{- range $endpoint, $limit := $given.per_endpoint -}}
+{{- $_ := set $limits (printf "settings.limits.per_endpoint.%s" $endpoint) $limit -}}
+{{- end -}}
+{{- range $name, $limit := $limits -}}
+{{- if gt $partitions (int $limit) -}}
+{{- fail (printf "topics.partitions is %d, but %s is %d, and each partition owns a slice of it: give at most as many partitions, or raise the limit if Tencent has raised yours" $partitions $name (int $limit)) -}}
+{{- end -}}
+{{- end -}}
+{{- with .Values.autoscaling -}}
+{{- if and .enabled (gt (int .maxReplicas) $partitions) -}}
+{{- fail (printf "autoscaling.maxReplicas is %d, but topics.partitions is %d, and a pod without a partition is idle: lower maxReplicas, or set topics.partitions to what the command topic has" (int .maxReplicas) $partitions) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* The worker's own default of settings.limits.calls_per_second. */}}
+{{- define "moderation-worker.callsPerSecond" -}}200{{- end -}}
