@@ -448,6 +448,10 @@ class Engine:
                 self._emit(completed, now)
                 completed = []
         if revocation.leaving:
+            stranded = self._outbox.stranded()
+            if stranded:
+                revocation.leave_stranded(stranded, now)
+                self._outbox.forget_dropped()
             self._end_cleanly(now)
         return self._effects.drain()
 

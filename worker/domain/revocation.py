@@ -14,6 +14,8 @@ from worker.domain.progress.open_commands import OpenCommand
 from worker.domain.state_transitions import TaskState
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from worker.domain.admission import Admission
     from worker.domain.calls.scheduler import Scheduler
     from worker.domain.progress.member_ordering import MemberOrdering
@@ -92,6 +94,11 @@ class Revocation:
                         partition.clean_handover.give_up()
                     freed += self._drop(command, now)
         return freed
+
+    def leave_stranded(self, stranded: Iterable[Admitted], now: float) -> None:
+        """Leave results that cannot be committed here any more to the next owner: a handover would wait for them in vain."""
+        for admitted in stranded:
+            self._drop(admitted, now)
 
     def leave(self, partition: Partition, now: float) -> list[OpenCommand]:
         """Leave everything that is open to the next owner: it is gone. Return what may be emitted now."""

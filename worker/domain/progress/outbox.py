@@ -260,6 +260,22 @@ class Outbox:
             self._trial_at = now + TRIAL_SECONDS
             self._trial_is_due = True
 
+    def stranded(self) -> list[Admitted]:
+        """
+        Return what waits, in partitions that go, for a gap that will not close here: nothing else of the partition is open, so what
+        lies below was left to the next owner.
+        """
+        by_partition: dict[Partition, list[Admitted]] = {}
+        for record in self._far:
+            if record.partition.is_closing:
+                by_partition.setdefault(record.partition, []).append(record)
+        return [
+            record
+            for partition, far in by_partition.items()
+            if len(far) == len(partition.open_records)
+            for record in far
+        ]
+
     def forget_dropped(self) -> None:
         """Forget the results of dropped records."""
         here = (*self._emitted, *self._far, *self._held_back)

@@ -209,6 +209,34 @@ def test_those_that_share_calls_are_left_in_time_however_many_a_member_has() -> 
     assert many < 25 * few  # eight times as long, with room for a busy machine; it was more than fifty times
 
 
+def test_a_handover_does_not_wait_for_results_that_it_can_commit_no_more() -> None:
+    """
+    They lie too far above commands that are left to the next owner, which carries them out again in any case.
+    """
+    harness = EngineHarness(0, 1, default_calls_per_second=2, max_gap=40)
+    for partition in (0, 1):
+        harness.receive(kick("x", room=f"first-{partition}"), partition=partition)
+        waiting = [
+            harness.record(kick("u", room=f"r{partition}-{number}"), partition=partition)
+            for number in range(30)
+        ]
+        harness.fetch([*waiting, harness.record({"oops": 1}, partition=partition)])
+        for _ in range(2):
+            harness.engine._partitions[partition].shorten_metadata()
+    for request in list(harness.out):
+        harness.ok(request)
+    harness.publish()
+    assert harness.engine.unpublished == 2
+
+    harness.revoking(0)
+    harness.publish()
+    harness.wait(1.1)
+    harness.publish()
+
+    assert harness.engine.quiet([0])
+    assert harness.engine.unpublished == 1  # of the one that stays: its gap will close
+
+
 def test_what_is_not_started_is_not_given_up_behind_a_gate_while_it_waits_to_be_left(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
