@@ -33,7 +33,7 @@ from worker.broker.secured_connection import (
     TlsTransportWithDeadline,
     done_within,
 )
-from worker.domain.memory_budget import record_bytes
+from worker.domain.memory_budget import POLL_BYTES, record_bytes
 from worker.errors import FileError
 
 if TYPE_CHECKING:
@@ -44,8 +44,6 @@ if TYPE_CHECKING:
 
     from worker.broker.batch_search import SearchTerms
 
-POLL_BYTES: Final = 1024 * 1024
-"""The most bytes of records that one poll returns, not counting the last one."""
 OLD_BATCH_BYTES: Final = 16 * 1024 * 1024
 """The most that a batch of an old format may unpack to."""
 

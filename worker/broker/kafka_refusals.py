@@ -171,9 +171,9 @@ ROWS: Final = (
     RefusalRow(
         "batch_damaged",
         (errors.CorruptRecordError,),
-        "a batch of the topic {what} is damaged, so nothing behind it is read",
-        "see the event's error for its partition and offset; let a replica that is sound lead the partition, or delete the records "
-        "up to there with kafka-delete-records, which loses these commands",
+        "a batch of the topic {what} is damaged",
+        "see the event's error: one that was read holds up its partition, so let a replica that is sound lead that, or delete the records "
+        "up to its offset with kafka-delete-records, which loses these commands",
     ),
 )
 """The first row that matches an error names the refusal."""

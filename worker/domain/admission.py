@@ -1,7 +1,8 @@
 # From records to open commands: what is admitted, when, and what is known of it already.
 #
 # A record is admitted when its partition is active, its offset fits into the bitmap, and memory and outbox have room. Otherwise it
-# waits in its partition's backlog, and that partition is paused; when memory or the outbox is full, all of them are. Bad input
+# waits in its partition's backlog, and that partition is paused; when memory or the outbox is full, all are that have no room of
+# their own. Bad input
 # becomes a RejectedRecord, which needs no call.
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from worker.domain.contract.parameters import without_reason
 from worker.domain.contract.partition_placement import Placement
 from worker.domain.contract.rejections import Rejected
 from worker.domain.effects import LogEvent, PausePartition, ResumePartition
-from worker.domain.memory_budget import COMMAND_BYTES, command_bytes, record_bytes, share
+from worker.domain.memory_budget import COMMAND_BYTES, POLL_BYTES, command_bytes, record_bytes, share
 from worker.domain.progress.dedupe import fingerprint_of
 from worker.domain.progress.open_commands import OpenCommand, RejectedRecord, in_shadow
 from worker.domain.progress.outcome_building import is_dead
@@ -114,7 +115,8 @@ class Admission:
             self._pause(partition)
             if self._is_full:
                 for owned in self._partitions.values():
-                    self._pause(owned)
+                    if not self._may_fetch(owned):
+                        self._pause(owned)
 
     def catch_up(self, now: float) -> None:
         """Admit what waits in the backlogs and fits now."""
@@ -127,10 +129,9 @@ class Admission:
                     self.memory.add(partition, size)
                     break
                 partition.admit_held_back()
-        if not self._is_full:
-            for partition in self._partitions.values():
-                if self._outbox.takes_more_of(partition) and partition.resume():
-                    self._effects.ask_for(ResumePartition(partition.number))
+        for partition in self._partitions.values():
+            if partition.paused and self._may_fetch(partition) and partition.resume():
+                self._effects.ask_for(ResumePartition(partition.number))
 
     def finished(self, admitted: Iterable[Admitted]) -> None:
         """Free the memory of these: their offsets are finished, or the next owner's."""
@@ -163,6 +164,10 @@ class Admission:
     @property
     def _is_full(self) -> bool:
         return self.memory.is_full or self._outbox.is_full
+
+    def _may_fetch(self, partition: Partition) -> bool:
+        """Return whether there is room for what a poll may bring of the partition, within its guaranteed part if all else is taken."""
+        return self.memory.takes_more_of(partition, POLL_BYTES) and self._outbox.takes_more_of(partition)
 
     def _pause(self, partition: Partition) -> None:
         if partition.pause():

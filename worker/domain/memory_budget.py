@@ -31,6 +31,8 @@ The share of each part: the records that wait and the open commands; the command
 second call; the outcomes and dead letters that are not published.
 """
 
+POLL_BYTES: Final = 1024 * 1024
+"""The most bytes of records that one poll returns, not counting the last one."""
 COMMAND_BYTES: Final = 700
 """An open command with all that knows it, without its record, texts and users."""
 USER_BYTES: Final = 520

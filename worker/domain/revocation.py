@@ -98,7 +98,9 @@ class Revocation:
     def leave_stranded(self, stranded: Iterable[Admitted], now: float) -> None:
         """Leave results that cannot be committed here any more to the next owner: a handover would wait for them in vain."""
         for admitted in stranded:
-            self._drop(admitted, now)
+            self.given_up += isinstance(admitted, OpenCommand)
+            freed = self._drop(admitted, now)
+            assert not freed, "what is emitted has released all that waited for it"
 
     def leave(self, partition: Partition, now: float) -> list[OpenCommand]:
         """Leave everything that is open to the next owner: it is gone. Return what may be emitted now."""

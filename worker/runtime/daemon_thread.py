@@ -9,6 +9,8 @@ import contextlib
 import threading
 from typing import TYPE_CHECKING, TypeVar
 
+from worker.errors import BrokerError
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -17,7 +19,8 @@ Result = TypeVar("Result")
 
 async def in_daemon_thread(name: str, work: Callable[[], Result]) -> Result:
     """
-    Return the result of ``work``, which may block for long, or raise what it raises.
+    Return the result of ``work``, which may block for long, or raise what it raises. Raises BrokerError if the machine gives no thread,
+    so that whoever tries again does.
 
     If the wait is cancelled the work goes on, and the end of the process cuts it off: it must do nothing that needs to be undone.
     """
@@ -41,5 +44,8 @@ async def in_daemon_thread(name: str, work: Callable[[], Result]) -> Result:
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
             loop.call_soon_threadsafe(end, result, error)
 
-    threading.Thread(target=carry_out, name=name, daemon=True).start()
+    try:
+        threading.Thread(target=carry_out, name=name, daemon=True).start()
+    except RuntimeError as exc:
+        raise BrokerError(f"this machine gives no further thread to ask Kafka with: {exc}") from exc
     return await done

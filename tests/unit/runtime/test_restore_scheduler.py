@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from worker.domain.effects import RestoredPartition
 from worker.errors import CommitLostError
+from worker.runtime import restore_scheduler
 from worker.runtime.restore_scheduler import AT_ONCE, RestoreScheduler
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    import pytest
 
 NOBODY: Any = SimpleNamespace(restored=lambda _: None)
 
@@ -67,6 +70,24 @@ def test_no_more_than_a_few_are_restored_at_once_and_all_in_the_end() -> None:
 
     assert sorted(begun) == list(range(6))
     assert max(most) == AT_ONCE
+
+
+def test_a_machine_that_gives_no_thread_for_a_moment_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(restore_scheduler, "BACKOFF", (0.001, 0.002))
+    start = threading.Thread.start
+    refused: list[threading.Thread] = []
+
+    def fails_once(thread: threading.Thread) -> None:
+        if thread.name == "restore" and not refused:
+            refused.append(thread)
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", fails_once)
+    begun: list[int] = []
+    asyncio.run(scheduler(lambda _: RestoredPartition(position=0), begun).restore(3, 1))
+
+    assert (len(refused), begun) == (1, [3])
 
 
 def test_a_restoration_that_hangs_does_not_hold_up_the_end_of_the_process() -> None:

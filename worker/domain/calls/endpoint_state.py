@@ -413,10 +413,13 @@ class EndpointState:
         """Look again at ``at``, or before."""
         self.wake_at = min(self.wake_at, at)
 
-    def look_again_for_shadow(self) -> None:
-        """Look again when a permit comes back: something in shadow waits for one."""
-        returns_at = self.limiter.next_return()
-        self.wake_by(NEVER if returns_at is None else returns_at)
+    def look_again_for_shadow(self, now: float) -> None:
+        """Look again when something in shadow that waits may go: when a permit comes back, or where one is free at the pace of calls."""
+        if self.limiter.free(now) > 0:
+            self.wake_by(max(self.paced_until, now + self._interval(now)))
+        else:
+            returns_at = self.limiter.next_return()
+            self.wake_by(NEVER if returns_at is None else returns_at)
 
     def set_wake_at(self, at: float | None) -> None:
         """Replace ``wake_at``; None: only an event can change anything."""

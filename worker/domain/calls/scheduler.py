@@ -161,8 +161,8 @@ class Scheduler:
                 any_ready |= self.apply_changes(now)
             if endpoint.queue.waiting or endpoint.awaiting_permit:
                 any_ready |= self._pump(endpoint, now, outbox_has_room=outbox_has_room)
-            if endpoint.shadow_queue.waiting:
-                endpoint.look_again_for_shadow()
+            if endpoint.shadow_queue.waiting and outbox_has_room:
+                endpoint.look_again_for_shadow(now)
             if endpoint.limiter.borrower.is_active:
                 self.lending.speak(endpoint, now)
         return any_ready

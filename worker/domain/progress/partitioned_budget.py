@@ -64,9 +64,9 @@ class PartitionedBudget:
         if (before > each or after > each) and not partition.is_gone:
             self._common_used += max(after, each) - max(before, each)
 
-    def takes_more_of(self, partition: Partition) -> bool:
-        """Return whether the partition is within its guaranteed part, or the common half has room."""
-        return self.of(partition) < self._guaranteed or not self.is_full
+    def takes_more_of(self, partition: Partition, size: int = 0) -> bool:
+        """Return whether the partition stays within its guaranteed part with ``size`` bytes more, or the common half has room."""
+        return self.of(partition) + size < self._guaranteed or not self.is_full
 
     def has_room_for(self, partition: Partition, size: int) -> bool:
         """Return whether the partition may hold as many bytes more."""

@@ -235,6 +235,26 @@ def test_a_handover_does_not_wait_for_results_that_it_can_commit_no_more() -> No
 
     assert harness.engine.quiet([0])
     assert harness.engine.unpublished == 1  # of the one that stays: its gap will close
+    assert (
+        harness.engine.snapshot(harness.now).counts.given_up == 0
+    )  # a record that is no command was not begun
+
+
+def test_what_was_carried_out_and_can_be_committed_no_more_counts_as_given_up() -> None:
+    harness = EngineHarness(max_gap=40)
+    harness.order("paused", issuer="mad")
+    harness.receive(kick("u", issuer="mad"), *(kick("u", room=f"r{number}") for number in range(30)))
+    for _ in range(2):
+        harness.engine._partitions[0].shorten_metadata()
+    while harness.out:
+        harness.ok()
+    harness.publish()
+    stranded = harness.engine.unpublished
+    assert stranded
+
+    harness.revoking(0)
+
+    assert harness.engine.snapshot(harness.now).counts.given_up == stranded
 
 
 def test_what_is_not_started_is_not_given_up_behind_a_gate_while_it_waits_to_be_left(

@@ -123,6 +123,22 @@ def test_when_memory_is_full_nothing_more_is_fetched_of_any_partition() -> None:
     assert harness.paused == set()
 
 
+def test_a_partition_that_takes_all_there_is_leaves_the_others_their_parts() -> None:
+    """
+    It may be stuck: its commands are paused, or the dead letters of its records are refused.
+    """
+    harness = EngineHarness(0, 1, memory_budget=20 * 1024 * 1024)
+    harness.order("paused", issuer="mad")
+    while 0 not in harness.paused:
+        harness.receive(*(kick("u", issuer="mad", metadata={"text": "x" * 15_000}) for _ in range(20)))
+    assert harness.engine._admission.memory.is_full
+
+    assert harness.paused == {0}
+    harness.receive(kick("v", command_id="other"), partition=1)
+    harness.ok()
+    assert harness.status("other") == "succeeded"
+
+
 def test_what_waits_to_be_admitted_is_counted() -> None:
     harness = EngineHarness(memory_budget=FOR_TWO)
     harness.receive(*(kick("u", room=f"r{number}") for number in range(3)))

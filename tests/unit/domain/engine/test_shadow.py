@@ -85,6 +85,21 @@ def test_those_that_are_sent_have_every_second_permit_of_each_second_of_a_raid()
     assert 25 <= len(harness.sent) <= 40
 
 
+def test_shadow_goes_on_at_its_pace_where_what_is_sent_cannot_leave() -> None:
+    """
+    A room that hangs, say: its backlog is no reason to wait for anything else. What is never settled holds up its partition.
+    """
+    harness = EngineHarness(default_calls_per_second=40)
+    harness.order("shadow", **MAD)
+    harness.receive_together(*(ban(*users(20, f"{number}-"), group="hangs") for number in range(50)))
+    harness.receive_together(*(mad("u", group=f"m{number}") for number in range(100)))
+    for _ in range(5):
+        harness.wait(1.0)
+
+    assert len(harness.out) < 10
+    assert [each.status.value for each in harness.publish()].count("simulated") == 100
+
+
 def test_each_endpoint_takes_turns_with_shadow_by_itself() -> None:
     harness = EngineHarness(default_calls_per_second=1)
     harness.order("shadow", **MAD)
