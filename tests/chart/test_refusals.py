@@ -139,8 +139,8 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         "settings.limits.per_endpoint.group_open_http_svc/ban_group_member is 11",
     ),
     (
-        {**TOPICS, **KEDA, "autoscaling.maxReplicas": 13},
-        "autoscaling.maxReplicas is 13, but topics.partitions is 12",
+        {**TOPICS, "extraEnv": [{"name": "worker_limits__calls_per_second", "value": "500"}]},
+        "extraEnv has WORKER_LIMITS__CALLS_PER_SECOND",
     ),
     ({"networkPolicy.tencentPorts": []}, "tencentPorts"),
     ({"networkPolicy.dnsPorts": []}, "dnsPorts"),
@@ -238,7 +238,9 @@ def test_without_any_values_the_refusal_says_what_to_set() -> None:
         {**TOPICS, "topics.partitions": 200},
         {**TOPICS, "topics.partitions": 300, "settings.limits": {"calls_per_second": 300}},
         {**TOPICS, "settings.limits": None},
-        {**TOPICS, **KEDA, "autoscaling.maxReplicas": 12},
+        {**TOPICS, **KEDA, "autoscaling.maxReplicas": 13},  # KEDA asks for no more pods than have partitions
+        {**TOPICS, "topics.partitions": 300, "extraEnvFrom": [{"configMapRef": {"name": "limits"}}]},
+        {"extraEnv": [{"name": "pod_name", "value": "x"}]},
         {**KEDA, "autoscaling.maxReplicas": 50},  # the topic is somebody else's, with partitions that the chart does not know
         {"topics.partitions": 500},
         {"settings.server.host": "::"},

@@ -141,7 +141,8 @@ What would install and then not work, as far as no schema can say it: each is re
 {{- fail (printf "settings.server.host is %v, where probes and Prometheus do not reach every pod: leave it out, or set 0.0.0.0 or \"::\"" $settings.server.host) -}}
 {{- end -}}
 {{- range .Values.extraEnv -}}
-{{- $name := get . "name" | toString | upper -}}
+{{- $name := get . "name" | toString -}}
+{{- if hasPrefix "WORKER_" (upper $name) -}}{{- $name = upper $name -}}{{- end -}}
 {{- $decides := get (include "moderation-worker.ownVariables" $ | fromYaml) $name -}}
 {{- if regexMatch "^WORKER_TENCENT__APPS__.+__SECRET_KEY$" $name -}}
 {{- $decides = "apps.<name>.existingSecret names the Secret that holds it" -}}
@@ -186,6 +187,7 @@ WORKER_KAFKA__GROUP_ID: set settings.kafka.group_id
 WORKER_KAFKA__COMMAND_TOPICS: set settings.kafka.command_topics
 WORKER_SERVER__HOST: set settings.server.host
 WORKER_SERVER__PORT: set settings.server.port, so that probes, Service and NetworkPolicy follow
+WORKER_LIMITS__CALLS_PER_SECOND: set settings.limits.calls_per_second, so that topics.partitions is compared with it
 WORKER_MEMORY__BUDGET_MIB: set settings.memory.budget_mib, so that the pod's memory follows
 WORKER_DRAIN_SECONDS: set settings.drain_seconds, so that terminationGracePeriodSeconds is compared with it
 {{- if .Values.kafka.sasl.mechanism }}
@@ -194,7 +196,7 @@ WORKER_KAFKA__COMMON__SASL_PLAIN_PASSWORD: kafka.sasl.existingSecret names the S
 {{- end }}
 {{- end -}}
 
-{{/* Partitions of the topics that the job makes: `topics create` refuses more than the lowest limit, and pods beyond them are idle. */}}
+{{/* Partitions of the topics that the job makes: `topics create` refuses more than the lowest limit. */}}
 {{- define "moderation-worker.validatePartitions" -}}
 {{- $partitions := int .Values.topics.partitions -}}
 {{- $given := .Values.settings.limits | default dict -}}
@@ -203,13 +205,8 @@ WORKER_KAFKA__COMMON__SASL_PLAIN_PASSWORD: kafka.sasl.existingSecret names the S
 {{- $_ := set $limits (printf "settings.limits.per_endpoint.%s" $endpoint) $limit -}}
 {{- end -}}
 {{- range $name, $limit := $limits -}}
-{{- if gt $partitions (int $limit) -}}
+{{- if and (gt $partitions (int $limit)) (not $.Values.extraEnvFrom) -}}
 {{- fail (printf "topics.partitions is %d, but %s is %d, and each partition owns a slice of it: give at most as many partitions, or raise the limit if Tencent has raised yours" $partitions $name (int $limit)) -}}
-{{- end -}}
-{{- end -}}
-{{- with .Values.autoscaling -}}
-{{- if and .enabled (gt (int .maxReplicas) $partitions) -}}
-{{- fail (printf "autoscaling.maxReplicas is %d, but topics.partitions is %d, and a pod without a partition is idle: lower maxReplicas, or set topics.partitions to what the command topic has" (int .maxReplicas) $partitions) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
