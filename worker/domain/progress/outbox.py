@@ -128,12 +128,12 @@ class Outbox:
         """
         waiting = len(self._emitted) + self._published_now
         aside = self._aside.bytes_used
-        room = self._limit - min(aside, self._aside.limit)
+        room = self._limit - min(aside, self._aside.limit) if aside else self._limit
         return waiting >= self.max_unpublished or self.bytes_used - aside >= room
 
     def takes_more_of(self, partition: Partition) -> bool:
         """Return whether further commands of the partition may be admitted, whose results would come to those that are here."""
-        return not self.is_full and self._aside.takes_more_of(partition)
+        return not self.is_full and (not self._aside.bytes_used or self._aside.takes_more_of(partition))
 
     def share_out(self, partitions: Iterable[Partition]) -> None:
         """Divide the room for what is put aside among these partitions, which are ours now."""
