@@ -173,9 +173,8 @@ class ControlFollower:
     def _read_whole(self, reader: ControlTopicReader) -> None:
         """Read everything, and pass on what is in force; and of what was, that it is no longer, if it is not there any more."""
         began, count = time.monotonic(), 0
-        found = (
-            ControlTopicState()
-        )  # what was passed on before stays known until all is read, which may fail half-way
+        # What was passed on before stays known until all is read, which may fail half-way.
+        found = ControlTopicState()
         while not reader.at_end:
             if self._stopping:
                 return

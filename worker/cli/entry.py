@@ -33,9 +33,8 @@ def main() -> None:
     from worker.cli.app import main as command_line  # noqa: PLC0415 - the rest of the program, for which all this is
 
     if not runs and signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
-        signal.signal(
-            signal.SIGINT, signal.default_int_handler
-        )  # a command may have something to say at its end
+        # A command may have something to say at its end.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         command_line()
     except KeyboardInterrupt:  # after the command, while what it printed is written

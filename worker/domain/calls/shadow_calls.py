@@ -27,9 +27,8 @@ class ShadowCalls:
         self._ordering = ordering
         self._prefix = f"{call_prefix}-shadow"
         self._numbers = count(1)
-        self._turns: dict[
-            EndpointKey, int
-        ] = {}  # 1: the last permit was sent with, so the next is for shadow
+        # 1: the last permit was sent with, so the next is for shadow.
+        self._turns: dict[EndpointKey, int] = {}
 
     def pump(self, endpoint: EndpointState, now: float, overdue_after: float) -> None:
         """Settle what may go now. Where batches wait that are sent, every second permit is theirs."""

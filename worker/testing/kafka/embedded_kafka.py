@@ -291,7 +291,7 @@ def admin_client(bootstrap_servers: str, **options: int) -> Iterator[KafkaAdminC
     try:
         admin = KafkaAdminClient(bootstrap_servers=bootstrap_servers, kafka_client=remembered, **options)
     except BaseException:
-        # An interrupt as well: nobody has the client yet, so nobody would close it.
+        # BaseException, so Ctrl-C too: nobody has the client yet, so nobody else would close it.
         for each in made:
             each.close()
         raise
