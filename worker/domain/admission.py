@@ -2,8 +2,7 @@
 #
 # A record is admitted when its partition is active, its offset fits into the bitmap, and memory and outbox have room. Otherwise it
 # waits in its partition's backlog, and that partition is paused; when memory or the outbox is full, all are that have no room of
-# their own. Bad input
-# becomes a RejectedRecord, which needs no call.
+# their own. Bad input becomes a RejectedRecord, which needs no call.
 
 from __future__ import annotations
 

@@ -339,9 +339,8 @@ class MemberOrdering:
             return None  # of an earlier assignment: another owner may have changed the state since
         self.repeated_effects += 1
         if simulated is not None and not command.was_always_in_shadow:
-            return Result(
-                task.user, ResultStatus.SIMULATED
-            )  # its id is among those that are sent, and nothing was
+            # Its id is among those that are sent, and nothing was.
+            return Result(task.user, ResultStatus.SIMULATED)
         result = Result(task.user, ResultStatus.DUPLICATE, state.request_id, duplicate_of=state.outcome_id)
         return _as_known_for(task, result)
 

@@ -48,9 +48,7 @@ class MemberTask:
     state: TaskState = TaskState.BEHIND
     result: Result | None = None
     coalesced: dict[MemberTask, None] | None = None  # those on its call, oldest first: perhaps thousands
-    group: CoalescedGroup | None = (
-        None  # which of them is sent: of the leader and of each that is on its call
-    )
+    group: CoalescedGroup | None = None  # that it leads, or is on the call of
     was_sent: bool = False  # an attempt carried it: it may have taken effect, so nothing supersedes it
     unknown_end: bool = False  # an attempt that carried it ended without an answer
     counted_attempts: int = 0  # those that count against ``retry.max_attempts``

@@ -42,7 +42,7 @@ class PartitionedBudget:
         return self._common_used >= self._common
 
     def of(self, partition: Partition) -> int:
-        """Return what the records and commands of one partition take."""
+        """Return what one partition holds."""
         return self._by_partition.get(partition, 0)
 
     def share_out(self, partitions: Iterable[Partition]) -> None:
@@ -58,11 +58,11 @@ class PartitionedBudget:
 
     def add(self, partition: Partition, size: int) -> None:
         """Add bytes to what the partition holds; a negative ``size`` frees them."""
-        before, each = self._by_partition.get(partition, 0), self._guaranteed
+        before, guaranteed = self._by_partition.get(partition, 0), self._guaranteed
         after = self._by_partition[partition] = before + size
         self.bytes_used += size
-        if (before > each or after > each) and not partition.is_gone:
-            self._common_used += max(after, each) - max(before, each)
+        if (before > guaranteed or after > guaranteed) and not partition.is_gone:
+            self._common_used += max(after, guaranteed) - max(before, guaranteed)
 
     def takes_more_of(self, partition: Partition, size: int = 0) -> bool:
         """Return whether the partition stays within its guaranteed part with ``size`` bytes more, or the common half has room."""
