@@ -1,7 +1,7 @@
 # The token that Amazon MSK takes for an IAM sign-in: a presigned URL (Signature Version 4), as AWS's own signers make it.
 #
 # botocore finds the credentials of the machine, pod or profile, renews them, and signs. It is an extra, so it is imported when a
-# token is needed and not before. Not here: how long a token is kept (access_tokens.py).
+# token is needed and not before. Not here: how long a token is kept (access_token_cache.py).
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import base64
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlencode
 
-from worker.broker.access_tokens import AccessToken
+from worker.broker.access_token_cache import AccessToken
 from worker.broker.error_mapping import CredentialError
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from worker.domain.memory_budget import BUDGET_MIB, MEBIBYTE, share
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from worker.broker.access_tokens import AccessTokenCache
+    from worker.broker.access_token_cache import AccessTokenCache
 
 RESTORED_AT_ONCE: Final = 2
 """How many partitions are restored concurrently."""

@@ -14,7 +14,7 @@ from kafka.future import Future as KafkaFuture
 from kafka.net.connection import KafkaConnection
 from kafka.net.transport import KafkaSSLTransport, KafkaTCPTransport
 
-from worker.broker.access_tokens import AccessTokenCache
+from worker.broker.access_token_cache import AccessTokenCache
 from worker.broker.error_mapping import CredentialError
 from worker.tls_file_problems import tls_problems
 

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from worker.broker import msk_iam
-from worker.broker.access_tokens import AccessTokenCache
+from worker.broker.access_token_cache import AccessTokenCache
 from worker.broker.client_config import contradictions
 from worker.broker.oauth import OAuthOptions, fetch_token
 from worker.broker.options import RESTORED_AT_ONCE, KafkaOptions

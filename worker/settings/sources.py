@@ -17,7 +17,7 @@ import yaml
 from pydantic import SecretStr
 
 from worker.errors import FileError, SettingProblem
-from worker.settings.catalog import find
+from worker.settings.setting_rows import find
 from worker.settings.types import SECRET_OPTIONS
 from worker.small_files import read_text
 from worker.terminal import is_utf8
@@ -26,7 +26,7 @@ from worker.tls_file_problems import TLS_FILES
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from worker.settings.catalog import SettingRow, Words
+    from worker.settings.setting_rows import SettingRow, Words
 
 PREFIX: Final = "WORKER_"
 CONFIG: Final = "WORKER_CONFIG"

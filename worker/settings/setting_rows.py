@@ -1,6 +1,6 @@
-# The table of settings as rows, which reading, refusing and documenting them have in common.
+# Settings as rows: a view of the models of model.py, for what reads, refuses and documents settings.
 #
-# Everything here is derived from the models of model.py; no setting is defined or judged.
+# No setting is defined here (model.py and its sections), and none is judged (loader.py, cross_checks.py).
 
 from __future__ import annotations
 
