@@ -36,20 +36,20 @@ BACKOFF_SECONDS: Final = (0.2, 5.0)
 LOOK_SECONDS: Final = 10.0
 """How often a topic that does not exist, or does not fit, is looked for again."""
 JUDGE_SECONDS: Final = 5.0
-"""How often the connection is judged to be well although nothing was written."""
+"""How often the connection is judged while nothing is written."""
 LINES: Final = 10
 LINES_SECONDS: Final = 60.0
 """This many unreadable records have a line of their own in this many seconds; the others are only counted."""
 
 
 class ControlListener(Protocol):
-    """What the follower reports to, from its thread and in order. No method blocks."""
+    """What the follower reports to. Its methods are called from the follower's thread, and must not block."""
 
     def orders(self, records: Sequence[ControlRecord]) -> None:
-        """Take orders in their order. The first call has all that the topic held."""
+        """Apply control records; of one scope, the latest comes last. The first call has every order that the topic held."""
 
     def no_orders(self) -> None:
-        """Note that there is no control topic, so that nothing is in force that is not known already."""
+        """Note that there is no control topic. Orders that were read before stay in force."""
 
     def failed(self, error: WorkerError) -> None:
         """Note that the thread has ended for good."""
@@ -171,9 +171,9 @@ class ControlFollower:
                     self._judge(reader)
 
     def _read_whole(self, reader: ControlTopicReader) -> None:
-        """Read everything, and pass on what is in force; and of what was, that it is no longer, if it is not there any more."""
+        """Read everything. Pass on the order of each scope, and the end of each order passed on before that the topic no longer has."""
         began, count = time.monotonic(), 0
-        # What was passed on before stays known until all is read, which may fail half-way.
+        # Whatever was passed on before stays in `_state` until the topic is read whole, as reading may fail half-way.
         found = ControlTopicState()
         while not reader.at_end:
             if self._stopping:
@@ -198,7 +198,7 @@ class ControlFollower:
         )
 
     def _readable(self, entry: ControlEntry, state: ControlTopicState) -> ControlRecord | None:
-        """Note a record in ``state``; None if it changes nothing, which is counted, and logged within bounds."""
+        """Note a record in ``state`` and return it; None if it cannot be read, which is counted, and logged within bounds."""
         read = state.add(entry, time.time())
         if not isinstance(read, UnreadableControl):
             return read
@@ -223,7 +223,7 @@ class ControlFollower:
         return reader.partitions != 1 or is_another_topic(topic.topic_id, reader.topic_id)
 
     def _judge(self, reader: ControlTopicReader) -> None:
-        """Note whether the broker can be reached: kafka-python's poll returns nothing in either case."""
+        """Record whether the broker can be reached: an empty poll of kafka-python does not say."""
         failure = connection_failure(reader.consumer)
         if failure is None:
             self._refusals.passed(PARTY)

@@ -1,6 +1,6 @@
 # The calls in flight: one asyncio task for each, between the client that makes the call and the engine that decides.
 #
-# The client uses a CallTask three times per attempt: `await permit()` (what to send), `may_send()` (the fence, at the write),
+# The client uses a CallTask three times per attempt: `await next_attempt()` (what to send), `may_send()` (the fence, at the write),
 # `finished(result)` (is there another attempt?). Commands have no tasks.
 # Not here: what an answer means and when an attempt may go (the engine), how a call is made (the client).
 
@@ -26,7 +26,7 @@ class CallRunner:
     """
     Starts calls, grants their permits, cancels them, and reports to the engine and the observers what becomes of them.
 
-    ``carry_out`` carries out the engine's effects; ``fail`` receives a fault that no call is to blame for; ``fence`` returns
+    ``carry_out`` carries out the engine's effects; ``fail`` receives a fault that no call is to blame for; ``may_send_until`` returns
     the monotonic time until which requests may be sent.
     """
 
@@ -38,14 +38,14 @@ class CallRunner:
         *,
         carry_out: Callable[[list[Effect]], None],
         fail: Callable[[WorkerError], None],
-        fence: Callable[[], float],
+        may_send_until: Callable[[], float],
     ) -> None:
         self._engine = engine
         self._client = client
         self._observers = observers
         self._carry_out = carry_out
         self._fail = fail
-        self._fence = fence
+        self._may_send_until = may_send_until
         self._calls: dict[str, CallTask] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -103,7 +103,7 @@ class CallRunner:
     def may_send(self, call_id: str) -> bool:
         """Return whether the group membership is still proven, and none of the call's partitions has gone."""
         now = time.monotonic()
-        return now < self._fence() and self._engine.may_send(call_id, now)
+        return now < self._may_send_until() and self._engine.may_send(call_id, now)
 
     async def _run(self, call: CallTask) -> None:
         call.verdict = (await self._client.call(call)).verdict
@@ -181,7 +181,7 @@ class CallTask:
         self.verdict: Verdict | None = None
         self.task: asyncio.Task[None]
 
-    async def permit(self) -> Attempt:
+    async def next_attempt(self) -> Attempt:
         """Wait until the next attempt may go, and return it. Cancelled when the engine cancels the call."""
         if self.goes_on:
             self._permit = asyncio.get_running_loop().create_future()

@@ -78,7 +78,7 @@ class LoopSnapshot:
         lags: Partition -> records in Kafka after the committed offset.
         signatures: App -> (seconds since its signature was made, seconds until it expires).
         lines_dropped: Log lines lost since the start.
-        doubts: Partitions that wait for a person to decide where to resume.
+        partitions_in_doubt: Partitions that wait for a person to decide where to resume.
         refused: The kinds of requests that Kafka has refused for long enough to be an obstacle.
         wall: Now, in seconds since 1970.
         unreadable_orders: Records of the control topic that could not be read, since the start.
@@ -90,7 +90,7 @@ class LoopSnapshot:
     lags: Mapping[int, int] = field(default_factory=dict)
     signatures: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     lines_dropped: int = 0
-    doubts: int = 0
+    partitions_in_doubt: int = 0
     refused: frozenset[str] = frozenset()
     wall: float = 0.0
     unreadable_orders: int = 0
@@ -204,7 +204,7 @@ class Metrics:
             ("known_effects", snapshot.known_effects),
             ("unpublished_commands", snapshot.unpublished),
             ("ready", int(loop_snapshot.ready)),
-            ("partitions_in_doubt", loop_snapshot.doubts),
+            ("partitions_in_doubt", loop_snapshot.partitions_in_doubt),
             ("pulse_age_seconds", loop_snapshot.pulse_age),
         ):
             self._child(key).set(value)

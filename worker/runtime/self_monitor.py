@@ -84,14 +84,14 @@ class SelfMonitor:
             if (unfetched := self._consumer.lag(partition.partition)) is not None
         }
         loop_snapshot = LoopSnapshot(
-            pulse_age=time.monotonic() - self._runner.pulse,
+            pulse_age=time.monotonic() - self._runner.last_tick_at,
             ready=not self._readiness.obstacles(),
             lags=lags,
             signatures={
                 app: (signer.age(), signer.expires_in()) for app, signer in self._client.signers.items()
             },
             lines_dropped=self._log.dropped,
-            doubts=len(self._runner.doubts),
+            partitions_in_doubt=len(self._runner.partitions_in_doubt),
             refused=frozenset(refusal.kind for refusal in self._refusals.lasting),
             wall=time.time(),
             unreadable_orders=0 if self._follower is None else self._follower.unreadable,
@@ -102,7 +102,7 @@ class SelfMonitor:
         self.notes = notes_of(snapshot)
         self._failures.summarize()
         if (reason := self._topic_fault()) is not None:
-            self._runner.stop_for_good(reason)
+            self._runner.refuse_work(reason)
 
     def __repr__(self) -> str:
         return f"<SelfMonitor of {self._runner!r}>"
