@@ -297,7 +297,7 @@ class FakeConsumer:
                 self._handovers[each] = (future, deadline)
 
     def put_out(self) -> None:
-        gone = self._membership.out()
+        gone = self._membership.ended()
         self._handovers.clear()
         if gone:
             self._listener.lost(gone)

@@ -143,7 +143,7 @@ class Consumer:
         """
         Note that the loop sends nothing more of these partitions, which are no longer owned.
 
-        Between their loss and this call ``may_send_until`` is minus infinity.
+        Between a loss and this call ``may_send_until`` is minus infinity.
         """
         self._membership.forget(partitions)
 
@@ -170,7 +170,7 @@ class Consumer:
         return self._membership.may_send_until()
 
     def claim(self, partitions: Iterable[int]) -> OwnershipClaim | None:
-        """Return the current ownerships of these partitions, for ``group_metadata`` later; None unless all are owned and were begun."""
+        """Return the current ownerships of these partitions, for ``group_metadata``; None unless all are owned and were begun."""
         return self._membership.claim(partitions)
 
     def group_metadata(self, claim: OwnershipClaim) -> Any:

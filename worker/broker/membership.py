@@ -116,7 +116,7 @@ class Membership:
         with self._lock:
             self._proven = max(self._proven, sent_at)
 
-    def out(self) -> tuple[int, ...]:
+    def ended(self) -> tuple[int, ...]:
         """End the membership, as the broker no longer knows this member. Return the partitions that were owned: all are lost."""
         with self._lock:
             self._proven = -math.inf

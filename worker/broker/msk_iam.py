@@ -26,7 +26,7 @@ _REMEDY: Final = (
 
 
 def fetcher(region: str) -> Callable[[], AccessToken]:
-    """Return what makes a token whenever it is called. It keeps botocore's session, which renews temporary credentials."""
+    """Return a function that makes a new token. It keeps botocore's session, which renews temporary credentials."""
     sessions: list[Any] = []
 
     def fetch() -> AccessToken:
@@ -50,7 +50,7 @@ def fetcher(region: str) -> Callable[[], AccessToken]:
 
 
 def signed(credentials: Any, region: str) -> str:
-    """Return the token for these credentials, signed with the time of now."""
+    """Return a token for these credentials, signed with the current time."""
     from botocore.auth import SigV4QueryAuth  # noqa: PLC0415
     from botocore.awsrequest import AWSRequest  # noqa: PLC0415
 

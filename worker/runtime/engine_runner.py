@@ -147,7 +147,7 @@ class EngineRunner:
         self._post(self._assigned, dict(partitions))
 
     def revoking(self, partitions: Sequence[int]) -> Future[None]:
-        """Finish what is in progress on these partitions. The future is done once it is published, or ``handover_seconds`` are over."""
+        """Finish what is in progress on these partitions. The future is done when that is published or timed out."""
         done: Future[None] = Future()
         self._post(self._begin_handover, list(partitions), done)
         return done
@@ -351,7 +351,7 @@ class EngineRunner:
     # Effects.
 
     def _carry_out(self, effects: list[Effect]) -> None:
-        """Carry out the effects of an event, then whatever the event has made possible: a transaction, the end of a handover or drain."""
+        """Carry out the effects of an event, then whatever it has made possible: a transaction, the end of a handover or drain."""
         for effect in effects:
             self._perform(effect)
         self._publish_scheduler.start_next()

@@ -209,10 +209,10 @@ class Metrics:
         ):
             self._child(key).set(value)
         self._orders(snapshot.orders, loop_snapshot.wall)
-        self._child("control_unreadable_records").inc(self._risen("unreadable_orders", loop_snapshot))
+        self._child("control_unreadable_records").inc(self._increase_of("unreadable_orders", loop_snapshot))
         self._show("memory_bytes", {(part,): size for part, size in snapshot.memory.items()})
         self._count(snapshot.counts)
-        self._child("log_lines_dropped").inc(self._risen("lines_dropped", loop_snapshot))
+        self._child("log_lines_dropped").inc(self._increase_of("lines_dropped", loop_snapshot))
 
     def _begin_at_zero(self, apps: Iterable[str]) -> None:
         closed_sets: dict[str, Iterable[str]] = {
@@ -316,23 +316,24 @@ class Metrics:
 
     def _count(self, counts: EventCounts) -> None:
         for key in _COUNTS:
-            self._child(key).inc(self._risen(key, counts))
+            self._child(key).inc(self._increase_of(key, counts))
         for attribute, part in _FORGOTTEN.items():
-            self._child("forgotten", part).inc(self._risen(attribute, counts))
+            self._child("forgotten", part).inc(self._increase_of(attribute, counts))
         for attribute, kind in _DEDUPE.items():
-            self._child("dedupe_hits", kind).inc(self._risen(attribute, counts))
+            self._child("dedupe_hits", kind).inc(self._increase_of(attribute, counts))
         for reason in Misplacement:
             self._child("misplaced_records", reason.value).inc(
-                self._rise(reason, counts.misplaced.get(reason, 0))
+                self._increase(reason, counts.misplaced.get(reason, 0))
             )
 
-    def _risen(self, attribute: str, counts: EventCounts | LoopSnapshot) -> int:
-        return self._rise(attribute, getattr(counts, attribute))
+    def _increase_of(self, attribute: str, counts: EventCounts | LoopSnapshot) -> int:
+        return self._increase(attribute, getattr(counts, attribute))
 
-    def _rise(self, name: str, value: int) -> int:
-        risen = value - self._counts.get(name, 0)
+    def _increase(self, name: str, value: int) -> int:
+        """Return by how much a count has risen since it was last asked for."""
+        increase = value - self._counts.get(name, 0)
         self._counts[name] = value
-        return risen
+        return increase
 
     def _show(self, key: str, values: Mapping[tuple[str, ...], float]) -> None:
         """Set these children, and remove those that were set last time and are not among them."""

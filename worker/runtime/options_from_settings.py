@@ -123,7 +123,7 @@ def kafka_options(
 def _tokens(
     kafka: KafkaSettings, fresh: Callable[[str], str], on_new_token: Callable[[str], None]
 ) -> AccessTokenCache | None:
-    """Return where tokens come from, if the sign-in needs them. None is fetched before a connection asks for it."""
+    """Return the cache of access tokens; None if the sign-in needs none. It fetches no token before a connection asks for one."""
     oauth, region = kafka.oauth, kafka.aws_msk_iam.region
     if region is not None:
         return AccessTokenCache(msk_iam.fetcher(region), learn=on_new_token)

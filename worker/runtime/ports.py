@@ -88,7 +88,7 @@ class QuotaChannel(Protocol):
         """Publish this soon, or never. Does not wait."""
 
     def close(self, timeout: float) -> bool:
-        """Hear and send nothing more; blocks for some times ``timeout`` seconds at most. Return whether that has ended in time."""
+        """Stop hearing and sending; blocks at most ``timeout`` seconds for each thread. Return whether all have ended in time."""
 
 
 class PublishObserver(Protocol):

@@ -34,6 +34,10 @@ class SelfMonitor:
     Observes the worker until it is cancelled.
 
     ``topic_fault`` returns why the worker must not go on with the command topic as it is now, or None.
+
+    Attributes:
+        notes: What /readyz says of orders, as of the last look.
+
     """
 
     def __init__(
@@ -75,7 +79,7 @@ class SelfMonitor:
             self.observe()
 
     def observe(self) -> None:
-        """Set the gauges, and stop the worker for good if the command topic is another."""
+        """Set the gauges, tell the page, and refuse work if the command topic is another one now."""
         snapshot = self._runner.snapshot()
         lags = {
             # The consumer counts from what it has fetched, the metric from what is committed.

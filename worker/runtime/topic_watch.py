@@ -1,8 +1,8 @@
 # Checks the topics again and again while the worker runs: they fitted at the start, but can be changed or replaced.
 #
-# A change that makes going on wrong (another topic of the same name) stops the worker for good; one that can be reverted is an
-# obstacle until it is. Not here: how topics are judged (broker/topic_admin.py), and the command topic's id, which the consumer
-# learns sooner (self_monitor.py).
+# After a change that makes going on wrong (another topic of the same name) the worker refuses work until it is restarted; a change
+# that can be reverted is an obstacle until it is. Not here: how topics are judged (broker/topic_admin.py), and the command topic's
+# id, which the consumer learns sooner (self_monitor.py).
 
 from __future__ import annotations
 

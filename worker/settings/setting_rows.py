@@ -34,6 +34,7 @@ class SettingRow:
         path: The words of its name; ``NAME`` for one that the user chooses.
         kind: The type of its value, or the model of a section.
         rule: What a value must be, as the end of "give …".
+        about: What it is for, as the generated pages say it.
         default: Its value if it is not given; None for a ``required`` one.
 
     """

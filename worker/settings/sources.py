@@ -72,7 +72,7 @@ def from_file(path: Path, table: dict[Words, SettingRow]) -> FileData:
     """
     name = str(path)
     try:
-        data = _loaded(read_text(path, FILE_BYTES))
+        data = _load_yaml(read_text(path, FILE_BYTES))
     except FileError as error:
         return _unusable(name, f"the file cannot be read ({error}): check --config or {CONFIG}")
     except yaml.YAMLError as error:
@@ -291,7 +291,7 @@ class _RefusedYamlError(yaml.MarkedYAMLError):
     pass
 
 
-def _loaded(text: str) -> Any:
+def _load_yaml(text: str) -> Any:
     loader = _Loader(text)
     try:
         root = loader.get_single_node()

@@ -172,7 +172,7 @@ class Client:
         error, info = exchange.error, "" if answer is None else answer.error_info
         if answer is None or not 200 <= exchange.status < 300:
             error = error or ("not_json" if 200 <= exchange.status < 300 else "http")
-            info = answers.foreign(exchange.status, body, exchange.location, self._redaction)
+            info = answers.describe_foreign(exchange.status, body, exchange.location, self._redaction)
         return AttemptResult(
             sent_at=exchange.sent_at,
             ended_at=exchange.ended_at,

@@ -63,8 +63,8 @@ def test_what_goes_is_told_once() -> None:
 
     assert held.gone([1, 2]) == (1,)
     assert held.gone([1, 2]) == ()
-    assert held.out() == (0,)
-    assert held.out() == ()
+    assert held.ended() == (0,)
+    assert held.ended() == ()
 
 
 def test_the_fence_stands_at_the_last_proof_plus_the_session_less_the_margin() -> None:
@@ -91,7 +91,7 @@ def test_being_put_out_shuts_the_fence_at_once() -> None:
     held.polled(100.0)
     held.proven(100.0)
 
-    held.out()
+    held.ended()
 
     assert held.may_send_until() == -math.inf
 
@@ -107,7 +107,7 @@ def test_a_new_membership_lets_nothing_of_the_last_one_leave() -> None:
     held.proven(100.0)
     assert held.may_send_until() == 109.0
 
-    held.out()
+    held.ended()
     held.proven(104.0)
     shut = held.may_send_until()
     held.assigned([3])
