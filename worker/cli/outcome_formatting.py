@@ -138,7 +138,7 @@ def format_nothing_found(
     """
     outcome_topic, command_topic = options.outcome_topic, options.command_topic
     lines = [f"no outcome of {filters} since {plain(since)}"]
-    if filters.traits.get("status") == {WAITING}:
+    if set(filters.traits.get("status", ())) == {WAITING}:
         lines = [f"no command of {filters}; outcomes were not looked at"]
     elif with_waiting:
         lines[0] += ", and no such command waits"
