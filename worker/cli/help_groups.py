@@ -36,6 +36,10 @@ def _errors_as_exit_codes() -> Iterator[None]:
         yield
     except BrokenPipeError:
         raise typer.Exit(UNREAD) from None
+    except SystemExit as end:  # rich gives a reader who has gone the exit code of a failure
+        if isinstance(end.__context__, BrokenPipeError):
+            raise typer.Exit(UNREAD) from None
+        raise
     except _WrongUse as error:
         text = _as_json(error) if "--json" in sys.argv[1:] else _as_text(error)
         sys.stderr.write(without_keys(text))
