@@ -362,3 +362,14 @@ def test_an_id_of_hexadecimal_digits_stands_whole_in_the_hint_to_paste(
         main(lambda: SEND._print_missing([command_id], 1, "moderation-worker outcomes"))
 
     assert capsys.readouterr().err.endswith(f"moderation-worker outcomes --command-id {command_id}\n")
+
+
+@pytest.mark.parametrize("since", ["1h", "60m"])
+def test_an_undo_of_everybody_needs_a_time_and_takes_the_usual_one(since: str) -> None:
+    """
+    The usual one was taken for none at all, although another spelling of it was not.
+    """
+    refused = "give one of --issuer"
+
+    assert refused in invoke("undo")[1]
+    assert refused not in invoke("undo", "--since", since)[1]
