@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
+from msgspec import structs
 
 from tests.unit.cli.test_undo_plan import DECODER, NOW, view
 from worker.broker.dead_letter_reader import DeadLetterRecord
@@ -234,7 +235,7 @@ def test_of_letters_of_one_millisecond_the_one_with_the_higher_offset_is_newer()
     """
     Their places were compared as texts, in which 10 is before 9.
     """
-    letters = [letter(offset, "u") for offset in (9, 10, 100)]
+    letters = [letter_of(structs.replace(found(offset), timestamp=0), DECODER) for offset in (9, 10, 100)]
 
     assert [each.found.offset for each in _newest(iter(letters), 2)] == [100, 10]
 
