@@ -13,7 +13,7 @@ import yaml
 from worker import __version__
 from worker.domain.contract.control_records import Order, Scope
 from worker.domain.contract.outcomes import Status
-from worker.settings.catalog import table_of_rows
+from worker.settings.setting_rows import table_of_rows
 
 KAFKA: Final = {"bindingVersion": "0.5.0"}
 JSON_SCHEMA: Final = "application/schema+json;version=draft-2020-12"

@@ -82,7 +82,7 @@ class Free:
     def finished(self, _: AttemptResult) -> bool:
         return False
 
-    async def permit(self) -> Attempt:
+    async def next_attempt(self) -> Attempt:
         return self.attempt
 
 

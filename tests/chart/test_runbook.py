@@ -15,7 +15,7 @@ import yaml
 
 from tests.chart import chart, metric_names
 from worker.runtime.log_events import EVENTS
-from worker.settings.catalog import table_of_rows
+from worker.settings.setting_rows import table_of_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

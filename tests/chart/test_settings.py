@@ -17,7 +17,7 @@ from tests.chart.mounts import SECRET, mounted
 from worker.runtime import wiring
 from worker.runtime.status_server import StatusServer
 from worker.settings import Settings, load
-from worker.settings.catalog import rows
+from worker.settings.setting_rows import rows
 
 if TYPE_CHECKING:
     from pathlib import Path

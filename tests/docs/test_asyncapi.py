@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from tests.docs.markdown import ROOT, text
-from worker.settings.catalog import table_of_rows
+from worker.settings.setting_rows import table_of_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

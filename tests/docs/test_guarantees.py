@@ -10,7 +10,7 @@ from typing import Final
 import pytest
 
 from tests.docs.markdown import ROOT, prose, rows
-from worker.settings.catalog import rows as settings
+from worker.settings.setting_rows import rows as settings
 
 PAGE: Final = "GUARANTEES.md"
 PROMISES: Final = [f"P{number}" for number in range(1, 13)]

@@ -11,8 +11,8 @@ import yaml
 from tests.certificate import self_signed
 from tests.docs.pages import PAGES, ROOT, VERSIONED
 from worker.settings import load
-from worker.settings.catalog import NAME, rows
 from worker.settings.generated_docs import example
+from worker.settings.setting_rows import NAME, rows
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,7 +13,7 @@ from tests.docs.markdown import ROOT, anchors, code, lines, links, text
 from worker.cli.app import app
 from worker.runtime.log_events import EVENTS
 from worker.runtime.metric_table import PREFIX, ROWS
-from worker.settings.catalog import find, rows, table_of_rows
+from worker.settings.setting_rows import find, rows, table_of_rows
 
 DOCUMENTS: Final = sorted(
     str(path.relative_to(ROOT))

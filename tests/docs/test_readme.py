@@ -24,7 +24,7 @@ from worker.domain.contract.outcomes import Outcome, Status, Worker
 from worker.domain.contract.rejections import REJECTIONS
 from worker.domain.engine_rules import EngineRules
 from worker.settings import load
-from worker.settings.catalog import rows as settings
+from worker.settings.setting_rows import rows as settings
 from worker.testing.checker.evidence import ViolationKind
 from worker.testing.demo.summary import MEANINGS
 

@@ -244,11 +244,11 @@ class FakeConsumer:
     def resume(self, partition: int) -> None:
         self._paused.discard(partition)
 
-    def taken(self) -> None:
+    def acknowledge(self) -> None:
         self._outstanding -= 1
 
-    def fence(self) -> float:
-        return self._membership.fence()
+    def may_send_until(self) -> float:
+        return self._membership.may_send_until()
 
     def claim(self, partitions: Iterable[int]) -> OwnershipClaim | None:
         return self._membership.claim(partitions)
@@ -297,7 +297,7 @@ class FakeConsumer:
                 self._handovers[each] = (future, deadline)
 
     def put_out(self) -> None:
-        gone = self._membership.out()
+        gone = self._membership.ended()
         self._handovers.clear()
         if gone:
             self._listener.lost(gone)

@@ -27,16 +27,25 @@ STALE_SECONDS: Final = 120.0
 
 
 class _ActiveRefusal(Struct):
+    """
+    What one party is refused.
+
+    Attributes:
+        failed_at: When the party last failed, for whatever reason.
+        repeated_at: When ``refusal`` was last the reason.
+
+    """
+
     refusal: Refusal
     since: float
-    last: float
-    seen: float
+    failed_at: float
+    repeated_at: float
     failures: int = 1
     logged_at: float = float("-inf")
 
     def is_replaced_by(self, refusal: Refusal, now: float) -> bool:
         """Return whether ``refusal`` is at least as specific, or this one was not repeated for a while."""
-        return _specificity(refusal) >= _specificity(self.refusal) or now >= self.seen + LOG_SECONDS
+        return _specificity(refusal) >= _specificity(self.refusal) or now >= self.repeated_at + LOG_SECONDS
 
 
 def _specificity(refusal: Refusal) -> int:
@@ -63,11 +72,11 @@ class ActiveKafkaRefusals:
             active = self._refusals.get(party)
             if active is not None:
                 active.failures += 1
-                active.last = now
+                active.failed_at = now
                 if refusal is not None and active.is_replaced_by(refusal, now):
                     if refusal != active.refusal:
                         active.refusal, active.logged_at = refusal, float("-inf")
-                    active.seen = now
+                    active.repeated_at = now
             elif refusal is not None:
                 active = self._refusals[party] = _ActiveRefusal(refusal, now, now, now)
             if active is None or now < active.logged_at + LOG_SECONDS:
@@ -106,7 +115,7 @@ class ActiveKafkaRefusals:
         now = time.monotonic()
         with self._lock:
             self._refusals = {
-                party: each for party, each in self._refusals.items() if now < each.last + STALE_SECONDS
+                party: each for party, each in self._refusals.items() if now < each.failed_at + STALE_SECONDS
             }
             lasting = [
                 each.refusal

@@ -30,10 +30,10 @@ BOOTSTRAP_TIMEOUT_MS: Final = 10_000
 """How long one attempt to reach the cluster may take; the caller retries."""
 LINGER_MS: Final = 5
 """How long a record waits for others to fill its batch up."""
-FLUSHED_MS: Final = 100
+FLUSHED_LINGER_MS: Final = 100
 """
-The same where a flush ends it, as in the publisher. It sends the records of a transaction in less, so as a rule each partition
-has one batch, and not one for every few milliseconds.
+The same for the publisher, where a flush ends the wait. It appends the records of a transaction in less time, so as a rule each
+partition has one batch, and not one for every few milliseconds.
 """
 
 OAUTHBEARER: Final = "OAUTHBEARER"
@@ -55,19 +55,21 @@ class _Relation:
     equal: bool = False
 
 
-_OF_CONSUMERS: Final = (
+_CONSUMER_RELATIONS: Final = (
     _Relation(("fetch_max_wait_ms",), "request_timeout_ms"),
     _Relation(("request_timeout_ms",), "connections_max_idle_ms"),
 )
-_OF_PRODUCERS: Final = (_Relation(("linger_ms", "request_timeout_ms"), "delivery_timeout_ms", equal=True),)
+_PRODUCER_RELATIONS: Final = (
+    _Relation(("linger_ms", "request_timeout_ms"), "delivery_timeout_ms", equal=True),
+)
 
 
 def contradictions(options: KafkaOptions) -> list[SettingProblem]:
     """Return the timeouts that kafka-python would not accept together, each under the name of the operator's setting."""
     clients: tuple[tuple[str, Mapping[str, Any], Any, Mapping[str, Any], tuple[_Relation, ...]], ...] = (
-        ("consumer", options.consumer, KafkaConsumer, consumer_arguments(options), _OF_CONSUMERS),
-        ("common", {}, KafkaConsumer, reader_arguments(options), _OF_CONSUMERS),
-        ("producer", options.producer, KafkaProducer, producer_arguments(options), _OF_PRODUCERS),
+        ("consumer", options.consumer, KafkaConsumer, consumer_arguments(options), _CONSUMER_RELATIONS),
+        ("common", {}, KafkaConsumer, reader_arguments(options), _CONSUMER_RELATIONS),
+        ("producer", options.producer, KafkaProducer, producer_arguments(options), _PRODUCER_RELATIONS),
     )
     found: dict[str, SettingProblem] = {}
     for part, own, kind, arguments, relations in clients:
@@ -119,7 +121,7 @@ def producer_arguments(options: KafkaOptions) -> dict[str, Any]:
     arguments = _producer_arguments(options)
     if "linger_ms" not in options.producer:
         left = arguments["delivery_timeout_ms"] - arguments["request_timeout_ms"]
-        arguments["linger_ms"] = max(LINGER_MS, min(FLUSHED_MS, left))
+        arguments["linger_ms"] = max(LINGER_MS, min(FLUSHED_LINGER_MS, left))
     return arguments
 
 
@@ -283,7 +285,11 @@ def _arguments(
     own: Mapping[str, Any],
     fixed: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Return ``ours``, what the settings say beside it, and ``fixed`` over both; all clients have some of them in common."""
+    """
+    Return the arguments of one client. Later ones override: ``ours``, the operator's ``common``, ``own``, ``fixed``.
+
+    ``own`` are the operator's options for that client, and ``known`` the names of the options that it has.
+    """
     shared = {name: value for name, value in options.common.items() if name in known}
     signed_in = (
         {}

@@ -1,4 +1,4 @@
-# What Kafka tells of commands: the outcome topic read backwards, newest first, and what still waits in the command topic.
+# What Kafka tells of commands: the outcome topic read backwards, newest first, and the commands that still wait.
 #
 # For `moderation-worker outcomes`, `undo` and `dead-letters replay`. No group is joined, nothing is written, and no more is kept
 # than is returned. The caller decides which outcomes and commands match.
@@ -18,7 +18,7 @@ from msgspec import Struct
 from worker.broker import offset_range_reader
 from worker.broker.error_mapping import sentence
 from worker.broker.kafka_private_parts import known_topic_id
-from worker.broker.topic_search import scanned
+from worker.broker.topic_search import search
 from worker.domain.contract.raw_records import place_of
 from worker.domain.progress.commit_metadata import decode, label
 from worker.errors import BrokerError
@@ -192,7 +192,7 @@ class CommandHistory:
                 begins = self._since(tps, begin, ends)
                 newest = heapq.nlargest(
                     limit,
-                    self._wanted(self._scanned(begins, ends, since, until, terms, begin), wanted),
+                    self._matching(self._search(begins, ends, since, until, terms, begin), wanted),
                     key=lambda each: (each.timestamp, each.offset),
                 )
                 self._progress(self._read, begin)
@@ -210,12 +210,12 @@ class CommandHistory:
             tps = offset_range_reader.partitions_of(self._reader, self._options.outcome_topic)
             ends = self._ends(tps, until)
             begins = self._since(tps, since, ends)
-            for batch in self._scanned(begins, ends, since, until, terms, since):
+            for batch in self._search(begins, ends, since, until, terms, since):
                 yield [value for _, _, value in batch.records if value is not None]
         except errors.KafkaError as exc:
             raise self._unreadable(self._options.outcome_topic, exc) from exc
 
-    def _scanned(
+    def _search(
         self,
         begins: Mapping[Any, int],
         ends: Mapping[Any, int],
@@ -226,14 +226,14 @@ class CommandHistory:
     ) -> Iterator[BatchMatches]:
         times = since * 1000, inf if until is None else until * 1000
         shown = time.monotonic()
-        for batch in scanned(self._reader, begins, ends, terms, times):
+        for batch in search(self._reader, begins, ends, terms, times):
             self._read += batch.read
             if (now := time.monotonic()) - shown > PROGRESS_SECONDS:
                 shown = now
                 self._progress(self._read, back_to)
             yield batch
 
-    def _wanted(self, batches: Iterator[BatchMatches], wanted: Wanted) -> Iterator[FoundOutcome]:
+    def _matching(self, batches: Iterator[BatchMatches], wanted: Wanted) -> Iterator[FoundOutcome]:
         for batch in batches:
             for offset, timestamp, value in batch.records:
                 if value is not None and wanted(value):
@@ -244,11 +244,11 @@ class CommandHistory:
         ends = offset_range_reader.ends(self._reader, tps)
         return ends if until is None else self._since(tps, until + CLOCKS_APART, ends)
 
-    def begun(self) -> Mapping[int, PartitionProgress]:
+    def group_progress(self) -> Mapping[int, PartitionProgress]:
         """
-        Return what the group has done so far in each partition. Call it before ``outcomes``, and pass it to ``waiting``.
+        Return what the group has done so far in each partition. Call it before ``outcomes``, and pass the result to ``waiting``.
 
-        Otherwise a command could finish between the two and appear in neither.
+        In the other order a command could finish between the two and appear in neither.
         """
         try:
             tps = offset_range_reader.partitions_of(self._reader, self._options.command_topic)
@@ -256,40 +256,53 @@ class CommandHistory:
             commits = {tp: self._reader.committed(tp, metadata=True) for tp in tps}
         except errors.KafkaError as exc:
             raise self._unreadable(f"the commits of {self._options.group_id}", exc) from exc
-        return {tp.partition: self._begun(tp, commit, int(starts[tp])) for tp, commit in commits.items()}
+        return {
+            tp.partition: self._partition_progress(tp, commit, int(starts[tp]))
+            for tp, commit in commits.items()
+        }
 
     def waiting(
-        self, begun: Mapping[int, PartitionProgress], wanted: WantedCommand, limit: int
+        self, group_progress: Mapping[int, PartitionProgress], wanted: WantedCommand, limit: int
     ) -> Sequence[WaitingCommand]:
         """
-        Return at most ``limit`` matching commands that were not done when ``begun`` was called, oldest first.
+        Return at most ``limit`` matching commands that were not done when ``group_progress`` was called, oldest first.
 
         Commands that the worker cannot read yet come last: they are behind a transaction that a producer has not ended.
         """
         topic = self._options.command_topic
-        begins = {TopicPartition(topic, partition): each.position for partition, each in begun.items()}
+        begins = {
+            TopicPartition(topic, partition): each.position for partition, each in group_progress.items()
+        }
         try:
             stable = offset_range_reader.ends(self._reader, list(begins))
             # The oldest of each partition first, so that those of one partition do not hide older ones of another.
-            of_each = (self._waiting_in(tp, begins[tp], stable[tp], begun, wanted) for tp in begins)
+            of_each = (self._waiting_in(tp, begins[tp], stable[tp], group_progress, wanted) for tp in begins)
             found = [each for waiting in of_each for each in islice(waiting, limit)]
             found.sort(key=lambda each: each.record.timestamp)
             del found[limit:]
-            return [*found, *self._held(begun, stable, wanted, limit - len(found))]
+            return [
+                *found,
+                *self._waiting_behind_transactions(group_progress, stable, wanted, limit - len(found)),
+            ]
         except errors.KafkaError as exc:
             raise self._unreadable(topic, exc) from exc
 
     def _waiting_in(
-        self, tp: Any, begin: int, end: int, begun: Mapping[int, PartitionProgress], wanted: WantedCommand
+        self,
+        tp: Any,
+        begin: int,
+        end: int,
+        group_progress: Mapping[int, PartitionProgress],
+        wanted: WantedCommand,
     ) -> Iterator[WaitingCommand]:
-        progress = begun[tp.partition]
+        progress = group_progress[tp.partition]
         for record in self._records({tp: begin}, {tp: end}):
             if wanted(record) and not progress.is_done(record.offset):
                 yield WaitingCommand(_found(record), record.offset - progress.position)
 
-    def _held(
+    def _waiting_behind_transactions(
         self,
-        begun: Mapping[int, PartitionProgress],
+        group_progress: Mapping[int, PartitionProgress],
         stable: Mapping[Any, int],
         wanted: WantedCommand,
         limit: int,
@@ -303,13 +316,13 @@ class CommandHistory:
                 if wanted(record):
                     limit -= 1
                     tp = TopicPartition(record.topic, record.partition)
-                    ahead = record.offset - begun[record.partition].position
+                    ahead = record.offset - group_progress[record.partition].position
                     yield WaitingCommand(_found(record), ahead, stable[tp])
         finally:
             reader.close(autocommit=False)
 
-    def unseen(self, since: float, begun: Mapping[int, PartitionProgress]) -> SearchGaps:
-        """Return what ``outcomes`` back to ``since``, and ``waiting``, could not search."""
+    def search_gaps(self, since: float, group_progress: Mapping[int, PartitionProgress]) -> SearchGaps:
+        """Return what ``outcomes`` back to ``since``, and ``waiting``, could not search although it may have existed."""
         topic = self._options.outcome_topic
         try:
             tps = offset_range_reader.partitions_of(self._reader, topic)
@@ -323,7 +336,7 @@ class CommandHistory:
             deleted=any(int(starts[tp]) > 0 for tp in tps),
             skipped={
                 partition: (each.committed, each.position)
-                for partition, each in begun.items()
+                for partition, each in group_progress.items()
                 if each.committed < each.position
             },
         )
@@ -331,7 +344,7 @@ class CommandHistory:
     def _unreadable(self, what: str, error: errors.KafkaError) -> BrokerError:
         return BrokerError(f"{what} cannot be read: {sentence(error)}")
 
-    def _begun(self, tp: Any, commit: Any, start: int) -> PartitionProgress:
+    def _partition_progress(self, tp: Any, commit: Any, start: int) -> PartitionProgress:
         if commit is None:
             return PartitionProgress(start, 0)
         expected_label = label(tp.topic, known_topic_id(self._reader, tp.topic), tp.partition)

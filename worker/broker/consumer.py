@@ -60,7 +60,7 @@ CALM_SECONDS: Final = 6.0
 
 class PolledRecord(Struct, frozen=True, gc=False):
     """
-    The parts of a record that are needed.
+    The parts of a record that the worker needs.
 
     kafka-python's own record takes five times as much memory, for as long as its command is open.
     """
@@ -109,7 +109,7 @@ class Consumer:
         self._positions: dict[int, int] = {}
         self._partition_count: int | None = None
         self._topic_id: str | None = None
-        self._replaced = False
+        self._topic_replaced = False
         self._observe_at = 0.0
         self._thread = threading.Thread(target=self._run, name="kafka-poll", daemon=True)
 
@@ -140,7 +140,11 @@ class Consumer:
             self._enqueue(lambda consumer: self._begin(consumer, partition, position, epoch))
 
     def forget(self, partitions: Iterable[int]) -> None:
-        """Note that nothing of these partitions, which have gone, is sent any more. Until then the fence is shut."""
+        """
+        Note that the loop sends nothing more of these partitions, which are no longer owned.
+
+        Between a loss and this call ``may_send_until`` is minus infinity.
+        """
         self._membership.forget(partitions)
 
     def pause(self, partition: int) -> None:
@@ -151,18 +155,22 @@ class Consumer:
         """Fetch the partition again. No record is skipped or repeated."""
         self._enqueue(lambda consumer: self._resume(consumer, partition))
 
-    def taken(self) -> None:
+    def acknowledge(self) -> None:
         """Acknowledge one delivered batch, so that another may be delivered."""
         with self._wake:
             self._outstanding -= 1
             self._wake.notify_all()
 
-    def fence(self) -> float:
-        """Return the monotonic time until which a request may be sent; minus infinity while the membership is unproven."""
-        return self._membership.fence()
+    def may_send_until(self) -> float:
+        """
+        Return the monotonic time until which a request may be sent.
+
+        Minus infinity while the membership is unproven, and while the loop still works on a partition that is no longer owned.
+        """
+        return self._membership.may_send_until()
 
     def claim(self, partitions: Iterable[int]) -> OwnershipClaim | None:
-        """Return what is owned now of these partitions, for ``group_metadata`` later; None if one of them is not owned."""
+        """Return the current ownerships of these partitions, for ``group_metadata``; None unless all are owned and were begun."""
         return self._membership.claim(partitions)
 
     def group_metadata(self, claim: OwnershipClaim) -> Any:
@@ -187,7 +195,7 @@ class Consumer:
         return self._membership.partitions
 
     def lag(self, partition: int) -> int | None:
-        """Return how many offsets are not fetched yet, as of the last poll; None before anything was fetched."""
+        """Return how many offsets of the partition are not fetched yet, as of the last poll; None before anything was fetched."""
         return self._lags.get(partition)
 
     def topic_id(self) -> str | None:
@@ -202,12 +210,12 @@ class Consumer:
 
     def _run(self) -> None:
         try:
-            connected = self._connected()
+            connected = self._connect()
             if connected is None:
                 return
-            consumer, rebalances = connected
+            consumer, rebalance_listener = connected
             try:
-                self._poll_until_stopped(consumer, rebalances)
+                self._poll_until_stopped(consumer, rebalance_listener)
             finally:
                 self._leave(consumer)
         except WorkerError as exc:
@@ -215,23 +223,23 @@ class Consumer:
         except Exception as exc:  # noqa: BLE001 - whatever it was, the thread must not end silently
             self._listener.failed(consumer_failure(exc))
 
-    def _connected(self) -> tuple[KafkaConsumer, RebalanceListener] | None:
+    def _connect(self) -> tuple[KafkaConsumer, RebalanceListener] | None:
         wait = BACKOFF_SECONDS[0]
         while not self._stopping:
             try:
                 consumer = open_client(KafkaConsumer, self._arguments, self._options.secrets_for("consumer"))
             except TRANSIENT as exc:
-                self._refused(exc)
+                self._record_failure(exc)
                 self._log("kafka.connect_failed", exc, wait)
                 wait = self._back_off(wait)
                 continue
-            rebalances = RebalanceListener(
+            rebalance_listener = RebalanceListener(
                 consumer, self._options, self._membership, self._listener, self._notice
             )
-            consumer.subscribe([self._options.command_topic], listener=rebalances)
+            consumer.subscribe([self._options.command_topic], listener=rebalance_listener)
             self._consumer = consumer
             self._wait_for_metadata(consumer)
-            return consumer, rebalances
+            return consumer, rebalance_listener
         return None
 
     def _wait_for_metadata(self, consumer: KafkaConsumer) -> None:
@@ -241,11 +249,11 @@ class Consumer:
             with self._wake:
                 self._wake.wait_for(lambda: self._stopping, METADATA_SECONDS / 100)
 
-    def _poll_until_stopped(self, consumer: KafkaConsumer, rebalances: RebalanceListener) -> None:
+    def _poll_until_stopped(self, consumer: KafkaConsumer, rebalance_listener: RebalanceListener) -> None:
         wait = BACKOFF_SECONDS[0]
         while not self._stopping:
             try:
-                self._step(consumer, rebalances)
+                self._step(consumer, rebalance_listener)
                 wait = BACKOFF_SECONDS[0]
             except errors.OffsetOutOfRangeError as exc:
                 self._enqueue(partial(self._skip_to_earliest, places=tuple(exc.args[0])))
@@ -253,24 +261,24 @@ class Consumer:
                 self._enqueue(partial(self._skip_to_earliest, places=tuple(exc.divergent_offsets)))
             except errors.KafkaError as exc:
                 # A revoked right may be granted again, so a refusal is retried like an outage.
-                if not self._refused(exc) and not isinstance(exc, TRANSIENT):
+                if not self._record_failure(exc) and not isinstance(exc, TRANSIENT):
                     raise
                 self._log("kafka.poll_failed", exc, wait)
                 wait = self._back_off(wait)
 
-    def _step(self, consumer: KafkaConsumer, rebalances: RebalanceListener) -> None:
+    def _step(self, consumer: KafkaConsumer, rebalance_listener: RebalanceListener) -> None:
         while self._pending_ops:
             self._pending_ops.popleft()(consumer)
-        # Where there is no room, one of the two waits: while a join is under way the poll, which takes part in it.
+        # Without room exactly one of the two calls blocks: during a join the poll, which takes part in it; otherwise the wait.
         joining = finish_join(consumer)
         if self._wait_for_room(0.0 if joining else POLL_SECONDS):
             polled = self._poll(consumer, POLL_SECONDS)
-            self._watch_id(consumer)
-            self._deliver(polled, rebalances)
+            self._watch_topic_id(consumer)
+            self._deliver(polled, rebalance_listener)
         else:
             self._poll_without_fetching(consumer, POLL_SECONDS if joining else 0.0)
-        rebalances.raise_if_fenced()
-        rebalances.take_over_kept()
+        rebalance_listener.raise_if_fenced()
+        rebalance_listener.take_over_kept()
         self._observe(consumer)
 
     def _poll(self, consumer: KafkaConsumer, timeout: float) -> dict[Any, list[ConsumerRecord]]:
@@ -287,42 +295,44 @@ class Consumer:
         consumer.resume(*(tp for tp in held & consumer.assignment() if self._membership.begun(tp.partition)))
 
     def _wait_for_room(self, timeout: float) -> bool:
-        """Wait until the listener takes another batch. Return whether it does."""
+        """Wait until another batch may be delivered. Return whether one may."""
         with self._wake:
             self._wake.wait_for(
                 lambda: self._stopping or self._outstanding < self._options.batches_outstanding, timeout
             )
             return self._outstanding < self._options.batches_outstanding
 
-    def _deliver(self, polled: dict[Any, list[ConsumerRecord]], rebalances: RebalanceListener) -> None:
-        with rebalances.notifying:
+    def _deliver(
+        self, polled: dict[Any, list[ConsumerRecord]], rebalance_listener: RebalanceListener
+    ) -> None:
+        with rebalance_listener.notifying:
             begun = {tp for tp in polled if self._membership.begun(tp.partition)}
-            records = [_polled(record) for tp in begun for record in polled[tp]]
-            if records and not self._replaced:
+            records = [_polled_record(record) for tp in begun for record in polled[tp]]
+            if records and not self._topic_replaced:
                 with self._wake:
                     self._outstanding += 1
                 self._listener.received(records)
 
     def _begin(self, consumer: KafkaConsumer, partition: int, position: int, epoch: int) -> None:
-        tp = self._at(partition)
+        tp = self._tp(partition)
         if self._membership.holds(((partition, epoch),)) and tp in consumer.assignment():
             consumer.seek(tp, position)
             self._positions = {}
             self._resume(consumer, partition)
 
     def _pause(self, consumer: KafkaConsumer, partition: int) -> None:
-        if self._at(partition) in consumer.assignment():
-            consumer.pause(self._at(partition))
+        if self._tp(partition) in consumer.assignment():
+            consumer.pause(self._tp(partition))
 
     def _resume(self, consumer: KafkaConsumer, partition: int) -> None:
-        if self._membership.begun(partition) and self._at(partition) in consumer.assignment():
-            consumer.resume(self._at(partition))
+        if self._membership.begun(partition) and self._tp(partition) in consumer.assignment():
+            consumer.resume(self._tp(partition))
 
-    def _watch_id(self, consumer: KafkaConsumer) -> None:
-        """Notice that another topic has taken the name. Its records are not delivered: they would be taken for the old topic's."""
+    def _watch_topic_id(self, consumer: KafkaConsumer) -> None:
+        """Notice that another topic has the name now. Its records are not delivered, as they would be taken for the old topic's."""
         known = known_topic_id(consumer, self._options.command_topic)
         if known is not None and self._topic_id not in (None, known):
-            self._replaced = True
+            self._topic_replaced = True
         self._topic_id = known or self._topic_id
 
     def _observe(self, consumer: KafkaConsumer) -> None:
@@ -331,8 +341,8 @@ class Consumer:
             return
         self._observe_at = now + OBSERVE_SECONDS
         failure = connection_failure(consumer)
-        if failure is not None and now >= self._membership.fence():
-            self._refused(failure)
+        if failure is not None and now >= self._membership.may_send_until():
+            self._record_failure(failure)
         elif now >= self._failed_at + CALM_SECONDS:
             self._refusals.passed(PARTY)
         lags, positions = {}, {}
@@ -344,7 +354,7 @@ class Consumer:
                 if position is not None and highwater is not None:
                     lags[tp.partition] = max(0, highwater - position)
         self._lags = lags
-        if positions != self._positions and not self._replaced:
+        if positions != self._positions and not self._topic_replaced:
             self._positions = positions
             self._listener.reached(positions)
         self._partition_count = (
@@ -352,15 +362,15 @@ class Consumer:
         )
 
     def _skip_to_earliest(self, consumer: KafkaConsumer, places: tuple[Any, ...]) -> None:
-        """Go on at the first record that is left. If Kafka fails meanwhile, the next poll finds these partitions again."""
+        """Skip to the first record that each partition still has. If Kafka fails meanwhile, the next poll raises for them again."""
         expected = {tp: _position(consumer, tp) for tp in places if tp in consumer.assignment()}
         for tp, earliest in consumer.beginning_offsets(list(expected)).items():
             if tp in consumer.assignment():
                 consumer.seek(tp, earliest)
                 self._listener.out_of_range(tp.partition, expected[tp], earliest)
 
-    def _refused(self, error: BaseException) -> bool:
-        """Record what Kafka refuses. Return whether the error is a refusal."""
+    def _record_failure(self, error: BaseException) -> bool:
+        """Record a failure. Return whether it is a refusal: one that lasts until somebody changes something."""
         self._failed_at = time.monotonic()
         refusal = refusal_of(error, self._options)
         self._refusals.failed(PARTY, refusal)
@@ -380,7 +390,7 @@ class Consumer:
     def _enqueue(self, operation: Callable[[KafkaConsumer], None]) -> None:
         self._pending_ops.append(operation)
 
-    def _at(self, partition: int) -> Any:
+    def _tp(self, partition: int) -> Any:
         return TopicPartition(self._options.command_topic, partition)
 
     def _back_off(self, wait: float) -> float:
@@ -393,7 +403,7 @@ class Consumer:
 
 
 def _position(consumer: KafkaConsumer, tp: TopicPartition) -> int:
-    """Return the offset that is read next. kafka-python may say here what it has found of other partitions: it finds it again."""
+    """Return the offset that is read next. kafka-python may raise here for other partitions; the next poll raises it again."""
     try:
         position = consumer.position(tp, timeout_ms=0)
     except errors.LogTruncationError:
@@ -401,7 +411,7 @@ def _position(consumer: KafkaConsumer, tp: TopicPartition) -> int:
     return position or 0
 
 
-def _polled(record: ConsumerRecord) -> PolledRecord:
+def _polled_record(record: ConsumerRecord) -> PolledRecord:
     headers = record.headers
     if not headers and type(headers) is list:
         headers = ()  # one shared value instead of a list for each record

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class ConsumerListener(Protocol):
-    """What the consumer reports to. Every method is called from one of the consumer's threads, in order, and must not block."""
+    """What the consumer reports to. Its methods are called from the consumer's threads, one after another, and must not block."""
 
     def assigned(self, partitions: Mapping[int, int]) -> None:
         """Take over these partitions, each with the epoch of this ownership. Each stays paused until ``Consumer.begin``."""
@@ -28,7 +28,7 @@ class ConsumerListener(Protocol):
         """Drop these partitions. They are no longer ours, so nothing of them can be published."""
 
     def received(self, records: Sequence[Record]) -> None:
-        """Take the next records. Call ``Consumer.taken()`` once for each call of this."""
+        """Take the next records. Call ``Consumer.acknowledge`` once for each call of this."""
 
     def reached(self, positions: Mapping[int, int]) -> None:
         """Note the consumer's position in each partition: every record below was passed to ``received``, or never will be."""

@@ -36,20 +36,20 @@ BACKOFF_SECONDS: Final = (0.2, 5.0)
 LOOK_SECONDS: Final = 10.0
 """How often a topic that does not exist, or does not fit, is looked for again."""
 JUDGE_SECONDS: Final = 5.0
-"""How often the connection is judged to be well although nothing was written."""
+"""How often the connection is judged while nothing is written."""
 LINES: Final = 10
 LINES_SECONDS: Final = 60.0
-"""This many unreadable records have a line of their own in this many seconds; the others are only counted."""
+"""At most ``LINES`` unreadable records in ``LINES_SECONDS`` are logged, each in a line of its own; the others are only counted."""
 
 
 class ControlListener(Protocol):
-    """What the follower reports to, from its thread and in order. No method blocks."""
+    """What the follower reports to. Its methods are called from the follower's thread, and must not block."""
 
     def orders(self, records: Sequence[ControlRecord]) -> None:
-        """Take orders in their order. The first call has all that the topic held."""
+        """Apply control records; of one scope, the latest comes last. The first call has every order that the topic held."""
 
     def no_orders(self) -> None:
-        """Note that there is no control topic, so that nothing is in force that is not known already."""
+        """Note that there is no control topic. Orders that were read before stay in force."""
 
     def failed(self, error: WorkerError) -> None:
         """Note that the thread has ended for good."""
@@ -79,10 +79,10 @@ class ControlFollower:
         self._notice = notice
         self._refusals = refusals
         self._state = ControlTopicState()
-        self._missing = False
+        self._topic_missing = False
         self._wake = threading.Condition()
         self._stopping = False
-        self._lines: list[float] = []
+        self._logged_at: list[float] = []
         self.unreadable = 0
         self.unfit: str | None = None
         self._thread = threading.Thread(target=self._run, name="kafka-control", daemon=True)
@@ -114,14 +114,14 @@ class ControlFollower:
                     self._look()
                     wait = BACKOFF_SECONDS[0]
                 except (errors.OffsetOutOfRangeError, errors.LogTruncationError):
-                    self._pause(BACKOFF_SECONDS[0])  # the topic was cut or recreated: read it whole again
+                    self._sleep(BACKOFF_SECONDS[0])  # the topic was cut or recreated: read it whole again
                 except errors.KafkaError as exc:
                     refusal = refusal_of(exc, self._options, self._topic)
                     self._refusals.failed(PARTY, refusal)
                     if refusal is None and not isinstance(exc, TRANSIENT):
                         raise
                     self._log("control.read_failed", "warning", error=repr(exc), next_try_seconds=wait)
-                    self._pause(wait)
+                    self._sleep(wait)
                     wait = min(2 * wait, BACKOFF_SECONDS[1])
         except Exception as exc:  # noqa: BLE001 - whatever it was, the thread must not end silently
             self._listener.failed(consumer_failure(exc))
@@ -132,13 +132,13 @@ class ControlFollower:
         if topic is None:
             self._refusals.passed(PARTY)
             self.unfit = None
-            if not self._missing:
-                self._missing = True
+            if not self._topic_missing:
+                self._topic_missing = True
                 self._log("control.topic_missing", "warning", topic=self._topic)
             self._listener.no_orders()
-            self._pause(LOOK_SECONDS)
+            self._sleep(LOOK_SECONDS)
             return
-        self._missing = False
+        self._topic_missing = False
         problems = control_problems(topic)
         if problems:
             if self.unfit is None:
@@ -147,7 +147,7 @@ class ControlFollower:
                         "topic.unfit", "error", setting=problem.name, topic=topic.name, remedy=problem.remedy
                     )
             self.unfit = "; ".join(problem.remedy for problem in problems)
-            self._pause(LOOK_SECONDS)
+            self._sleep(LOOK_SECONDS)
             return
         self.unfit = None
         self._follow(topic)
@@ -160,7 +160,7 @@ class ControlFollower:
             while not self._stopping and not self._is_replaced(reader, topic):
                 entries = reader.poll()
                 records = [
-                    record for entry in entries if (record := self._readable(entry, self._state)) is not None
+                    record for entry in entries if (record := self._add_entry(entry, self._state)) is not None
                 ]
                 for entry in entries:
                     self._log_resume(entry)
@@ -168,12 +168,16 @@ class ControlFollower:
                     self._listener.orders(records)
                 if entries or time.monotonic() > judged + JUDGE_SECONDS:
                     judged = time.monotonic()
-                    self._judge(reader)
+                    self._judge_connection(reader)
 
     def _read_whole(self, reader: ControlTopicReader) -> None:
-        """Read everything, and pass on what is in force; and of what was, that it is no longer, if it is not there any more."""
+        """
+        Read everything, and pass on the order of each scope.
+
+        Of an order that was passed on before and that the topic no longer has, its end is passed on.
+        """
         began, count = time.monotonic(), 0
-        # What was passed on before stays known until all is read, which may fail half-way.
+        # Whatever was passed on before stays in `_state` until the topic is read whole, as reading may fail half-way.
         found = ControlTopicState()
         while not reader.at_end:
             if self._stopping:
@@ -181,9 +185,9 @@ class ControlFollower:
             entries = reader.poll()
             count += len(entries)
             for entry in entries:
-                self._readable(entry, found)
+                self._add_entry(entry, found)
             if not entries:
-                self._judge(reader)
+                self._judge_connection(reader)
         gone = [ControlRecord(scope, None) for scope in self._state.orders if scope not in found.orders]
         held = [ControlRecord(scope, order) for scope, order in found.orders.items()]
         self._state = found
@@ -197,16 +201,16 @@ class ControlFollower:
             seconds=round(time.monotonic() - began, 3),
         )
 
-    def _readable(self, entry: ControlEntry, state: ControlTopicState) -> ControlRecord | None:
-        """Note a record in ``state``; None if it changes nothing, which is counted, and logged within bounds."""
+    def _add_entry(self, entry: ControlEntry, state: ControlTopicState) -> ControlRecord | None:
+        """Note a record in ``state`` and return it; None if it cannot be read, which is counted, and logged within bounds."""
         read = state.add(entry, time.time())
         if not isinstance(read, UnreadableControl):
             return read
         self.unreadable += 1
         now = time.monotonic()
-        self._lines = [at for at in self._lines if at > now - LINES_SECONDS]
-        if len(self._lines) < LINES:
-            self._lines.append(now)
+        self._logged_at = [at for at in self._logged_at if at > now - LINES_SECONDS]
+        if len(self._logged_at) < LINES:
+            self._logged_at.append(now)
             self._log(
                 "control.unreadable", "error", topic=self._topic, offset=entry.offset, reason=read.reason
             )
@@ -222,8 +226,8 @@ class ControlFollower:
         """Return whether the topic has gone, has more partitions, or is another of the same name."""
         return reader.partitions != 1 or is_another_topic(topic.topic_id, reader.topic_id)
 
-    def _judge(self, reader: ControlTopicReader) -> None:
-        """Note whether the broker can be reached: kafka-python's poll returns nothing in either case."""
+    def _judge_connection(self, reader: ControlTopicReader) -> None:
+        """Record whether the broker can be reached: an empty poll of kafka-python does not say."""
         failure = connection_failure(reader.consumer)
         if failure is None:
             self._refusals.passed(PARTY)
@@ -232,7 +236,7 @@ class ControlFollower:
 
     # On any thread.
 
-    def _pause(self, seconds: float) -> None:
+    def _sleep(self, seconds: float) -> None:
         with self._wake:
             self._wake.wait_for(lambda: self._stopping, seconds)
 

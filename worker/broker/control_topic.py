@@ -40,7 +40,7 @@ BY: Final = "by"
 REASON: Final = "reason"
 """Headers of a record. Of a resume they are the only place for who and why."""
 MOST_SCOPES: Final = 10_000
-"""Orders that hold at a time: far more than people give. Each is looked at once a second, for the metrics."""
+"""The most orders at a time: far more than people give. Each is looked at once a second, for the metrics."""
 READ_SECONDS: Final = 30.0
 """How long the broker may return nothing although there is something to read."""
 POLL_SECONDS: Final = 0.25
@@ -114,7 +114,7 @@ class ControlTopicReader:
         polled = self._consumer.poll(timeout_ms=round(seconds * 1000))
         return [_entry(record) for record in polled.get(self._place, ())]
 
-    def whole(self) -> Iterator[ControlEntry]:
+    def read_to_end(self) -> Iterator[ControlEntry]:
         """Yield everything that was there when the reader was opened. Raises BrokerError if the broker returns nothing."""
         progressed = time.monotonic()
         while not self.at_end:
@@ -146,7 +146,8 @@ class ControlTopicState:
 
     def __init__(self) -> None:
         self.orders: dict[Scope, Order] = {}
-        self._first_end = math.inf  # none ends by itself before then
+        # No order ends by itself before this time.
+        self._first_end = math.inf
 
     def add(self, entry: ControlEntry, wall: float) -> ControlRecord | UnreadableControl:
         """Note a record, read at ``wall`` (seconds since 1970). Return it, or why it changes nothing."""
@@ -164,17 +165,21 @@ class ControlTopicState:
             return UnreadableControl(f"{MOST_SCOPES:,} scopes have an order already: resume some of them")
         return record
 
-    def refusal(self, record: ControlRecord, wall: float) -> str | None:
-        """Return why the workers, which have read the same, would ignore a further record; None: they would not."""
+    def try_record(self, record: ControlRecord, wall: float) -> str | None:
+        """Add a further record. Return why workers that have read the same would ignore it; None if they would follow it."""
         read = self.add(ControlEntry(-1, record), wall)
         return read.reason if isinstance(read, UnreadableControl) else None
 
     def in_force(self, wall: float) -> dict[Scope, Order]:
-        """Return what holds at ``wall``."""
+        """Return the orders that hold at ``wall``."""
         return {scope: order for scope, order in self.orders.items() if not is_over(order, wall)}
 
     def _make_room(self, wall: float) -> bool:
-        """Forget orders that are over. They are looked at only if one is, or each record beyond the most would cost as much."""
+        """
+        Forget orders that are over, and return whether there were any.
+
+        They are looked for only once one can be over: otherwise each record beyond ``MOST_SCOPES`` would cost a look at all.
+        """
         if wall < self._first_end:
             return False
         before = len(self.orders)
@@ -226,12 +231,12 @@ def read_orders(options: KafkaOptions) -> tuple[ControlTopicState, list[ControlE
     topic_state, unreadable = ControlTopicState(), []
     try:
         with ControlTopicReader(options, topic.name) as reader:
-            for entry in reader.whole():
+            for entry in reader.read_to_end():
                 read = topic_state.add(entry, time.time())
                 if isinstance(read, UnreadableControl):
                     unreadable.append(ControlEntry(entry.offset, read))
     except errors.KafkaError as exc:
-        raise _refused(topic.name, "read", "Read and Describe", exc) from exc
+        raise _refusal_error(topic.name, "read", "Read and Describe", exc) from exc
     return topic_state, unreadable
 
 
@@ -253,7 +258,7 @@ def write_record(options: KafkaOptions, record: ControlRecord, by: str, reason: 
         sent = producer.send(topic, key=record.scope.key, value=value, headers=headers, partition=0)
         return int(sent.get(WRITE_SECONDS).offset)
     except errors.KafkaError as exc:
-        raise _refused(topic, "written", "Write and Describe", exc) from exc
+        raise _refusal_error(topic, "written", "Write and Describe", exc) from exc
     finally:
         discard(producer, 1.0)
 
@@ -273,7 +278,7 @@ class ControlTopicWriter:
         return f"<ControlTopicWriter to {self._options.control_topic}>"
 
 
-def _refused(topic: str, done: str, rights: str, error: errors.KafkaError) -> BrokerError:
+def _refusal_error(topic: str, done: str, rights: str, error: errors.KafkaError) -> BrokerError:
     if isinstance(error, errors.TopicAuthorizationFailedError):
         return BrokerError(
             f"the topic {topic} cannot be {done}: this Kafka user needs {rights} on it ({RIGHTS})"

@@ -1,4 +1,4 @@
-# Reads the dead-letter topic: every record of a time, as a dead letter or as something that is none.
+# Reads the dead-letter topic: every record written in a given time, as a dead letter or as no letter of ours.
 #
 # No group is joined, nothing is written, and no more is kept than one batch. What is done with a letter is the caller's to decide.
 

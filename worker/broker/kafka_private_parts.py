@@ -75,7 +75,7 @@ def open_client(
         return made[-1]
 
     try:
-        client = kind(**{**arguments, **_fresh(secrets), "kafka_client": remembered})
+        client = kind(**{**arguments, **_read_secrets(secrets), "kafka_client": remembered})
     except BaseException as exc:
         # BaseException, so Ctrl-C too: nobody has the client yet, so nobody else would close its connections.
         for half_made in made:
@@ -112,7 +112,7 @@ def _is_shortage(error: BaseException) -> bool:
     )
 
 
-def _fresh(secrets: Callable[[], Mapping[str, Any]]) -> Mapping[str, Any]:
+def _read_secrets(secrets: Callable[[], Mapping[str, Any]]) -> Mapping[str, Any]:
     try:
         return secrets()
     except FileError as exc:
@@ -155,7 +155,7 @@ def _watch(connector: Any, secrets: Callable[[], Mapping[str, Any]]) -> None:
 
     def reload_secrets() -> Mapping[str, Any]:
         try:
-            found = _fresh(secrets)
+            found = _read_secrets(secrets)
         except CredentialError as error:
             connector.unread_secret = error
             return {}  # the old one is used: it may be valid still
@@ -172,13 +172,13 @@ def _watch(connector: Any, secrets: Callable[[], Mapping[str, Any]]) -> None:
         connection = get_connection(node_id, *args, **named)
         connection.fresh_secrets = reload_secrets
         connection.init_future.add_callback(lambda _: connector.failed_connections.pop(node_id, None))
-        connection.init_future.add_errback(lambda error: _note(connector, node_id, error))
+        connection.init_future.add_errback(lambda error: _record_failure(connector, node_id, error))
         return connection
 
     connector.get_connection = watched
 
 
-def _note(connector: Any, node_id: Any, error: BaseException) -> None:
+def _record_failure(connector: Any, node_id: Any, error: BaseException) -> None:
     """Record the failure, unless the same broker has refused the sign-in, which says more than a later "disconnected"."""
     earlier = connector.failed_connections.get(node_id)
     error = _credential_in(error) or error
@@ -232,13 +232,13 @@ def install_replacements() -> None:
     batches.DefaultRecordBatch = BoundedRecordBatch
     old_batches: Any = legacy_records
     for codec, number in (("gzip", 1), ("snappy", 2), ("lz4", 3)):
-        setattr(old_batches, f"{codec}_decode", _bounded(number))
+        setattr(old_batches, f"{codec}_decode", _bounded_decoder(number))
     consumers: Any = group
     consumers.Fetcher = BoundedFetcher
     consumers.ConsumerCoordinator = PacedCoordinator
 
 
-def _bounded(codec: int) -> Callable[[Any], bytes]:
+def _bounded_decoder(codec: int) -> Callable[[Any], bytes]:
     # Batches of Kafka 0.10 and before: no current producer writes them, so one that is too large may stop the partition.
     def decode(packed: Any) -> bytes:
         whole = bytearray()
@@ -311,9 +311,11 @@ class _ScannedBatches:
 
 def scan(consumer: KafkaConsumer, terms: SearchTerms | None) -> None:
     """
-    Let a consumer return one record for each batch from its next assignment on, whose value is a ``ScannedRecords``; None ends it.
+    From its next assignment on, let a consumer return one record for each batch, with a ``ScannedRecords`` as its value.
 
-    What is aborted is left out and each position is right, as if the records had been read one by one.
+    ``terms`` are what is looked for; with None the consumer returns records again.
+
+    Aborted records are left out and each position is right, as if the records had been read one by one.
     """
     fetcher: Any = consumer._fetcher  # noqa: SLF001
     if terms is None:

@@ -1,7 +1,7 @@
 # What this process knows of its membership: which partitions it owns, since when, and until when a request may be sent.
 #
 # Pure bookkeeping behind one lock, for four threads: kafka-python's I/O thread (rebalances, heartbeats), the poll thread,
-# the loop (begin, fence) and the publisher (claims). Kafka is not imported here. Times are monotonic seconds.
+# the loop (begin, may_send_until) and the publisher (claims). Kafka is not imported here. Times are monotonic seconds.
 
 from __future__ import annotations
 
@@ -38,7 +38,8 @@ class Membership:
         self._margin = margin
         self._lock = threading.Lock()
         self._owned: dict[int, _Ownership] = {}
-        self._worked_on: dict[int, int] = {}  # by the loop, which hears of a loss later: partition -> epoch
+        # Partition -> epoch of what the loop works on: it hears of a loss later.
+        self._worked_on: dict[int, int] = {}
         self._epochs = 0
         self._proven = -math.inf
         self._polled = -math.inf
@@ -74,7 +75,7 @@ class Membership:
             return True
 
     def forget(self, partitions: Iterable[int]) -> None:
-        """Note that the loop has let go of these partitions: nothing that it still sends is of them."""
+        """Note that the loop sends nothing more of these partitions."""
         with self._lock:
             for partition in partitions:
                 self._worked_on.pop(partition, None)
@@ -115,8 +116,8 @@ class Membership:
         with self._lock:
             self._proven = max(self._proven, sent_at)
 
-    def out(self) -> tuple[int, ...]:
-        """Note that the broker no longer knows this member. Return the partitions that were owned: all are lost."""
+    def ended(self) -> tuple[int, ...]:
+        """End the membership, as the broker no longer knows this member. Return the partitions that were owned: all are lost."""
         with self._lock:
             self._proven = -math.inf
             gone = tuple(self._owned)
@@ -127,11 +128,12 @@ class Membership:
         """Note a call of ``poll()``."""
         self._polled = now
 
-    def fence(self) -> float:
+    def may_send_until(self) -> float:
         """
-        Return until when a request may be sent. Before that time the broker gives no owned partition to another process.
+        Return the time until which a request may be sent: before it the broker gives no owned partition to another process.
 
-        While the loop works on a partition that has gone, never: a new membership says nothing about what it would send.
+        Minus infinity while the membership is unproven, and while the loop still works on a partition that is no longer owned: a
+        new membership says nothing about what the loop would send of it.
         """
         with self._lock:
             for partition, epoch in self._worked_on.items():
@@ -146,7 +148,7 @@ class OwnershipProof(Protocol):
     """What the publisher needs of the consumer, which implements it."""
 
     def claim(self, partitions: Iterable[int]) -> OwnershipClaim | None:
-        """Return the current ownerships of these partitions; None if one of them is not owned."""
+        """Return the current ownerships of these partitions; None unless all of them are owned and were begun."""
 
     def group_metadata(self, claim: OwnershipClaim) -> Any:
         """Return the member's identity if every ownership of the claim still lasts, else None."""

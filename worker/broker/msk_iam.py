@@ -1,7 +1,7 @@
 # The token that Amazon MSK takes for an IAM sign-in: a presigned URL (Signature Version 4), as AWS's own signers make it.
 #
 # botocore finds the credentials of the machine, pod or profile, renews them, and signs. It is an extra, so it is imported when a
-# token is needed and not before. Not here: how long a token is kept (access_tokens.py).
+# token is needed and not before. Not here: how long a token is kept (access_token_cache.py).
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import base64
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlencode
 
-from worker.broker.access_tokens import AccessToken
+from worker.broker.access_token_cache import AccessToken
 from worker.broker.error_mapping import CredentialError
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ _REMEDY: Final = (
 
 
 def fetcher(region: str) -> Callable[[], AccessToken]:
-    """Return what makes a token whenever it is called. It keeps botocore's session, which renews temporary credentials."""
+    """Return a function that makes a new token. It keeps botocore's session, which renews temporary credentials."""
     sessions: list[Any] = []
 
     def fetch() -> AccessToken:
@@ -50,7 +50,7 @@ def fetcher(region: str) -> Callable[[], AccessToken]:
 
 
 def signed(credentials: Any, region: str) -> str:
-    """Return the token for these credentials, signed with the time of now."""
+    """Return a token for these credentials, signed with the current time."""
     from botocore.auth import SigV4QueryAuth  # noqa: PLC0415
     from botocore.awsrequest import AWSRequest  # noqa: PLC0415
 

@@ -2,7 +2,7 @@
 #
 # The secret and the authorities are read from their files at each request. Nothing of an answer is shown but its error code
 # and description, cut; no proxy is used and no redirect followed, so the secret goes to the configured host alone.
-# Not here: how long a token is kept (access_tokens.py), what the settings may be (worker/settings/kafka_authentication.py).
+# Not here: how long a token is kept (access_token_cache.py), what the settings may be (worker/settings/kafka_authentication.py).
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote_plus, urlencode, urlsplit
 
-from worker.broker.access_tokens import AccessToken
+from worker.broker.access_token_cache import AccessToken
 from worker.broker.error_mapping import CredentialError
 from worker.errors import FileError
 from worker.redaction import without_keys

@@ -1,7 +1,8 @@
-# Ranges of offsets: a topic's partitions, where each ends, the first offset of a time, and the committed records in between, read by a
-# consumer that has joined no group.
+# Reads ranges of offsets with a consumer that joins no group: a topic's partitions, where each ends, the first offset at or after a
+# time, and the committed records of a range.
 #
-# partition_restore.py and command_history.py read back by these. What a record contains, and how far to read, is theirs to decide.
+# For whatever reads a topic back, in the worker (partition_restore.py) and for the command line (command_history.py and others).
+# They decide how far to read, and what a record means.
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from worker.domain.memory_budget import BUDGET_MIB, MEBIBYTE, share
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from worker.broker.access_tokens import AccessTokenCache
+    from worker.broker.access_token_cache import AccessTokenCache
 
 RESTORED_AT_ONCE: Final = 2
 """How many partitions are restored concurrently."""
@@ -43,7 +43,7 @@ class KafkaOptions:
         max_poll_interval: A member that has not polled or joined a rebalance for this long is removed.
         fence_margin: Subtracted from a proof of membership, for an attempt's way to the server and clock drift.
         batch_records: The most records that are delivered at once.
-        batches_outstanding: The most batches that are delivered and not acknowledged by ``taken``.
+        batches_outstanding: The most batches that are delivered and not acknowledged (``Consumer.acknowledge``).
         transaction_timeout: The broker aborts a dead process's transaction after it; until then readers are held back.
         publish_timeout: A transaction that takes longer is aborted, and its results are published again.
         record_bytes: The largest record that is sent, unless ``producer`` has a ``max_request_size``. Brokers refuse more

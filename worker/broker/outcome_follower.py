@@ -1,8 +1,8 @@
 # Reads outcomes as they are published, from the moment at which it is opened or from an earlier one: for a command line that
 # waits for them, or watches them.
 #
-# No group is joined and nothing is committed. Which outcomes matter is decided by the caller; those of before are looked up
-# by command_history.py.
+# No group is joined and nothing is committed. Which outcomes matter is decided by the caller; earlier ones are looked
+# up by command_history.py.
 
 from __future__ import annotations
 

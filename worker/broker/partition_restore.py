@@ -97,7 +97,7 @@ class PartitionRestorer:
         party = f"restore {partition}"
         try:
             with _Lookup(self._options) as lookup:
-                restored = self._restored(lookup, partition)
+                restored = self._restore(lookup, partition)
         except errors.KafkaError as exc:
             refusal = refusal_of(exc, self._options)
             self._refusals.failed(party, refusal)
@@ -118,15 +118,15 @@ class PartitionRestorer:
         )
         return restored
 
-    def _restored(self, lookup: _Lookup, partition: int) -> RestoredPartition:
+    def _restore(self, lookup: _Lookup, partition: int) -> RestoredPartition:
         command_tp = TopicPartition(self._options.command_topic, partition)
         committed = lookup.committed(command_tp, self._open_transaction_seconds())
         outcome_tp = TopicPartition(self._options.outcome_topic, partition)
         mark = lookup.high_watermark(outcome_tp)
         lookup.wait_until_stable(outcome_tp, mark, self._open_transaction_seconds())
-        known = self._known(lookup, outcome_tp, mark)
+        known = self._known_ids(lookup, outcome_tp, mark)
         if committed is None:
-            return self._uncommitted(lookup, command_tp, outcome_tp, mark, known)
+            return self._restore_uncommitted(lookup, command_tp, outcome_tp, mark, known)
         position, metadata = committed.offset, committed.metadata or ""
         expected_label = commit_metadata.label(command_tp.topic, self._topic_id, partition)
         done = commit_metadata.decode(metadata, expected_label, position)
@@ -146,10 +146,10 @@ class PartitionRestorer:
         done = bitmap_of_proven(position, records, ids)
         return RestoredPartition(position, done, known, foreign=commit_metadata.excerpt(metadata))
 
-    def _uncommitted(
+    def _restore_uncommitted(
         self, lookup: _Lookup, command_tp: Any, outcome_tp: Any, mark: int, known: list[KnownCommandId]
     ) -> RestoredPartition:
-        """Restore a partition without a commit: with outcomes a commit was lost, without any the group never committed here."""
+        """Restore a partition without a commit. If it has outcomes, a commit was lost; if not, the group never committed here."""
         ids = self._outcome_ids(lookup, command_tp, outcome_tp, mark)
         if not ids:
             position = self._choose_start(lookup, command_tp)
@@ -213,9 +213,9 @@ class PartitionRestorer:
         }
         self._notice(LogEvent(event, "warning", fields))
 
-    def _known(self, lookup: _Lookup, outcome_tp: Any, mark: int) -> list[KnownCommandId]:
+    def _known_ids(self, lookup: _Lookup, outcome_tp: Any, mark: int) -> list[KnownCommandId]:
         """
-        Return what the newest ``restore_records`` outcomes within the window say, as far as memory allows, oldest first.
+        Return the ids that the newest ``restore_records`` outcomes within the window tell of, as far as memory allows, oldest first.
 
         It reads backwards in steps, since markers and aborted records also take offsets.
         """

@@ -69,20 +69,20 @@ def producer_records(
 
     ``limits`` has the topics whose brokers accept less than ``options.record_limit``; none is below ``SMALLEST_LIMIT``.
     """
-    outcomes = limits.get(options.outcome_topic, options.record_limit)
-    letters = limits.get(options.dead_letter_topic, options.record_limit)
+    outcome_limit = limits.get(options.outcome_topic, options.record_limit)
+    letter_limit = limits.get(options.dead_letter_topic, options.record_limit)
     return [
-        *(_outcome(outgoing, options, outcomes) for outgoing in transaction.outcomes),
-        *(_dead_letter(letter, options, letters) for letter in transaction.dead_letters),
+        *(_outcome(outgoing, options, outcome_limit) for outgoing in transaction.outcomes),
+        *(_dead_letter(letter, options, letter_limit) for letter in transaction.dead_letters),
     ]
 
 
 def _outcome(outgoing: OutgoingOutcome, options: KafkaOptions, limit: int) -> ProducerRecord:
-    whole = not isinstance(outgoing.key, OmittedBytes)
-    record = _outcome_record(outgoing, outgoing.outcome, options, has_key=whole)
+    key_is_whole = not isinstance(outgoing.key, OmittedBytes)
+    record = _outcome_record(outgoing, outgoing.outcome, options, has_key=key_is_whole)
     if _bytes(record) <= limit:
-        return record if whole else structs.replace(record, is_shortened=True)
-    for form, has_key in shorter(outgoing.outcome, has_key=whole and outgoing.key is not None):
+        return record if key_is_whole else structs.replace(record, is_shortened=True)
+    for form, has_key in shorter(outgoing.outcome, has_key=key_is_whole and outgoing.key is not None):
         record = _outcome_record(outgoing, form, options, has_key=has_key)
         if _bytes(record) <= limit:
             break

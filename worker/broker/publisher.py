@@ -2,8 +2,8 @@
 #
 # A transaction contains outcomes, dead letters, and the offsets with metadata of every partition that it concerns. The broker
 # checks the member's generation with the offsets, so a zombie publishes nothing. Every failure becomes a PublishResult
-# (domain/publish_results.py). `Aborted` means that nothing was committed, or that it is nobody's business here any more: the
-# publisher closes, or owns none of the partitions.
+# (domain/publish_results.py). `Aborted` means that nothing was committed, or that this process need not know: the publisher
+# closes, or owns none of the partitions.
 # What a record looks like is not here (producer_records.py), nor what is published when (the engine).
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ METADATA_SECONDS: Final = 3.0
 ERROR_CHARACTERS: Final = 500
 """The most characters logged of an error that is in no table."""
 SEND_SHARE: Final = 0.8
-"""Share of the transaction timeout after which what is not accepted is aborted, before the broker does it."""
+"""Share of the transaction timeout after which a transaction is aborted that is not accepted yet: before the broker does it."""
 TOO_SLOW_SHARE: Final = 0.75
 """
 Share of the transaction timeout from which a failure counts as too slow. Less than SEND_SHARE: a wait may end a moment early.
@@ -115,7 +115,9 @@ class Publisher:
 
     def publish(self, transaction: Transaction, done: Callable[[PublishResult], None]) -> None:
         """
-        Publish it. ``done`` is called exactly once with the result, on the publisher's thread (or at once, if it is closed).
+        Publish a transaction. ``done`` is called exactly once with the result, on the publisher's thread.
+
+        A closed publisher calls it at once, on this thread.
 
         One at a time: call it again only after ``done``. Call it on the thread that begins partitions (``Consumer.begin``):
         ownership is recorded now, so nothing is published for an ownership that has ended since.
@@ -149,7 +151,7 @@ class Publisher:
     # On the publisher's thread.
 
     def _run(self) -> None:
-        self._first_producer()
+        self._open_first_producer()
         while True:
             with self._wake:
                 self._wake.wait_for(lambda: self._job is not None or self._closing_at is not None)
@@ -164,7 +166,7 @@ class Publisher:
             done(result)
         self._drop_producer()
 
-    def _first_producer(self) -> None:
+    def _open_first_producer(self) -> None:
         wait = BACKOFF_SECONDS[0]
         while not self._started.done() and not self._is_over():
             try:
@@ -200,26 +202,26 @@ class Publisher:
         records = producer_records(transaction, self._options, self._limits.by_topic)
         missing = self._missing_topic(producer, records)
         if missing is not None:
-            return self._without_topic(missing)
+            return self._abort_for_topic(missing)
         metadata = self._membership.group_metadata(claim)
         if metadata is None:
             return Aborted("a partition in it was revoked, or the group is rebalancing", retry_soon=True)
-        begun = time.monotonic()
+        began_at = time.monotonic()
         try:
             self._send_all(producer, transaction, records, metadata)
             commit = kafka_private_parts.begin_commit(producer)
         except errors.KafkaError as exc:
-            return self._abort(producer, transaction, exc, begun)
+            return self._abort(producer, transaction, exc, began_at)
         try:
             committed = self._await(commit)
         except Exception as exc:  # noqa: BLE001 - whatever went wrong, the commit may have taken effect
-            if isinstance(exc, FENCED) and not self._timed_out(begun):
+            if isinstance(exc, FENCED) and not self._timed_out(began_at):
                 return Fenced(NAME_TAKEN.format(name=self._options.client_name, error=exc))
             committed = self._resolve_commit(transaction, claim, exc)
         if not committed:
             return Aborted(
                 "it was not committed, or the result of the commit is unknown",
-                took_too_long=self._timed_out(begun),
+                took_too_long=self._timed_out(began_at),
             )
         self._refusals.passed(PARTY)
         if transaction.dead_letters:
@@ -279,28 +281,29 @@ class Publisher:
                 return RecordRefusedError(record, kind(topic))
         return None
 
-    def _without_topic(self, missing: RecordRefusedError) -> Aborted:
+    def _abort_for_topic(self, missing: RecordRefusedError) -> Aborted:
+        """Record that a topic or partition is missing, before a transaction was begun."""
         refusal = self._record_failure(missing)
         self._drop_producer()  # its metadata of the topic may be stale
         return Aborted(repr(missing.__cause__), dead_letters_refused=self._is_of_letters(refusal))
 
     def _is_of_letters(self, refusal: Refusal | None) -> bool:
-        """Return whether only the dead letters are refused."""
+        """Return whether the refusal concerns the dead letters alone."""
         return refusal is not None and refusal.topic == self._options.dead_letter_topic
 
     def _abort(
-        self, producer: KafkaProducer, transaction: Transaction, error: errors.KafkaError, begun: float
+        self, producer: KafkaProducer, transaction: Transaction, error: errors.KafkaError, began_at: float
     ) -> PublishResult:
         """
-        Abort it and return why nothing was committed. Leaves a producer that can start the next transaction, or none.
+        Abort the transaction and return why nothing was committed. Leaves a producer that can start the next transaction, or none.
 
-        After a rebalance the producer can be used again. After any other failure it is dropped: its sequence numbers may be off
-        by what was refused.
+        After a rebalance the producer can be used again. After any other failure it is dropped: its sequence numbers may count
+        records that were refused.
         """
         cause = kafka_private_parts.error_of(producer) or error
-        result = publish_failure(transaction, error, cause, timed_out=self._timed_out(begun))
+        result = publish_failure(transaction, error, cause, timed_out=self._timed_out(began_at))
         if isinstance(error, RecordRefusedError) and error.too_large and self._limits.lower(error.record):
-            return self._aborted_for_size(producer)
+            return self._abort_for_size(producer)
         if isinstance(result, Fenced):
             result = Fenced(NAME_TAKEN.format(name=self._options.client_name, error=cause))
         if isinstance(result, Aborted) and not result.retry_soon:
@@ -319,8 +322,8 @@ class Publisher:
             self._drop_producer()
         return result
 
-    def _aborted_for_size(self, producer: KafkaProducer) -> PublishResult:
-        """Abort it because the broker takes smaller records than assumed. It is published again at once, with smaller ones."""
+    def _abort_for_size(self, producer: KafkaProducer) -> PublishResult:
+        """Abort a transaction with a record larger than the broker accepts. It is published again at once, with smaller records."""
         if not kafka_private_parts.is_broken(producer):
             with contextlib.suppress(errors.KafkaError):
                 kafka_private_parts.begin_abort(producer).wait(ABORT_SECONDS)
@@ -328,7 +331,11 @@ class Publisher:
         return Aborted("the broker accepts only smaller records", retry_soon=True)
 
     def _record_failure(self, *found: BaseException, otherwise: RefusalRow = OTHER) -> Refusal | None:
-        """Record and return what Kafka has refused, if one of the errors or a failing connection says so; else record ``otherwise``."""
+        """
+        Record and return the refusal that one of the errors, or a failing connection, means.
+
+        If none means one, record a refusal of the row ``otherwise``, and return None.
+        """
         options = self._options
         failure = (
             kafka_private_parts.connection_failure(self._producer) if self._producer is not None else None
@@ -352,8 +359,9 @@ class Publisher:
 
     def _resolve_commit(self, transaction: Transaction, claim: OwnershipClaim, error: Exception) -> bool:
         """
-        Return whether a commit took effect whose answer is unknown; False, too, if that cannot be found out before the publisher
-        closes or its partitions go.
+        Return whether a commit with an unknown answer took effect.
+
+        False, too, if that cannot be found out before the publisher closes or none of the partitions is owned any more.
 
         A new producer with the same transactional id completes or aborts what the old one left. After that the committed offset
         and metadata show it: nobody else commits for a partition that is still ours, and no two transactions commit the same.
@@ -416,9 +424,9 @@ class Publisher:
         if producer is not None:
             kafka_private_parts.discard(producer, CLOSE_SECONDS)
 
-    def _timed_out(self, begun: float) -> bool:
+    def _timed_out(self, began_at: float) -> bool:
         """Return whether the broker may have aborted the transaction because of its age, which looks the same as being fenced."""
-        return time.monotonic() - begun >= TOO_SLOW_SHARE * self._options.transaction_timeout
+        return time.monotonic() - began_at >= TOO_SLOW_SHARE * self._options.transaction_timeout
 
     def _pace(self, result: PublishResult) -> None:
         if not isinstance(result, Aborted):

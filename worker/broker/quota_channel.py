@@ -26,8 +26,8 @@ POLL_SECONDS: Final = 0.5
 """How long one poll waits at most; a message ends it at once."""
 WAIT_SECONDS: Final = 10.0
 """Until the next attempt after a failure, or while there is no such topic. Meanwhile nothing is lent."""
-WAITING: Final = 1_000
-"""Messages that wait to be sent; what does not fit is dropped, since it would come too late anyway."""
+MOST_UNSENT: Final = 1_000
+"""The most messages that wait to be sent. Any further one is dropped, since it would come too late anyway."""
 CLOSE_SECONDS: Final = 0.5
 
 
@@ -51,12 +51,14 @@ class QuotaChannel:
         self._options = options
         self._heard = heard
         self._notice = notice
-        self._unsent: Queue[bytes] = Queue(WAITING)
+        self._unsent: Queue[bytes] = Queue(MOST_UNSENT)
         self._stopping = threading.Event()
         self._failed = False
         self.is_open = False
         self._threads = [
-            threading.Thread(target=self._keep, args=(work,), name=f"kafka-quota-{name}", daemon=True)
+            threading.Thread(
+                target=self._retry_until_stopped, args=(work,), name=f"kafka-quota-{name}", daemon=True
+            )
             for name, work in (("hear", self._hear), ("send", self._send))
         ]
 
@@ -72,7 +74,7 @@ class QuotaChannel:
             self._unsent.put_nowait(payload)
 
     def close(self, timeout: float) -> bool:
-        """Hear and send nothing more. Return whether both threads have ended within ``timeout`` seconds each."""
+        """Stop hearing and sending. Return whether both threads have ended, each within ``timeout`` seconds."""
         self._stopping.set()
         for thread in self._threads:
             if thread.ident is not None:
@@ -84,7 +86,7 @@ class QuotaChannel:
 
     # On the threads of the channel.
 
-    def _keep(self, work: Callable[[], None]) -> None:
+    def _retry_until_stopped(self, work: Callable[[], None]) -> None:
         while not self._stopping.is_set():
             try:
                 work()
@@ -93,7 +95,7 @@ class QuotaChannel:
                 self._stopping.wait(WAIT_SECONDS)
 
     def _report(self, reason: str) -> None:
-        """Log the first failure of a row."""
+        """Log a failure, if it is the first in a row."""
         if not self._failed and not self._stopping.is_set():
             self._failed = True
             fields = {"topic": self._options.quota_topic, "reason": reason}

@@ -90,7 +90,7 @@ class RebalanceListener(AsyncConsumerRebalanceListener):
         self._take_over(tp.partition for tp in assigned)
 
     async def on_partitions_lost(self, lost: Iterable[Any]) -> None:
-        """Drop the partitions: they may have a new owner, so there is no handover. By default ``on_partitions_revoked`` is called."""
+        """Drop the partitions: they may have a new owner, so there is no handover. kafka-python's own method would begin one."""
         with self.notifying:
             gone = self._membership.gone(sorted(tp.partition for tp in lost))
             if gone:
@@ -100,7 +100,7 @@ class RebalanceListener(AsyncConsumerRebalanceListener):
         if isinstance(error, errors.FencedInstanceIdError):
             self._fenced = error
         with self.notifying:
-            gone = self._membership.out()
+            gone = self._membership.ended()
             if gone:
                 self._listener.lost(gone)
 

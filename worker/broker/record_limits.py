@@ -25,11 +25,11 @@ FORGET_SECONDS: Final = 300.0
 ALONE: Final = 2
 """A transaction of at most this many records cannot be made smaller by publishing fewer of them."""
 SLOW_TIMES: Final = 3
-"""How often in a row one must be too slow: an outage of seconds must not shorten a dead letter."""
+"""How many transactions in a row must be too slow before limits are lowered: an outage of seconds must not shorten a dead letter."""
 
 
 class RecordLimits:
-    """The topics whose brokers accept less than ``record_limit``. ``notice`` is called once for each change."""
+    """The lowered limits of the topics whose brokers accept less than ``record_limit``. ``notice`` is called once for each change."""
 
     def __init__(self, options: KafkaOptions, notice: Callable[[LogEvent], None]) -> None:
         self._options = options

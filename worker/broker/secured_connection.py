@@ -14,7 +14,7 @@ from kafka.future import Future as KafkaFuture
 from kafka.net.connection import KafkaConnection
 from kafka.net.transport import KafkaSSLTransport, KafkaTCPTransport
 
-from worker.broker.access_tokens import AccessTokenCache
+from worker.broker.access_token_cache import AccessTokenCache
 from worker.broker.error_mapping import CredentialError
 from worker.tls_file_problems import tls_problems
 
@@ -58,7 +58,7 @@ class TlsTransportWithDeadline(KafkaSSLTransport):
             theirs.__init__(net, sock, host, **{**config, "ssl_password": config.get("ssl_password") or ""})
         except (OSError, ValueError) as error:
             sock.close()
-            raise _unusable(config, error) from error
+            raise _unusable_file(config, error) from error
         except BaseException:
             # BaseException, so Ctrl-C too: kafka-python has no connection yet that would close the socket.
             sock.close()
@@ -67,7 +67,7 @@ class TlsTransportWithDeadline(KafkaSSLTransport):
     def _sock_recv(self) -> Any:
         theirs: Any = super()
         data, error = _data_before_end(theirs._sock_recv())  # noqa: SLF001
-        return data, _refused(self.ssl_config, error) or error
+        return data, _certificate_refusal(self.ssl_config, error) or error
 
     # kafka-python waits for TLS without a limit. A port that accepts connections and says nothing (a frozen broker, a load
     # balancer without a backend) would block the start and each reconnection for ever, without a log line.
@@ -90,13 +90,15 @@ class TlsTransportWithDeadline(KafkaSSLTransport):
         except BaseException as error:
             # A task that is cancelled as well: nobody else knows this socket yet.
             self._sock.close()
-            if (refused := _refused(self.ssl_config, errors.KafkaConnectionError(error))) is not None:
+            if (
+                refused := _certificate_refusal(self.ssl_config, errors.KafkaConnectionError(error))
+            ) is not None:
                 raise refused from error
             raise
 
 
-def _unusable(config: Mapping[str, Any], error: Exception) -> CredentialError:
-    """Return which file of TLS cannot be used, and why."""
+def _unusable_file(config: Mapping[str, Any], error: Exception) -> CredentialError:
+    """Return the error that names the file of TLS that cannot be used, and why."""
     problem = next(tls_problems("kafka.common", config), None)
     if problem is None:  # it was written while it was read
         return CredentialError("certificate", f"the files of TLS cannot be used: {error}", READ_AGAIN)
@@ -114,8 +116,8 @@ def _not_trusted(config: Mapping[str, Any], error: ssl.SSLCertVerificationError)
     )
 
 
-def _refused(config: Mapping[str, Any], error: Any) -> CredentialError | None:
-    """Return that the broker has refused our certificate, if that is what its alert says."""
+def _certificate_refusal(config: Mapping[str, Any], error: Any) -> CredentialError | None:
+    """Return the error to raise if the broker's alert says that it refuses our certificate; None if it says something else."""
     cause = error.args[0] if isinstance(error, errors.KafkaConnectionError) and error.args else None
     reason = str(getattr(cause, "reason", "") or "")
     if (

@@ -41,7 +41,7 @@ class BatchMatches(Struct, frozen=True):
     read: int
 
 
-def scanned(
+def search(
     reader: KafkaConsumer,
     begins: Mapping[Any, int],
     ends: Mapping[Any, int],
@@ -51,7 +51,7 @@ def scanned(
     """
     Yield what matches between ``begins`` and ``ends``, batch by batch, each partition's in order. Reassigns the reader.
 
-    It was written in ``times`` (milliseconds since 1970, the end exclusive); ``terms`` may be empty, and then all of it matches.
+    A record matches if it was written in ``times`` (milliseconds since 1970, the end exclusive) and has the ``terms``, if any.
     Raises BrokerError if the brokers return nothing for ``READ_SECONDS``, and kafka-python's own errors.
     """
     positions = {tp: begin for tp, begin in begins.items() if begin < ends[tp]}
@@ -63,7 +63,7 @@ def scanned(
             found = reader.poll(timeout_ms=POLL_MS, max_records=BATCHES)
             for tp, batches in found.items():
                 for batch in batches:
-                    yield _of(tp, batch, (begins[tp], ends[tp]), terms, times)
+                    yield _matches_in(tp, batch, (begins[tp], ends[tp]), terms, times)
             now, before = time.monotonic(), positions
             # Markers and aborted records move a position and return nothing, so all are asked where nothing came.
             positions = before | {tp: reader.position(tp) for tp in found or before}
@@ -88,7 +88,7 @@ def _assign(reader: KafkaConsumer, positions: Mapping[Any, int]) -> None:
         reader.seek(tp, position)
 
 
-def _of(
+def _matches_in(
     tp: Any, batch: Any, offsets: tuple[int, int], terms: SearchTerms, times: tuple[float, float]
 ) -> BatchMatches:
     values = batch.value

@@ -1,7 +1,7 @@
-# The commands of the whole group that have no outcome yet, read from Kafka without joining: what is committed, and what its
-# bitmap leaves open.
+# The commands of the whole group that have no outcome yet, read from Kafka without joining: those beyond the committed offset that
+# the commit's bitmap does not mark as done.
 #
-# What the records contain, and how long to read, is the caller's to decide.
+# The caller decides how long to read, and what the records mean.
 
 from __future__ import annotations
 
@@ -33,14 +33,17 @@ def unfinished_commands(options: KafkaOptions) -> Iterator[list[Record]]:
     Raises BrokerError if Kafka refuses.
     """
     with CommandHistory(options) as history:
-        begun = history.begun()
-    begins = {TopicPartition(options.command_topic, number): each.position for number, each in begun.items()}
+        group_progress = history.group_progress()
+    begins = {
+        TopicPartition(options.command_topic, number): each.position
+        for number, each in group_progress.items()
+    }
     try:
         for isolation in ("read_committed", "read_uncommitted"):
             reader = offset_range_reader.open_reader(options, "waiting", isolation_level=isolation)
             with closing(reader):
                 ends = offset_range_reader.ends(reader, list(begins))
-                yield from _between(reader, begins, ends, begun)
+                yield from _between(reader, begins, ends, group_progress)
             begins = {place: max(begin, ends[place]) for place, begin in begins.items()}
     except errors.KafkaError as exc:
         raise BrokerError(f"the topic {options.command_topic} cannot be read: {sentence(exc)}") from exc
@@ -50,12 +53,12 @@ def _between(
     reader: KafkaConsumer,
     begins: Mapping[Any, int],
     ends: Mapping[Any, int],
-    begun: Mapping[int, PartitionProgress],
+    group_progress: Mapping[int, PartitionProgress],
 ) -> Iterator[list[Record]]:
     """Yield the records from ``begins`` up to ``ends`` that were not done, batch by batch."""
     for place, begin in begins.items():
         if begin >= ends[place]:
             continue
-        is_done = begun[place.partition].is_done
+        is_done = group_progress[place.partition].is_done
         for batch in offset_range_reader.batches(reader, place, begin, ends[place]):
             yield [record for record in batch if not is_done(record.offset)]

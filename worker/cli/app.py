@@ -106,7 +106,7 @@ def _options(
 
 
 def main(command: Callable[[], object] = app) -> None:
-    """Run a command and end the process with its exit code. What must hold before this is imported: entry.py."""
+    """Run a command and end the process with its exit code. What must hold before this is imported: process_start.py."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A terminal or log in another encoding gets escapes for what it cannot show.
         sys.stdout.reconfigure(errors="backslashreplace")

@@ -1,6 +1,6 @@
 # How `undo` and `dead-letters replay` send commands, and how they report what became of them.
 #
-# Everything is judged before anything is sent; what Kafka acknowledged and what it did not is counted and shown.
+# The caller has judged each command by then. The commands that Kafka acknowledged, and those that it did not, are counted and shown.
 
 from __future__ import annotations
 
@@ -27,9 +27,10 @@ def send_all(
     options: KafkaOptions, commands: Sequence[OutgoingCommand], *, retry_hint: str, as_json: bool
 ) -> None:
     """
-    Send the commands in order. Ends the program with exit code 1 if one was not written, and says how many were.
+    Send the commands in order, and say how many were written.
 
-    ``retry_hint`` is shown after a failure: what to do, and what becomes of those that are written already.
+    Ends the program with exit code 1 if one was not written, and with 130 if Ctrl-C left some unsent and none failed.
+    ``retry_hint`` says what to do then, and what becomes of the commands that are written already.
     """
     from worker.broker.command_producer import CommandProducer, WrittenCommand  # noqa: PLC0415 - --help need not load Kafka
 

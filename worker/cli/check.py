@@ -105,7 +105,7 @@ def _keys(settings: Settings) -> Iterator[CheckFinding]:
 
 
 def _trials(settings: Settings) -> Iterator[CheckFinding]:
-    """Make a call for each app that can sign; of the others it was said already that they cannot."""
+    """Make a call for each app that can sign; ``_keys`` reports the others."""
     import asyncio  # noqa: PLC0415
 
     from worker.errors import SignatureError  # noqa: PLC0415

@@ -120,7 +120,7 @@ class JudgedInput:
 
 
 @contextmanager
-def opened_spool() -> Iterator[IO[bytes]]:
+def open_spool() -> Iterator[IO[bytes]]:
     """Open where valid lines wait: in memory, and from ``IN_MEMORY`` bytes on in a temporary file."""
     spool = tempfile.SpooledTemporaryFile(IN_MEMORY)  # noqa: SIM115 - its own end would try again to write what it could not
     try:

@@ -58,7 +58,7 @@ def control(
             }
             print_json(report)
         else:
-            print(shown_order(scope, order, now))
+            print(format_order(scope, order, now))
             count = held[scope]
             print(f"          holds   {'' if complete else 'at least '}{count:,} command{'s' * (count != 1)}")
     if not found and not as_json:
@@ -107,7 +107,7 @@ def order_report(order: Order) -> dict[str, str]:
     return built
 
 
-def shown_order(scope: Scope, order: Order, now: float) -> str:
+def format_order(scope: Scope, order: Order, now: float) -> str:
     """Return an order in a few lines."""
     from worker.domain.contract.timestamps import instant_of  # noqa: PLC0415
 

@@ -87,7 +87,7 @@ class CountTable:
         }
 
 
-def counting(table: CountTable, filters: Filters) -> Callable[[Sequence[Any]], None]:
+def outcome_counter(table: CountTable, filters: Filters) -> Callable[[Sequence[Any]], None]:
     """Return a function that counts outcomes. Where an outcome has one value only, those that are alike are looked at once."""
     values_of = counted_values(table.by, filters)
     trait = TRAITS[table.by]

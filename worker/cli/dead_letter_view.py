@@ -34,14 +34,14 @@ SHOWN_CHARACTERS: Final = 20_000
 
 
 class DeadLetterView(Struct):
-    """A record of the dead-letter topic with what the worker reads in its original; ``read`` is None of no letter of ours."""
+    """A record of the dead-letter topic, and what the worker reads in its original; ``read`` is None if it is no letter of ours."""
 
     found: DeadLetterRecord
     read: Command | Rejected | None
 
     @property
     def original(self) -> ParsedDeadLetter | None:
-        """The original record, and why it is here; None: it is no letter of ours."""
+        """The original record, and why it is here; None if this is no letter of ours."""
         return None if isinstance(self.found.letter, NotADeadLetter) else self.found.letter
 
     @property
@@ -61,7 +61,7 @@ class DeadLetterView(Struct):
         return Status(code) if code in DEAD_LETTERED else Status.FAILED
 
     def values(self, trait: str) -> Sequence[str]:
-        """Return its values of something that it can be searched or counted by."""
+        """Return the letter's values of a trait that letters are searched or counted by."""
         original, read = self.original, self.read
         if trait in ("code", "error_code"):
             return [self.code]
@@ -82,7 +82,7 @@ class DeadLetterView(Struct):
         return [] if found is None else [found]
 
     def matches(self, filters: Filters) -> bool:
-        """Return whether it has every trait."""
+        """Return whether the letter has every trait."""
         return all(not wanted.isdisjoint(self.values(name)) for name, wanted in filters.traits.items())
 
     def is_named(self, name: str) -> bool:

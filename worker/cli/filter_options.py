@@ -126,7 +126,7 @@ def _check(name: str, value: str) -> None:
 
 def _time(option: str, text: str, now: float) -> float:
     try:
-        return filters.since(text, now)
+        return filters.parse_time(text, now)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint=option) from error
 

@@ -1,4 +1,4 @@
-# What the commands that answer questions are asked for: which outcomes, waiting commands and dead letters match, and of what time.
+# What is searched for: which outcomes, waiting commands and dead letters match, and of what time.
 #
 # One type for `outcomes`, `watch`, `dead-letters` and `undo`. Values in, values out: nothing is read from Kafka and nothing is
 # printed. Of an outcome only the fields that a question needs are decoded, by loose types, so that those of older and newer
@@ -164,7 +164,7 @@ class Filters:
 
     @classmethod
     def of(cls, **traits: str | Iterable[str] | None) -> Filters:
-        """Return filters of all times by these traits; one that is None or empty is none."""
+        """Return filters by these traits, for all times; a trait that is None or empty is left out."""
         given = {name: [wanted] if isinstance(wanted, str) else wanted for name, wanted in traits.items()}
         return cls({name: frozenset(wanted) for name, wanted in given.items() if wanted})
 
@@ -184,14 +184,14 @@ class Filters:
         ]
 
     def read(self, value: bytes) -> Any:
-        """Return the fields of an outcome that this needs, as attributes; None if it is no outcome."""
+        """Return as attributes the fields of an outcome that the filters need; None if ``value`` is no outcome."""
         try:
             return self._decode(value)
         except (ValueError, RecursionError):  # another program's record, or fields of other types
             return None
 
     def views(self, values: Sequence[bytes]) -> list[Any]:
-        """Return the fields of those that are outcomes, as ``read``. A million take about a second."""
+        """Return what ``read`` does of each value that is an outcome. A million take about a second."""
         try:
             return list(map(self._decode, values))
         except (ValueError, RecursionError):  # one of them is none
@@ -224,7 +224,7 @@ class Filters:
         )
 
 
-def since(text: str, now: float) -> float:
+def parse_time(text: str, now: float) -> float:
     """Return ``24h`` (before ``now``) or an RFC 3339 time as seconds since 1970. Raises ValueError with a sentence."""
     found = re.fullmatch(r"([0-9]{1,6})([smhd])", text)
     if found is not None:

@@ -128,7 +128,7 @@ def _run(folder: Path, port: int | None, *, as_json: bool, kept: bool) -> None:
                 broker = EmbeddedKafka(folder=folder, port=port or _usual_port(), progress=progress)
                 broker.start()
                 stack.callback(broker.stop)
-            topics = _prepared(folder, broker.bootstrap_servers)
+            topics = _prepare_folder(folder, broker.bootstrap_servers)
             _print_next_steps(folder, broker.bootstrap_servers, topics, as_json=as_json, kept=kept)
             _watch(broker)
     except BrokenPipeError:  # whoever read the output has gone: as of every command
@@ -180,7 +180,7 @@ def _usual_port() -> int | None:
     return None
 
 
-def _prepared(folder: Path, servers: str) -> tuple[str, ...]:
+def _prepare_folder(folder: Path, servers: str) -> tuple[str, ...]:
     """Write settings and key where there are none, create the topics that are missing, and return the topics' names."""
     from worker.broker.topic_admin import create_missing  # noqa: PLC0415
     from worker.runtime.options_from_settings import kafka_options, worker_name  # noqa: PLC0415

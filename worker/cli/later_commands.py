@@ -1,7 +1,7 @@
-# What came after an outcome or a dead letter, read from Kafka: in it `undo` and `dead-letters replay` look for later commands of the
-# same users.
+# Reads from Kafka the commands that may have come after an outcome or a dead letter, and shows them to a planner: `undo` and
+# `dead-letters replay` look among them for later commands for the same users.
 #
-# It only reads. What a later command means is decided by the planners (undo_plan.py, replay_plan.py), which are shown each one.
+# It only reads. What a later command means is decided by the planners (undo_plan.py, replay_plan.py).
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class CommandObserver(Protocol):
-    """What sees later commands: a planner."""
+    """Sees later commands: a planner."""
 
     @property
     def terms(self) -> SearchTerms:

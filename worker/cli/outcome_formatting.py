@@ -129,7 +129,7 @@ def format_waiting(report: Mapping[str, Any]) -> str:
 
 
 def format_nothing_found(
-    filters: Filters, since: str, unseen: SearchGaps, options: KafkaOptions, *, with_waiting: bool
+    filters: Filters, since: str, gaps: SearchGaps, options: KafkaOptions, *, with_waiting: bool
 ) -> str:
     """
     Return that nothing was found, and what that proves: a command "never came" only if everything kept was searched.
@@ -140,13 +140,13 @@ def format_nothing_found(
     lines = [f"no outcome of {filters} since {plain(since)}"]
     if with_waiting:
         lines[0] += ", and no such command waits"
-    if unseen.older:
+    if gaps.older:
         lines.append(f"{outcome_topic} has older outcomes, which were not searched: give a longer --since")
-    if unseen.deleted:
+    if gaps.deleted:
         lines.append(
             f"{outcome_topic} has deleted outcomes because of their age: what became of older commands is not known"
         )
-    for partition, (first, end) in sorted(unseen.skipped.items()):
+    for partition, (first, end) in sorted(gaps.skipped.items()):
         lines.append(
             f"{command_topic}[{partition}] has lost the commands at offsets {first} to {end - 1}: how they ended is not known"
         )

@@ -90,15 +90,15 @@ def outcomes(
         if by is not None:
             _print_table(history, filters, by, limit, as_json=as_json)
             return
-        begun = history.begun()
+        group_progress = history.group_progress()
         ended = _print_outcomes(history, filters, limit, user, as_json=as_json)
         waits = 0
         if _asks_for_waiting(filters):
-            waits = _print_waiting(history, filters, decoder, begun, ended, limit, as_json=as_json)
+            waits = _print_waiting(history, filters, decoder, group_progress, ended, limit, as_json=as_json)
         if not ended and not waits:
-            unseen = history.unseen(filters.since, begun)
+            gaps = history.search_gaps(filters.since, group_progress)
             text = format_nothing_found(
-                filters, since, unseen, options, with_waiting=_asks_for_waiting(filters)
+                filters, since, gaps, options, with_waiting=_asks_for_waiting(filters)
             )
             sys.stderr.write(f"{text}\n")
             raise typer.Exit(NOTHING)
@@ -143,10 +143,10 @@ def _asks_for_waiting(filters: Filters) -> bool:
 
 def _print_table(history: CommandHistory, filters: Filters, by: str, limit: int, *, as_json: bool) -> None:
     """Print the counts of the matching outcomes."""
-    from worker.cli.count_tables import CountTable, counting, format_table  # noqa: PLC0415
+    from worker.cli.count_tables import CountTable, format_table, outcome_counter  # noqa: PLC0415
 
     table, matcher = CountTable(by), OutcomeMatcher(filters)
-    count, views = counting(table, filters), list[Any]()
+    count, views = outcome_counter(table, filters), list[Any]()
     for values in history.every_outcome(filters.since, until=filters.until, terms=filters.terms):
         views += matcher.views(values)
         if len(views) > TOGETHER:
@@ -191,7 +191,7 @@ def _print_waiting(
     history: CommandHistory,
     filters: Filters,
     decoder: CommandDecoder,
-    begun: Mapping[int, PartitionProgress],
+    group_progress: Mapping[int, PartitionProgress],
     ended: set[str],
     limit: int,
     *,
@@ -200,7 +200,9 @@ def _print_waiting(
     """Print the matching commands that have no outcome yet. Return how many."""
     from worker.cli.outcome_formatting import format_waiting, waiting_report  # noqa: PLC0415
 
-    found = history.waiting(begun, lambda record: filters.matches_command(decoder.decode(record)), limit)
+    found = history.waiting(
+        group_progress, lambda record: filters.matches_command(decoder.decode(record)), limit
+    )
     waiting = [each for each in found if each.record.place not in ended]
     for each in waiting:
         report = waiting_report(decoder.decode(each.record), each)

@@ -130,7 +130,7 @@ def resume(
     moderation-worker resume -c worker.yaml --issuer detector-7 --reason "fixed"
     """  # noqa: D301
     from worker.broker.control_topic import read_orders, write_record  # noqa: PLC0415 - what is imported here --help need not load
-    from worker.cli.control import shown_order  # noqa: PLC0415
+    from worker.cli.control import format_order  # noqa: PLC0415
     from worker.domain.contract.control_records import ControlRecord  # noqa: PLC0415
     from worker.runtime.options_from_settings import kafka_options, worker_name  # noqa: PLC0415
 
@@ -144,7 +144,7 @@ def resume(
     found = topic_state.in_force(now)
     if scope not in found:
         lines = [f"nothing is in force for {plain(scope)}"]
-        lines += ["in force:", *(shown_order(*each, now) for each in found.items())] if found else []
+        lines += ["in force:", *(format_order(*each, now) for each in found.items())] if found else []
         typer.echo("\n".join(lines), err=True)
         raise typer.Exit(FAILED)
     offset = write_record(options, ControlRecord(scope, None), by, reason)
@@ -154,7 +154,7 @@ def resume(
         return
     print(f"resumed: {plain(scope)}, which was {found.pop(scope).state.row.done}\n{RESUMED}")
     if found:
-        print("\n".join(["still in force:", *(shown_order(*each, now) for each in found.items())]))
+        print("\n".join(["still in force:", *(format_order(*each, now) for each in found.items())]))
 
 
 def _order(
@@ -201,7 +201,7 @@ def _order(
     settings = _settings(config, scope)
     options = kafka_options(settings, worker_name(settings))
     topic_state, _ = read_orders(options)
-    if (refusal := topic_state.refusal(record, now)) is not None:
+    if (refusal := topic_state.try_record(record, now)) is not None:
         raise BrokerError(f"nothing was written, as no worker would follow it: {refusal}")
     offset = write_record(options, record, by, reason)
     if as_json:
@@ -268,14 +268,14 @@ def _text(option: str, text: str) -> str:
 
 def _end(text: str, now: float) -> str:
     """Return when the order ends, as RFC 3339. Raises BadParameter if that is not to be."""
-    from worker.cli.filters import since  # noqa: PLC0415
+    from worker.cli.filters import parse_time  # noqa: PLC0415
     from worker.domain.contract.timestamps import rfc3339  # noqa: PLC0415
 
     try:
-        moment = since(text, now)
+        moment = parse_time(text, now)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--until") from error
-    if text[-1:] in "smhd":  # a length of time, which `since` counts back
+    if text[-1:] in "smhd":  # a length of time, which `parse_time` counts back
         moment = 2 * now - moment
     if moment <= now:
         raise typer.BadParameter(f"{plain(text)} is over already", param_hint="--until")

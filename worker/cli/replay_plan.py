@@ -44,11 +44,11 @@ class ReplayRefusal(StrEnum):
 
 
 TOUCHING: Final = {RESULTS[result].status for result in DONE_FOR_ID} | {Status.PARTIALLY_SUCCEEDED}
-"""Of commands that touched some of their users at least."""
+"""The statuses of commands that touched at least some of their users."""
 FEW: Final = 40
 """This many texts are looked for by their bytes; to look for more takes longer than to read every outcome."""
 MAY_BE_FORCED: Final = {ReplayRefusal.REJECTED: "--rejected", ReplayRefusal.OVERTAKES: "--allow-overtaking"}
-"""What an option of `replay` lets pass."""
+"""The refusals that an option of `replay` overrides, each with that option."""
 
 
 class ReplayCandidate(Struct, eq=False):
@@ -57,9 +57,9 @@ class ReplayCandidate(Struct, eq=False):
 
     Attributes:
         place: Of the letter itself.
-        letter: None: it is none of ours.
+        letter: None if it is no letter of ours.
         command: What the worker reads in the original now.
-        refusal: Why not; None: it is sent.
+        refusal: Why it is not sent again; None if it is.
         detail: What the refusal rests on, for a person.
 
     """

@@ -97,14 +97,14 @@ def send(
     _refuse_mixtures(source, given, skip_invalid=skip_invalid)
     if timeout is not None and not wait:
         raise typer.BadParameter("nothing is waited for: give --wait as well", param_hint="--timeout")
-    from worker.cli.command_input import opened_spool  # noqa: PLC0415 - what is imported here --help need not load
+    from worker.cli.command_input import open_spool  # noqa: PLC0415 - what is imported here --help need not load
 
     options, decoder = kafka_options_of(config)
     seconds = None
     if wait:
         seconds = TIMEOUT if timeout is None else timeout
-    with opened_spool() as spool:
-        judged = _judged(source, given, decoder, spool)
+    with open_spool() as spool:
+        judged = _judge(source, given, decoder, spool)
         raise typer.Exit(
             _send_valid(
                 options,
@@ -152,21 +152,21 @@ def _refuse_mixtures(source: str | None, given: Mapping[str, Any], *, skip_inval
         raise typer.BadParameter("there is nothing to skip in one command", param_hint="--skip-invalid")
 
 
-def _judged(
+def _judge(
     source: str | None, given: Mapping[str, Any], decoder: CommandDecoder, spool: IO[bytes]
 ) -> JudgedInput:
     from worker.cli.command_input import judge_lines, judge_options  # noqa: PLC0415
 
     if source is None:
         return judge_options({"command_id": f"send-{uuid.uuid4()}", **given}, decoder, spool)
-    with _opened(source) as stream:
+    with _open_source(source) as stream:
         try:
             return judge_lines(stream, decoder, spool)
         except OSError as error:
             raise _unreadable(source, error) from error
 
 
-def _opened(source: str) -> Any:
+def _open_source(source: str) -> Any:
     if source == STANDARD_INPUT:
         if sys.stdin is None:
             raise typer.BadParameter("standard input is closed", param_hint="FILE")
@@ -212,10 +212,10 @@ def _print_dry_run(judged: JudgedInput, *, as_json: bool) -> None:
         for line, command_id in judged.identities:
             print_json({"status": "valid", "command_id": command_id, **({"line": line} if line else {})})
     else:
-        print(f"would send {_counted(judged)}; nothing was sent")
+        print(f"would send {_count_in_words(judged)}; nothing was sent")
 
 
-def _counted(judged: JudgedInput) -> str:
+def _count_in_words(judged: JudgedInput) -> str:
     commands, targets = len(judged.identities), len(judged.targets)
     return (
         f"{commands:,} {'command' if commands == 1 else 'commands'} "
@@ -239,7 +239,7 @@ def _send(
     following = nullcontext() if seconds is None else OutcomeFollower(options)
     with following as follower:  # opened first: outcomes come as soon as commands do
         with CommandProducer(options) as producer:
-            results = _produced(producer, decoder, judged)
+            results = _produce(producer, decoder, judged)
         places = _print_sent(options, judged, results, as_json=as_json, quiet=follower is not None)
         if len(places) < len(judged.identities):
             return INTERRUPTED if len(results) < len(judged.identities) else FAILED
@@ -248,7 +248,7 @@ def _send(
         return _await(follower, places, seconds, ask=ask, as_json=as_json)
 
 
-def _produced(
+def _produce(
     producer: CommandProducer, decoder: CommandDecoder, judged: JudgedInput
 ) -> Sequence[WrittenCommand | UnwrittenCommand]:
     if len(judged.identities) <= SHOWN_IN_FULL or not sys.stderr.isatty():
@@ -302,7 +302,7 @@ def _print_sent(
         elif not as_json and len(judged.identities) <= SHOWN_IN_FULL:
             print(f"sent {plain(command_id)} as {place}", flush=True)
     if not as_json and len(judged.identities) > SHOWN_IN_FULL:
-        print(f"sent {len(places):,} of {_counted(judged)}", flush=True)
+        print(f"sent {len(places):,} of {_count_in_words(judged)}", flush=True)
     if len(places) < len(judged.identities):
         _print_unsent(judged, results, failed)
     return places

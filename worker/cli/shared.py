@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from worker.cli import entry
+from worker.cli import process_start
 from worker.terminal import plain
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ NOT_SENT: Final = 6
 """An outcome is `expired` or `cancelled`, and none is worse."""
 LEFT_OUT: Final = 7
 """`undo` and `replay`: for some of what was found nothing is sent, and why is said."""
-INTERRUPTED: Final = entry.INTERRUPTED
+INTERRUPTED: Final = process_start.INTERRUPTED
 """After Ctrl-C."""
 UNREAD: Final = 141
 """Whoever read the output has gone, as `head` does: 128 and the number of SIGPIPE."""

@@ -88,7 +88,7 @@ def undo(
     options, decoder = kafka_options_of(config)
     _refuse_unsendable(decoder, name, note)
     plan = _plan_undo(options, decoder, filters)
-    commands = _prepared(plan, decoder, name, note)
+    commands = _prepare(plan, decoder, name, note)
     if as_json:
         print_json(_report(plan, name, send=send))
     else:
@@ -105,10 +105,10 @@ def undo(
 def _refuse_unsendable(decoder: CommandDecoder, issuer: str, note: dict[str, str]) -> None:
     """Refuse what no command may say, before anything is read."""
     from worker.cli.command_input import InputLine  # noqa: PLC0415
-    from worker.cli.undo_plan import any_undo  # noqa: PLC0415
+    from worker.cli.undo_plan import sample_undo  # noqa: PLC0415
     from worker.domain.contract.rejections import Rejected  # noqa: PLC0415
 
-    read = decoder.decode(InputLine(any_undo().value(issuer, "2000-01-01T00:00:00Z", note)))
+    read = decoder.decode(InputLine(sample_undo().value(issuer, "2000-01-01T00:00:00Z", note)))
     if not isinstance(read, Rejected):
         return
     faults = [(read.field or "", read.message), *((each.field or "", each.message) for each in read.also)]
@@ -140,7 +140,7 @@ def _plan_undo(options: KafkaOptions, decoder: CommandDecoder, filters: Filters)
     return planner.plan(time.time())
 
 
-def _prepared(
+def _prepare(
     plan: UndoPlan, decoder: CommandDecoder, issuer: str, note: dict[str, str]
 ) -> list[OutgoingCommand]:
     """Return the commands as they are sent. Ends the program with exit code 2 if the worker would reject one."""

@@ -1,4 +1,4 @@
-# What undoes what was applied: the opposite commands for some outcomes, and what is left out, with the reason.
+# Plans an undo: the commands that reverse what some outcomes say was applied, and why the rest is left out.
 #
 # Values in, values out: outcomes and waiting commands are read, and commands sent, by undo.py. What an action's opposite is
 # comes from the table of actions. A ban is lifted; what it replaced is not restored. The id of each command is made of what it
@@ -58,7 +58,7 @@ class LastApplied(Struct, frozen=True):
 
 
 class UndoCommand(Struct, frozen=True):
-    """One command that undoes: users of one target, at most as many as a command may name."""
+    """One command that undoes effects on users of one target, at most as many as a command may name."""
 
     command_id: str
     action: str
@@ -102,8 +102,8 @@ def opposite_of(action: str) -> str | None:
     return next((name for name in (() if row is None else row.undone_by) if not ACTIONS[name].needs), None)
 
 
-def any_undo() -> UndoCommand:
-    """Return a sample of what undoes, to check what an operator wants each command to say before anything is read."""
+def sample_undo() -> UndoCommand:
+    """Return a sample command, by which an operator's issuer and reason are checked before anything is read."""
     action = next(opposite for opposite in map(opposite_of, ACTIONS) if opposite is not None)
     return UndoCommand("undo", action, None, ACTIONS[action].target.value, "target", ("user",))
 
@@ -171,11 +171,11 @@ class UndoPlanner:
         return [[msgspec.json.encode(target) for target in sorted(targets)]] if len(targets) <= FEW else []
 
     def watch_found_users(self) -> None:
-        """Watch from now on who else touches the users that were found: after the last ``see_applied``, before the two below."""
+        """Watch for later commands for the users that were found. Call it after the last ``see_applied``, before the two below."""
         self._last_commands = LastCommandPerUser((*self._applied, *self._unanswered), events=False)
 
     def see_outcome(self, view: Any) -> None:
-        """Take note of any outcome since. What only repeats what is undone is nobody else's decision."""
+        """Take note of an outcome written since. One that only repeats what is undone is no later decision."""
         if view.outcome_id not in self._repetitions:
             self._last_commands.see_outcome(view)
 
@@ -202,7 +202,7 @@ class UndoPlanner:
             group = (opposite, member.app, member.field, member.target)
             groups[group].append((applied.moment, member.user))
         commands = [
-            _undo(group, batch)
+            _undo_command(group, batch)
             for group, effects in groups.items()
             for batch in batched(sorted(effects), USERS)
         ]
@@ -231,7 +231,9 @@ def batched(
     return (effects[at : at + max_size] for at in range(0, len(effects), max_size))
 
 
-def _undo(group: tuple[str, str | None, str, str], effects: list[tuple[CommandMoment, str]]) -> UndoCommand:
+def _undo_command(
+    group: tuple[str, str | None, str, str], effects: list[tuple[CommandMoment, str]]
+) -> UndoCommand:
     action, app, field, target = group
     undone = [f"{moment.outcome_id} {user}" for moment, user in effects]
     digest = hashlib.sha256("\n".join((action, app or "", field, target, *undone)).encode()).hexdigest()

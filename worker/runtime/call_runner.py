@@ -1,6 +1,6 @@
 # The calls in flight: one asyncio task for each, between the client that makes the call and the engine that decides.
 #
-# The client uses a CallTask three times per attempt: `await permit()` (what to send), `may_send()` (the fence, at the write),
+# The client uses a CallTask three times per attempt: `await next_attempt()` (what to send), `may_send()` (the fence, at the write),
 # `finished(result)` (is there another attempt?). Commands have no tasks.
 # Not here: what an answer means and when an attempt may go (the engine), how a call is made (the client).
 
@@ -26,8 +26,8 @@ class CallRunner:
     """
     Starts calls, grants their permits, cancels them, and reports to the engine and the observers what becomes of them.
 
-    ``carry_out`` carries out the engine's effects; ``fail`` receives a fault that no call is to blame for; ``fence`` returns
-    the monotonic time until which requests may be sent.
+    ``carry_out`` carries out the engine's effects; ``fail`` receives a fault that no call is to blame for; ``may_send_until``
+    returns the monotonic time until which requests may be sent.
     """
 
     def __init__(
@@ -38,14 +38,14 @@ class CallRunner:
         *,
         carry_out: Callable[[list[Effect]], None],
         fail: Callable[[WorkerError], None],
-        fence: Callable[[], float],
+        may_send_until: Callable[[], float],
     ) -> None:
         self._engine = engine
         self._client = client
         self._observers = observers
         self._carry_out = carry_out
         self._fail = fail
-        self._fence = fence
+        self._may_send_until = may_send_until
         self._calls: dict[str, CallTask] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -65,10 +65,10 @@ class CallRunner:
             call.grant(attempt)
 
     def retry(self, call_id: str) -> None:
-        """Let the call whose attempt is just ending make another."""
+        """Let a call make another attempt after the one that is just ending."""
         call = self._calls.get(call_id)
         if call is not None:
-            call.goes_on = True
+            call.wants_another = True
 
     def cancel(self, call_id: str) -> None:
         """Cancel a waiting call at once."""
@@ -80,7 +80,7 @@ class CallRunner:
         """Run ``coroutine`` in a task that ``aclose`` cancels. An exception in it ends the worker."""
         task = asyncio.get_running_loop().create_task(coroutine)
         self._tasks.add(task)
-        task.add_done_callback(self._ended)
+        task.add_done_callback(self._task_ended)
         return task
 
     async def aclose(self) -> None:
@@ -103,7 +103,7 @@ class CallRunner:
     def may_send(self, call_id: str) -> bool:
         """Return whether the group membership is still proven, and none of the call's partitions has gone."""
         now = time.monotonic()
-        return now < self._fence() and self._engine.may_send(call_id, now)
+        return now < self._may_send_until() and self._engine.may_send(call_id, now)
 
     async def _run(self, call: CallTask) -> None:
         call.verdict = (await self._client.call(call)).verdict
@@ -115,7 +115,7 @@ class CallRunner:
         for observer in self._observers:
             observer.call_finished(call.attempt, call.verdict, seconds)
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
+    def _task_ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             failure = WorkerError(f"a bug ended a task: {type(error).__name__}")
@@ -165,25 +165,25 @@ class CallTask:
     Attributes:
         attempt: The current attempt, or the last one.
         began: When it started, on the monotonic clock.
-        goes_on: Whether the engine wants another attempt after the one that is ending.
+        wants_another: Whether the engine wants another attempt after the one that is ending.
         verdict: Of the last attempt, once the client has returned it.
 
     """
 
-    __slots__ = ("_calls", "_permit", "attempt", "began", "goes_on", "task", "verdict")
+    __slots__ = ("_calls", "_permit", "attempt", "began", "task", "verdict", "wants_another")
 
     def __init__(self, calls: CallRunner, first: Attempt) -> None:
         self._calls = calls
         self._permit: asyncio.Future[Attempt] | None = None
         self.attempt = first
         self.began = time.monotonic()
-        self.goes_on = False
+        self.wants_another = False
         self.verdict: Verdict | None = None
         self.task: asyncio.Task[None]
 
-    async def permit(self) -> Attempt:
+    async def next_attempt(self) -> Attempt:
         """Wait until the next attempt may go, and return it. Cancelled when the engine cancels the call."""
-        if self.goes_on:
+        if self.wants_another:
             self._permit = asyncio.get_running_loop().create_future()
             self._calls.permit_requested(self.attempt.call_id)
             self.attempt = await self._permit
@@ -195,10 +195,10 @@ class CallTask:
 
     def finished(self, result: AttemptResult) -> bool:
         """End the attempt. Return whether there is another, after a backoff and with a permit of its own."""
-        self.goes_on = False
-        # The engine answers with RetryCall if it wants another; `retry` then sets `goes_on` before this returns.
+        self.wants_another = False
+        # The engine answers with RetryCall if it wants another; `retry` then sets `wants_another` before this returns.
         self._calls.attempt_finished(self.attempt, result)
-        return self.goes_on
+        return self.wants_another
 
     def grant(self, attempt: Attempt) -> None:
         """Grant the permit that ``permit`` waits for."""

@@ -54,13 +54,13 @@ class EngineRunner:
     """
     Runs one engine. Call all methods in the loop's thread, except those of the consumer's ConsumerListener.
 
-    The partitions of a handover may wait ``handover_seconds`` for what is in progress; ``publish_observers`` see every transaction
-    that is committed, beside the metrics.
+    A handover waits at most ``handover_seconds`` for what is in progress on its partitions. ``publish_observers``, like the metrics,
+    see every committed transaction.
 
     Attributes:
-        fatal_error: Gets the error that the worker cannot go on from; nothing in a run that ends well.
+        fatal_error: Gets the error that the worker cannot go on from; never set in a clean run.
         drained: Set when nothing is left to do after ``stop``.
-        pulse: When the loop last ticked, on the monotonic clock.
+        last_tick_at: When the engine last ticked, on the monotonic clock.
 
     """
 
@@ -86,16 +86,16 @@ class EngineRunner:
         self._publish_scheduler: PublishScheduler
         # Set once the control topic was read whole, or is known not to exist: then partitions may begin.
         self._orders_known = asyncio.Event()
-        # Our partitions with their epochs, and those of them that are restored.
+        # The assigned partitions with their epochs, and those of them that are restored.
         self._epochs: dict[int, int] = {}
-        self._begun: set[int] = set()
+        self._restored: set[int] = set()
         self._assigned_at: dict[int, float] = {}
         self._handovers: list[_Handover] = []
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = NEVER
         self._stopping = False
-        self._stopped_because: str | None = None
-        self.pulse = time.monotonic()
+        self._refused_because: str | None = None
+        self.last_tick_at = time.monotonic()
         self.fatal_error: asyncio.Future[WorkerError] = self._loop.create_future()
         self.drained = asyncio.Event()
 
@@ -128,7 +128,7 @@ class EngineRunner:
             (self._metrics, CallLog(self._log)),
             carry_out=self._carry_out,
             fail=self._fail,
-            fence=consumer.fence,
+            may_send_until=consumer.may_send_until,
         )
         self._publish_scheduler = PublishScheduler(
             self._engine,
@@ -147,7 +147,7 @@ class EngineRunner:
         self._post(self._assigned, dict(partitions))
 
     def revoking(self, partitions: Sequence[int]) -> Future[None]:
-        """Finish what is in progress on these partitions. The future is done when all is published, or the time is over."""
+        """Finish what is in progress on these partitions. The future is done when that is published or timed out."""
         done: Future[None] = Future()
         self._post(self._begin_handover, list(partitions), done)
         return done
@@ -184,17 +184,17 @@ class EngineRunner:
     # The control topic's listener: called by its follower's thread.
 
     def orders(self, records: Sequence[ControlRecord]) -> None:
-        """Take orders in their order. The first call has all that the topic held."""
+        """Apply control records; of one scope, the latest comes last. The first call has every order that the topic held."""
         self._post(self._ordered, records)
 
     def no_orders(self) -> None:
-        """Go on without orders: there is no control topic."""
+        """Go on without orders, since there is no control topic."""
         self._post(self._ordered, ())
 
     # For start and stop, health and metrics.
 
     def stop(self) -> None:
-        """Start nothing new, and finish what is started; then set ``drained``."""
+        """Start nothing new and finish whatever is started; then set ``drained``."""
         self._stopping = self._publish_scheduler.hurry = True
         self._carry_out(self._engine.stopping(time.monotonic()))
 
@@ -211,37 +211,37 @@ class EngineRunner:
     @property
     def unready_reason(self) -> str | None:
         """Why the loop itself is not ready; None if it is."""
-        if self._stopped_because is not None:
-            return self._stopped_because
+        if self._refused_because is not None:
+            return self._refused_because
         if self._stopping:
             return "stopping"
-        if time.monotonic() >= self._consumer.fence():
+        if time.monotonic() >= self._consumer.may_send_until():
             return "not a member of the consumer group: it has not joined yet, or Kafka is away"
         if not self._orders_known.is_set():
             return "the control topic was not read yet: no call is made before it is known what is paused"
-        waiting = self._epochs.keys() - self._begun - self._restoring.doubts.keys()
+        waiting = self._epochs.keys() - self._restored - self._restoring.partitions_in_doubt.keys()
         return "partitions are being restored" if waiting else None
 
     @property
     def halts(self) -> list[Halt]:
-        """What waits for its configuration to be fixed."""
+        """The apps and endpoints that are halted until their configuration is fixed."""
         return self._engine.halts
 
     @property
-    def doubts(self) -> list[CommitLostError]:
-        """Why partitions of ours wait for a person to decide where to resume."""
-        return [error for _, error in sorted(self._restoring.doubts.items())]
+    def partitions_in_doubt(self) -> list[CommitLostError]:
+        """For each assigned partition that waits for a person to decide where to resume: why."""
+        return [error for _, error in sorted(self._restoring.partitions_in_doubt.items())]
 
     def snapshot(self) -> EngineSnapshot:
         """Return the current state of the engine."""
         return self._engine.snapshot(time.monotonic())
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run this until ``aclose``. If it fails, so does the worker."""
+        """Run ``work`` in a task until ``aclose``. If it fails, so does the worker."""
         self._calls.spawn(work)
 
     async def aclose(self) -> None:
-        """End the timers, the calls, the connections and what was spawned."""
+        """End the timers, the calls, the connections and every spawned task."""
         if self._timer is not None:
             self._timer.cancel()
         self._publish_scheduler.close()
@@ -251,7 +251,7 @@ class EngineRunner:
 
     def _assigned(self, partitions: dict[int, int]) -> None:
         self._epochs |= partitions
-        # The wait for what a dead owner had sent runs while the partition is restored.
+        # The cooling off counts from here, so it runs while the partition is restored.
         self._assigned_at |= dict.fromkeys(partitions, time.monotonic())
         self._metrics.rebalanced("assigned", len(partitions))
         self._log("partitions.assigned", partitions=sorted(partitions))
@@ -267,7 +267,7 @@ class EngineRunner:
 
     def _begin(self, number: int, epoch: int, restored: RestoredPartition) -> None:
         effects = self._engine.assigned(number, restored, time.monotonic(), self._assigned_at[number])
-        self._begun.add(number)
+        self._restored.add(number)
         self._consumer.begin(number, restored.position, epoch)
         self._carry_out(effects)
 
@@ -308,7 +308,7 @@ class EngineRunner:
             self._epochs.pop(number, None)
             self._assigned_at.pop(number, None)
             self._restoring.forget(number)
-            self._begun.discard(number)
+            self._restored.discard(number)
         effects = self._engine.revoked(numbers, now)
         self._consumer.forget(numbers)
         return effects
@@ -324,7 +324,7 @@ class EngineRunner:
         )
         if goes_on_at < expected:
             # The partition is shorter than what was committed: going on would silently take unread records for done.
-            self.stop_for_good(BEYOND_THE_END.format(partition=partition, offset=expected))
+            self.refuse_work(BEYOND_THE_END.format(partition=partition, offset=expected))
 
     # Orders.
 
@@ -339,17 +339,19 @@ class EngineRunner:
     def _received(self, records: Sequence[Record]) -> None:
         self._metrics.received(len(records))
         self._carry_out(self._engine.received(records, time.monotonic()))
-        self._consumer.taken()
+        self._consumer.acknowledge()
 
     def _quota_messages(self, payloads: Sequence[bytes]) -> None:
         now = time.monotonic()
-        # After the fence the slices that would be lent may be another's.
-        self._carry_out(self._engine.quota_messages(payloads, now, may_lend=now < self._consumer.fence()))
+        # Once the membership is unproven, another replica may own the slices that would be lent.
+        self._carry_out(
+            self._engine.quota_messages(payloads, now, may_lend=now < self._consumer.may_send_until())
+        )
 
     # Effects.
 
     def _carry_out(self, effects: list[Effect]) -> None:
-        """Carry out the effects of an event, then do whatever it has made possible."""
+        """Carry out the effects of an event, then whatever it has made possible: a transaction, the end of a handover or drain."""
         for effect in effects:
             self._perform(effect)
         self._publish_scheduler.start_next()
@@ -401,15 +403,15 @@ class EngineRunner:
         self._timer = None
         self._timer_at = NEVER
         now = time.monotonic()
-        self.pulse = now
+        self.last_tick_at = now
         self._carry_out(self._engine.tick(now, time.time()))
 
     # Faults.
 
-    def stop_for_good(self, reason: str) -> None:
-        """Start nothing new, and be not ready until the worker is restarted: it must not go on."""
-        if self._stopped_because is None:
-            self._stopped_because = reason
+    def refuse_work(self, reason: str) -> None:
+        """Start nothing new, and stay unready until restarted. The process goes on, so that /readyz says why."""
+        if self._refused_because is None:
+            self._refused_because = reason
             self._log("worker.refused", reason=reason)
             self._carry_out(self._engine.stopping(time.monotonic()))
 

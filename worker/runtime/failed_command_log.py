@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from worker.runtime import ports
 
 LINES: Final = 10
-"""Between two summaries. A room that is gone fails thousands of commands a second, all for one reason."""
+"""The most lines between two summaries. A room that is gone fails thousands of commands a second, all for one reason."""
 CODES: Final = 10
 """The most different codes that a summary names."""
 
@@ -33,7 +33,7 @@ class FailedCommandLog:
         self._codes: set[str] = set()
 
     def published(self, transaction: Transaction, _: float) -> None:
-        """Log what has failed of a transaction. What has failed has a dead letter: without any there is nothing to look for."""
+        """Log the failed and cancelled commands of a transaction. Each has a dead letter: without any there are none to look for."""
         if not transaction.dead_letters:
             return
         for outgoing in transaction.outcomes:

@@ -78,7 +78,7 @@ class LoopSnapshot:
         lags: Partition -> records in Kafka after the committed offset.
         signatures: App -> (seconds since its signature was made, seconds until it expires).
         lines_dropped: Log lines lost since the start.
-        doubts: Partitions that wait for a person to decide where to resume.
+        partitions_in_doubt: Partitions that wait for a person to decide where to resume.
         refused: The kinds of requests that Kafka has refused for long enough to be an obstacle.
         wall: Now, in seconds since 1970.
         unreadable_orders: Records of the control topic that could not be read, since the start.
@@ -90,7 +90,7 @@ class LoopSnapshot:
     lags: Mapping[int, int] = field(default_factory=dict)
     signatures: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     lines_dropped: int = 0
-    doubts: int = 0
+    partitions_in_doubt: int = 0
     refused: frozenset[str] = frozenset()
     wall: float = 0.0
     unreadable_orders: int = 0
@@ -204,15 +204,15 @@ class Metrics:
             ("known_effects", snapshot.known_effects),
             ("unpublished_commands", snapshot.unpublished),
             ("ready", int(loop_snapshot.ready)),
-            ("partitions_in_doubt", loop_snapshot.doubts),
+            ("partitions_in_doubt", loop_snapshot.partitions_in_doubt),
             ("pulse_age_seconds", loop_snapshot.pulse_age),
         ):
             self._child(key).set(value)
         self._orders(snapshot.orders, loop_snapshot.wall)
-        self._child("control_unreadable_records").inc(self._risen("unreadable_orders", loop_snapshot))
+        self._child("control_unreadable_records").inc(self._increase_of("unreadable_orders", loop_snapshot))
         self._show("memory_bytes", {(part,): size for part, size in snapshot.memory.items()})
         self._count(snapshot.counts)
-        self._child("log_lines_dropped").inc(self._risen("lines_dropped", loop_snapshot))
+        self._child("log_lines_dropped").inc(self._increase_of("lines_dropped", loop_snapshot))
 
     def _begin_at_zero(self, apps: Iterable[str]) -> None:
         closed_sets: dict[str, Iterable[str]] = {
@@ -316,23 +316,24 @@ class Metrics:
 
     def _count(self, counts: EventCounts) -> None:
         for key in _COUNTS:
-            self._child(key).inc(self._risen(key, counts))
+            self._child(key).inc(self._increase_of(key, counts))
         for attribute, part in _FORGOTTEN.items():
-            self._child("forgotten", part).inc(self._risen(attribute, counts))
+            self._child("forgotten", part).inc(self._increase_of(attribute, counts))
         for attribute, kind in _DEDUPE.items():
-            self._child("dedupe_hits", kind).inc(self._risen(attribute, counts))
+            self._child("dedupe_hits", kind).inc(self._increase_of(attribute, counts))
         for reason in Misplacement:
             self._child("misplaced_records", reason.value).inc(
-                self._rise(reason, counts.misplaced.get(reason, 0))
+                self._increase(reason, counts.misplaced.get(reason, 0))
             )
 
-    def _risen(self, attribute: str, counts: EventCounts | LoopSnapshot) -> int:
-        return self._rise(attribute, getattr(counts, attribute))
+    def _increase_of(self, attribute: str, counts: EventCounts | LoopSnapshot) -> int:
+        return self._increase(attribute, getattr(counts, attribute))
 
-    def _rise(self, name: str, value: int) -> int:
-        risen = value - self._counts.get(name, 0)
+    def _increase(self, name: str, value: int) -> int:
+        """Return by how much a count has risen since it was last asked for."""
+        increase = value - self._counts.get(name, 0)
         self._counts[name] = value
-        return risen
+        return increase
 
     def _show(self, key: str, values: Mapping[tuple[str, ...], float]) -> None:
         """Set these children, and remove those that were set last time and are not among them."""

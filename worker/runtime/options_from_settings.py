@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from worker.broker import msk_iam
-from worker.broker.access_tokens import AccessTokenCache
+from worker.broker.access_token_cache import AccessTokenCache
 from worker.broker.client_config import contradictions
 from worker.broker.oauth import OAuthOptions, fetch_token
 from worker.broker.options import RESTORED_AT_ONCE, KafkaOptions
@@ -123,7 +123,7 @@ def kafka_options(
 def _tokens(
     kafka: KafkaSettings, fresh: Callable[[str], str], on_new_token: Callable[[str], None]
 ) -> AccessTokenCache | None:
-    """Return where tokens come from, if the sign-in needs them. None is fetched before a connection asks for it."""
+    """Return the cache of access tokens; None if the sign-in needs none. It fetches no token before a connection asks for one."""
     oauth, region = kafka.oauth, kafka.aws_msk_iam.region
     if region is not None:
         return AccessTokenCache(msk_iam.fetcher(region), learn=on_new_token)

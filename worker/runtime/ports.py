@@ -41,10 +41,10 @@ class Consumer(Protocol):
         """Hand over and leave the group; blocks for ``timeout`` seconds at most. Return whether it ended in time."""
 
     def begin(self, partition: int, position: int, epoch: int) -> None:
-        """Fetch a newly assigned partition from ``position`` on."""
+        """Start fetching a restored partition from ``position``."""
 
     def forget(self, partitions: Iterable[int]) -> None:
-        """Note that nothing of these partitions, which have gone, is sent any more."""
+        """Note that the loop sends nothing more of these partitions, which are no longer owned."""
 
     def pause(self, partition: int) -> None:
         """Stop fetching the partition; what was fetched may still arrive."""
@@ -52,14 +52,14 @@ class Consumer(Protocol):
     def resume(self, partition: int) -> None:
         """Fetch the partition again."""
 
-    def taken(self) -> None:
-        """Acknowledge one batch that ``received`` was called with, so that the next may follow."""
+    def acknowledge(self) -> None:
+        """Acknowledge one delivered batch, so that another may be delivered."""
 
-    def fence(self) -> float:
-        """Return the monotonic time until which requests may be sent, because the group membership is proven until then."""
+    def may_send_until(self) -> float:
+        """Return the monotonic time until which the membership is proven, so that requests may be sent; minus infinity for never."""
 
     def lag(self, partition: int) -> int | None:
-        """Return how many records of the partition are not fetched yet; None if unknown."""
+        """Return how many offsets of the partition are not fetched yet; None if unknown."""
 
     def topic_id(self) -> str | None:
         """Return the current id of the command topic; None if unknown."""
@@ -82,17 +82,17 @@ class QuotaChannel(Protocol):
     """Carries messages between replicas that lend each other permits, its own ones back to itself. Nothing depends on their arrival."""
 
     def start(self) -> None:
-        """Start to hear and to send, if replicas lend. Returns at once."""
+        """Start to hear and to send, if a topic is configured. Returns at once."""
 
     def send(self, payload: bytes) -> None:
         """Publish this soon, or never. Does not wait."""
 
     def close(self, timeout: float) -> bool:
-        """Hear and send nothing more; blocks for some times ``timeout`` seconds at most. Return whether that has ended in time."""
+        """Stop hearing and sending; blocks at most ``timeout`` seconds for each thread. Return whether all have ended in time."""
 
 
 class PublishObserver(Protocol):
-    """Sees what was published."""
+    """Sees each committed transaction."""
 
     def published(self, transaction: Transaction, now: float) -> None:
         """Take a transaction that was committed at the monotonic time ``now``. On the loop, for each: it must be quick."""

@@ -32,13 +32,16 @@ MANY: Final = 100
 """After a transaction with fewer outcomes the interval is shorter, in proportion: at low load nobody waits for it."""
 BUSY: Final = 200
 """
-After one with more outcomes the interval is longer, in proportion, up to LONGEST: a transaction costs as much CPU as some
+After a transaction with more outcomes the interval is longer, in proportion, up to LONGEST: a transaction costs as much CPU as some
 hundred of its records. One endpoint's quota makes no more in an interval; outcomes of several wait up to 0.1 s longer.
 """
 LONGEST: Final = 0.15
 """In seconds."""
 REST: Final = 2
-"""But a transaction starts no sooner than this many times what the last one took: half of the time the broker has rest."""
+"""
+A shortened interval is at least this many times what the transaction took, so that the broker rests half of the time. It is never
+longer than INTERVAL.
+"""
 FULL: Final = PER_TRANSACTION
 """From this many unpublished commands on, the next transaction does not wait for the interval."""
 

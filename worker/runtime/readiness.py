@@ -36,7 +36,7 @@ class Readiness:
         found = [ReadinessObstacle(refusal.reason, refusal.remedy) for refusal in self._refusals.lasting]
         if (reason := self._runner.unready_reason) is not None:
             found.append(ReadinessObstacle(reason))
-        found += [ReadinessObstacle(str(doubt), doubt.remedy) for doubt in self._runner.doubts]
+        found += [ReadinessObstacle(str(doubt), doubt.remedy) for doubt in self._runner.partitions_in_doubt]
         found += [
             ReadinessObstacle(f"topic {problem.value} does not fit any more", problem.remedy)
             for problem in self._watch.obstacles

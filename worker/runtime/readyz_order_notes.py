@@ -1,5 +1,5 @@
-# What /readyz says of orders: what is in force, and what it holds up. A worker that obeys an order is ready, or a rollout would
-# hang for as long as somebody pauses a detector.
+# What /readyz says of orders: those in force, and the partitions that they hold up. A worker that obeys an order is ready, or a
+# rollout would hang for as long as somebody pauses a detector.
 #
 # Made once a second from the engine's snapshot, and bounded. Not here: what makes the worker not ready (readiness.py).
 
@@ -21,7 +21,7 @@ HELD_UP: Final = (
 
 
 def notes_of(snapshot: EngineSnapshot) -> dict[str, object]:
-    """Return what is in force and what stands for it; empty if nothing is."""
+    """Return the orders in force, and the partitions that they hold up; empty if there are none."""
     notes: dict[str, object] = {}
     if snapshot.orders:
         notes["orders"] = [_note(each) for each in snapshot.orders[:SHOWN]]

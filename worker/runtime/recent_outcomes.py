@@ -45,9 +45,9 @@ PROBLEM_BYTES: Final = 1_200
 """What is kept of an outcome, of each of its users, of each that failed, and of each problem of a rejected record: rounded up."""
 
 SENT: Final = frozenset(status for status, row in STATUSES.items() if row.tells_of_target)
-"""Tells something of the room; all others ended without it."""
+"""The statuses that tell something of the room; commands with any other status ended without it."""
 UNDONE: Final = frozenset(status for status in SENT if STATUSES[status].left_to_do is not LeftToDo.NOTHING)
-"""Calls were made or waited for, and some user did not get what was asked for."""
+"""The statuses of commands for which calls were made or waited for, and some user did not get what was asked for."""
 
 
 class RecentOutcome(Struct, frozen=True, gc=False):

@@ -34,7 +34,7 @@ class RestoreScheduler:
     ``is_ours`` returns whether a partition is still assigned to us with this epoch; ``begin`` receives what was restored.
 
     Attributes:
-        doubts: The partitions that wait for a person to decide where to resume.
+        partitions_in_doubt: The partitions that wait for a person to decide where to resume.
 
     """
 
@@ -52,7 +52,7 @@ class RestoreScheduler:
         self._log = log
         self._is_ours = is_ours
         self._begin = begin
-        self.doubts: dict[int, CommitLostError] = {}
+        self.partitions_in_doubt: dict[int, CommitLostError] = {}
         self._slots = asyncio.Semaphore(AT_ONCE)
 
     async def restore(self, number: int, epoch: int) -> None:
@@ -66,9 +66,9 @@ class RestoreScheduler:
             except CommitLostError as error:
                 if not self._is_ours(number, epoch):
                     return  # it has gone meanwhile: the doubt is the next owner's
-                if number not in self.doubts:
+                if number not in self.partitions_in_doubt:
                     self._log("partition.refused", partition=number, reason=str(error), remedy=error.remedy)
-                self.doubts[number] = error
+                self.partitions_in_doubt[number] = error
                 await asyncio.sleep(DOUBT_SECONDS)
                 continue
             except BrokerError as error:
@@ -79,14 +79,14 @@ class RestoreScheduler:
                 wait = min(wait * 2, longest)
                 continue
             if self._is_ours(number, epoch):
-                self.doubts.pop(number, None)
+                self.partitions_in_doubt.pop(number, None)
                 self._metrics.restored(time.monotonic() - began)
                 self._begin(number, epoch, restored)
             return
 
     def forget(self, number: int) -> None:
         """Drop the doubt about a partition that is no longer ours: it is the next owner's."""
-        self.doubts.pop(number, None)
+        self.partitions_in_doubt.pop(number, None)
 
     def __repr__(self) -> str:
         return f"<RestoreScheduler from {self._restorer!r}>"

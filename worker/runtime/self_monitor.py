@@ -34,6 +34,10 @@ class SelfMonitor:
     Observes the worker until it is cancelled.
 
     ``topic_fault`` returns why the worker must not go on with the command topic as it is now, or None.
+
+    Attributes:
+        notes: What /readyz says of orders, as of the last look.
+
     """
 
     def __init__(
@@ -75,7 +79,7 @@ class SelfMonitor:
             self.observe()
 
     def observe(self) -> None:
-        """Set the gauges, and stop the worker for good if the command topic is another."""
+        """Set the gauges, tell the page, and refuse work if the command topic is another one now."""
         snapshot = self._runner.snapshot()
         lags = {
             # The consumer counts from what it has fetched, the metric from what is committed.
@@ -84,14 +88,14 @@ class SelfMonitor:
             if (unfetched := self._consumer.lag(partition.partition)) is not None
         }
         loop_snapshot = LoopSnapshot(
-            pulse_age=time.monotonic() - self._runner.pulse,
+            pulse_age=time.monotonic() - self._runner.last_tick_at,
             ready=not self._readiness.obstacles(),
             lags=lags,
             signatures={
                 app: (signer.age(), signer.expires_in()) for app, signer in self._client.signers.items()
             },
             lines_dropped=self._log.dropped,
-            doubts=len(self._runner.doubts),
+            partitions_in_doubt=len(self._runner.partitions_in_doubt),
             refused=frozenset(refusal.kind for refusal in self._refusals.lasting),
             wall=time.time(),
             unreadable_orders=0 if self._follower is None else self._follower.unreadable,
@@ -102,7 +106,7 @@ class SelfMonitor:
         self.notes = notes_of(snapshot)
         self._failures.summarize()
         if (reason := self._topic_fault()) is not None:
-            self._runner.stop_for_good(reason)
+            self._runner.refuse_work(reason)
 
     def __repr__(self) -> str:
         return f"<SelfMonitor of {self._runner!r}>"

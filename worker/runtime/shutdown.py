@@ -44,22 +44,22 @@ class ShutdownRequest:
         self._flush = flush
         self._loop = asyncio.get_running_loop()
         self._asked: asyncio.Future[str] = self._loop.create_future()
-        self._handled = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
-        for number in self._handled:
-            self._loop.add_signal_handler(number, self._first, number)
+        self._signals = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+        for number in self._signals:
+            self._loop.add_signal_handler(number, self._on_first_signal, number)
 
     async def wait(self) -> str:
         """Wait for the first signal and return its name. The wait may be cancelled and begun again."""
         return await asyncio.shield(self._asked)
 
-    def _first(self, number: signal.Signals) -> None:
-        for handled in self._handled:
+    def _on_first_signal(self, number: signal.Signals) -> None:
+        for handled in self._signals:
             self._loop.remove_signal_handler(handled)
-            self._loop.add_signal_handler(handled, self._second, handled)
+            self._loop.add_signal_handler(handled, self._on_second_signal, handled)
         if not self._asked.done():
             self._asked.set_result(number.name)
 
-    def _second(self, number: signal.Signals) -> None:
+    def _on_second_signal(self, number: signal.Signals) -> None:
         self._log("worker.killed", signal=number.name)
         self._flush(LAST_LINES_SECONDS)
         os._exit(FAILED)

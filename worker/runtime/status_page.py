@@ -2,7 +2,7 @@
 #
 # The answers are for the page and no part of the contract. Every text of a record is cut and made printable here, and the page sets
 # it as text. Nothing is computed while nobody looks, and once a second at most. Not here: HTTP (status_server.py), what was
-# published (recent_outcomes.py), the quota's past (quota_usage_history.py).
+# published (recent_outcomes.py), the quota's past (recent_quota_use.py).
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ import msgspec
 from worker.domain.contract.outcomes import Status
 from worker.domain.contract.visible_text import printable, shown
 from worker.domain.engine_snapshot import EngineSnapshot, EventCounts
-from worker.runtime.quota_usage_history import SECONDS, QuotaUsageHistory
 from worker.runtime.recent_outcomes import KEPT_BYTES, SPAN_SECONDS, SPANS
+from worker.runtime.recent_quota_use import SECONDS, RecentQuotaUse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -78,7 +78,7 @@ class StatusPage:
         self._clock = clock
         self._wall = wall
         self._began = clock()
-        self._history = QuotaUsageHistory()
+        self._quota_use = RecentQuotaUse()
         self._snapshot = NOTHING
         self._lags: Mapping[int, int] = {}
         self._status = b""
@@ -90,7 +90,7 @@ class StatusPage:
         """Take what is now, once a second."""
         self._snapshot = snapshot
         self._lags = loop_snapshot.lags
-        self._history.sample(snapshot)
+        self._quota_use.sample(snapshot)
 
     def status(self) -> bytes:
         """Return what is now, as JSON."""
@@ -191,9 +191,9 @@ class StatusPage:
                 "seconds": round(now - halt.since),
             },
             "past": {
-                "used": self._history.used(state),
-                "granted": self._history.granted(state),
-                "limited_by": self._history.limited_by(state),
+                "used": self._quota_use.used(state),
+                "granted": self._quota_use.granted(state),
+                "limited_by": self._quota_use.limited_by(state),
             },
         }
 

@@ -1,8 +1,8 @@
 # Checks the topics again and again while the worker runs: they fitted at the start, but can be changed or replaced.
 #
-# A change that makes going on wrong (another topic of the same name) stops the worker for good; one that can be reverted is an
-# obstacle until it is. Not here: how topics are judged (broker/topic_admin.py), and the command topic's id, which the consumer
-# learns sooner (self_monitor.py).
+# After a change that makes going on wrong (another topic of the same name) the worker refuses work until it is restarted; a change
+# that can be reverted is an obstacle until it is. Not here: how topics are judged (broker/topic_admin.py), and the command topic's
+# id, which the consumer learns sooner (self_monitor.py).
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class TopicWatch:
     """
     Checks the topics every ``interval`` seconds.
 
-    ``look`` asks the cluster and may block; ``stop_for_good`` receives the reason why the worker must not go on. A problem is
+    ``look`` asks the cluster and may block; ``refuse_work`` receives the reason why the worker must not go on. A problem is
     logged once, and again only if it comes back.
 
     Attributes:
@@ -38,12 +38,12 @@ class TopicWatch:
         look: Callable[[], Changes],
         interval: float,
         log: ports.Log,
-        stop_for_good: Callable[[str], None],
+        refuse_work: Callable[[str], None],
     ) -> None:
         self._look = look
         self._interval = interval
         self._log = log
-        self._stop_for_good = stop_for_good
+        self._refuse_work = refuse_work
         self._logged: frozenset[str] = frozenset()
         self.obstacles: list[SettingProblem] = []
 
@@ -61,7 +61,7 @@ class TopicWatch:
         self, fault: str | None, obstacles: list[SettingProblem], problems: list[SettingProblem]
     ) -> None:
         if fault is not None:
-            self._stop_for_good(fault)
+            self._refuse_work(fault)
         self.obstacles = obstacles
         for problem in problems:
             if str(problem) not in self._logged:

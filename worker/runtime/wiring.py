@@ -68,13 +68,13 @@ if TYPE_CHECKING:
     from worker.tencent.client_options import HttpOptions
 
 KEY_CHANGED: Final = "signature.key_changed"
-OF_THE_PORT: Final = frozenset({errno.EADDRINUSE, errno.EACCES, errno.EPERM})
-"""Errors that the port causes. Any other is the host's: it has no address, or not one of this machine."""
+PORT_ERRNOS: Final = frozenset({errno.EADDRINUSE, errno.EACCES, errno.EPERM})
+"""Errors of listening that the port causes. The host causes all others: it has no address, or none of this machine."""
 PUBLISHER_CLOSE_SECONDS: Final = 10.0
 CONSUMER_CLOSE_SECONDS: Final = 10.0
 FOLLOWER_CLOSE_SECONDS: Final = 2.0
 QUOTA_CLOSE_SECONDS: Final = 2.0
-"""How long each may take to close, beyond drain and handover."""
+"""How long each of these may take to close, beyond drain and handover."""
 SWITCH_INTERVAL: Final = 0.001
 """
 Seconds until a computing thread lets another run. With Python's default of 5 ms, the loop would wait that long for the
@@ -117,8 +117,8 @@ async def _run(settings: Settings, log: Log) -> int:
         apps=sorted(settings.tencent.apps),
     )
     http = http_options(settings)
-    if (short := take_file_descriptors(len(settings.tencent.apps), http.max_connections)) is not None:
-        log("files.limited", needed=short.needed, limit=short.limit, remedy=short.remedy)
+    if (shortage := take_file_descriptors(len(settings.tencent.apps), http.max_connections)) is not None:
+        log("files.limited", needed=shortage.needed, limit=shortage.limit, remedy=shortage.remedy)
     try:
         topics, topic = await shutdown.unless_stopped(stop, lambda: _fitting_topics(settings, options))
     except shutdown.StoppedEarlyError as early:
@@ -146,7 +146,7 @@ async def _run(settings: Settings, log: Log) -> int:
 
 @dataclass(frozen=True, slots=True)
 class _Parts:
-    """What is started and ended; all other parts are reached through these."""
+    """The parts that are started and ended; they hold all others."""
 
     runner: EngineRunner
     consumer: Consumer
@@ -206,7 +206,7 @@ def _build(
         ),
         options.metadata_max_age,
         log,
-        runner.stop_for_good,
+        runner.refuse_work,
     )
     readiness = Readiness(runner, watch, refusals, follower)
     page = None if recent is None else StatusPage(rules.worker, recent, obstacles=readiness.obstacles)
@@ -226,7 +226,7 @@ def _build(
     server = StatusServer(
         settings.server.host,
         settings.server.port,
-        pulse_age=lambda: time.monotonic() - runner.pulse,
+        pulse_age=lambda: time.monotonic() - runner.last_tick_at,
         obstacles=readiness.obstacles,
         metrics=lambda: (metrics.text(), CONTENT_TYPE),
         notes=lambda: monitor.notes,
@@ -241,7 +241,7 @@ async def listen(server: StatusServer, settings: Settings) -> int:
         return await server.start()
     except OSError as exc:
         reason = exc.strerror or str(exc)
-        if exc.errno in OF_THE_PORT:
+        if exc.errno in PORT_ERRNOS:
             problem = SettingProblem(
                 "server.port", f"give another, or end what uses it: {reason}", settings.server.port
             )
@@ -269,9 +269,9 @@ async def _run_until_stopped(parts: _Parts, stop: shutdown.ShutdownRequest) -> s
 
 async def _stop_in_order(parts: _Parts, settings: Settings, log: Log, stop_cause: str | WorkerError) -> int:
     """
-    After a signal drain; then close the consumer, and last the publisher. Return the exit code.
+    Drain if a signal is the cause; then close the consumer, and last the publisher. Return the exit code.
 
-    ``stop_cause`` is the signal's name, or the error.
+    ``stop_cause`` is the signal's name, or the error that ends the worker.
     """
     began = time.monotonic()
     runner = parts.runner
@@ -304,7 +304,7 @@ def _log_that_hides_new_keys(settings: Settings, log: Log) -> Callable[[LogEvent
 
 
 def _topic_fault(rules: EngineRules, consumer: Consumer) -> str | None:
-    """Return why the worker must not go on with the command topic as it is now; None if it is the one of the start."""
+    """Return why the worker must not go on with the command topic as it is now; None if the topic is as it was at the start."""
     topic_id = consumer.topic_id()
     if topic_admin.is_another_topic(rules.topic_id, topic_id):
         return topic_admin.recreated_message(rules.topic, rules.topic_id, topic_id)
@@ -318,13 +318,13 @@ def _topic_fault(rules: EngineRules, consumer: Consumer) -> str | None:
 
 
 def _command_id_reader(rules: EngineRules) -> Callable[[Record], str | None]:
-    """Return what reads a record's command_id, or None where there is none to be read."""
+    """Return a function that reads the command_id of a record, and returns None if the record has no readable one."""
     decoder = CommandDecoder(rules)
     return lambda record: decoder.decode(record).command_id
 
 
 def _fitting_topics(settings: Settings, options: KafkaOptions) -> tuple[TopicsReport, Topic]:
-    """Return all topics, and of them the command topic. Raises SettingsError when topics or limits do not fit."""
+    """Return a report on all topics, and the command topic. Raises SettingsError when topics or limits do not fit."""
     report = topic_admin.inspect(options)
     found = misfits(settings, options, report)
     if found or report.command is None:

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import yaml
 
-from worker.settings.catalog import NAME, rows
+from worker.settings.setting_rows import NAME, rows
 
 if TYPE_CHECKING:
-    from worker.settings.catalog import SettingRow
+    from worker.settings.setting_rows import SettingRow
 
 _WIDTH: Final = 110
 _EXAMPLES: Final[dict[str, Any]] = {

@@ -29,7 +29,7 @@ MAX_MEMBERS: Final = 10_000_000
 SECONDS: Final = (1.0, 3_600.0)
 VALUE_BYTES: Final = 256
 FOLLOWS: Final = tuple(state for state in OrderState if state.row.may_guard_order)
-"""What a guard may do."""
+"""The orders that a guard may give."""
 _NAMES: Final = ("scope", "members", "per_seconds", "then")
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from worker.settings.kafka_section import KafkaSettings
 
-_OF_ALL_CLIENTS: Final = ("security_protocol", "sasl_", "ssl_", "proxy_url", "socks5_proxy")
+_CONNECTION_PREFIXES: Final = ("security_protocol", "sasl_", "ssl_", "proxy_url", "socks5_proxy")
 """Prefixes of the options of a connection. There are more clients than the consumer and the producer, so they are common."""
 _PROTOCOLS: Final = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
 _THE_WORKERS: Final = "leave it out: the worker's promises depend on its own value"
@@ -70,7 +70,7 @@ def option_problems(kafka: KafkaSettings) -> Iterator[SettingProblem]:
                     OWNED[option],
                     None if option.startswith(("sasl", "ssl")) else _shown(option, value),
                 )
-            elif part != "common" and option.startswith(_OF_ALL_CLIENTS):
+            elif part != "common" and option.startswith(_CONNECTION_PREFIXES):
                 yield SettingProblem(
                     name, f"set kafka.common.{option} instead: all clients connect to Kafka in the same way"
                 )

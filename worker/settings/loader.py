@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Any, Final
 from pydantic import ValidationError
 
 from worker.errors import SettingProblem, SettingsError
-from worker.settings.catalog import find, nearest, table_of_rows
 from worker.settings.cross_checks import contradictions
 from worker.settings.model import Settings
+from worker.settings.setting_rows import find, nearest, table_of_rows
 from worker.settings.sources import CONFIG, FileData, from_environment, from_file, merged, problems_in
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from worker.settings.catalog import SettingRow, Words
+    from worker.settings.setting_rows import SettingRow, Words
 
 _STAND_IN: Final[dict[str, Any]] = {
     "kafka": {"bootstrap_servers": ["stand-in:9092"]},

@@ -17,7 +17,7 @@ import yaml
 from pydantic import SecretStr
 
 from worker.errors import FileError, SettingProblem
-from worker.settings.catalog import find
+from worker.settings.setting_rows import find
 from worker.settings.types import SECRET_OPTIONS
 from worker.small_files import read_text
 from worker.terminal import is_utf8
@@ -26,7 +26,7 @@ from worker.tls_file_problems import TLS_FILES
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from worker.settings.catalog import SettingRow, Words
+    from worker.settings.setting_rows import SettingRow, Words
 
 PREFIX: Final = "WORKER_"
 CONFIG: Final = "WORKER_CONFIG"
@@ -72,7 +72,7 @@ def from_file(path: Path, table: dict[Words, SettingRow]) -> FileData:
     """
     name = str(path)
     try:
-        data = _loaded(read_text(path, FILE_BYTES))
+        data = _load_yaml(read_text(path, FILE_BYTES))
     except FileError as error:
         return _unusable(name, f"the file cannot be read ({error}): check --config or {CONFIG}")
     except yaml.YAMLError as error:
@@ -291,7 +291,7 @@ class _RefusedYamlError(yaml.MarkedYAMLError):
     pass
 
 
-def _loaded(text: str) -> Any:
+def _load_yaml(text: str) -> Any:
     loader = _Loader(text)
     try:
         root = loader.get_single_node()

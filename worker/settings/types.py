@@ -21,9 +21,9 @@ from worker.settings import addresses
 SECRET_OPTIONS: Final = frozenset({"sasl_plain_password", "ssl_password", "proxy_url", "socks5_proxy"})
 """Options of the Kafka client that contain a secret (a proxy's URL may). Each can also be given as ``<option>_file``."""
 KEY_BYTES: Final = 4096
-"""More than this is no key."""
+"""A longer text is no key."""
 _NO_KEY: Final = frozenset(" '\"")
-"""In no key: a blank comes from a word before it, quotation marks from a file that was written as settings are."""
+"""Characters of no key: a blank comes from a word before it, quotation marks from a file that was written as settings are."""
 KEY_FILE_BYTES: Final = 2 * KEY_BYTES
 """The longest key file: a longer one is the wrong file, even if there are blank lines around the key."""
 SCOPE_CHARACTERS: Final = 2_048
@@ -138,7 +138,7 @@ def is_app_name(word: str) -> bool:
     return re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", word) is not None
 
 
-def _hidden(value: object) -> object:
+def _hide_secrets(value: object) -> object:
     """Wrap the secrets among the options, so that no repr or dump shows them."""
     if not isinstance(value, dict):
         return value
@@ -208,7 +208,7 @@ Extensions = Annotated[
 File = Annotated[Path, RuleText("the path of a file that can be read")]
 Options = Annotated[
     dict[str, bool | int | float | str | SecretStr | None],
-    BeforeValidator(_hidden),
+    BeforeValidator(_hide_secrets),
     RuleText("a mapping of kafka-python's own option names to values"),
 ]
 PerEndpoint = Annotated[

@@ -40,13 +40,13 @@ class _NestedResponse(msgspec.Struct, rename="pascal"):
 
 
 _DECODER: Final = msgspec.json.Decoder(_Body)
-_LOOKS: Final = Redaction()
-"""Knows no secret; hides what looks like one."""
+_KNOWS_NO_SECRET: Final = Redaction()
+"""Has learnt no secret, and hides whatever looks like one."""
 _HOST: Final = re.compile(r"[A-Za-z0-9._:-]{1,253}")
 """A host that a foreign redirect may name in our texts."""
 
 
-def read(body: bytes, redaction: Redaction = _LOOKS) -> Answer | None:
+def read(body: bytes, redaction: Redaction = _KNOWS_NO_SECRET) -> Answer | None:
     """
     Parse ``body``. Return None when it is no answer of Tencent's: not JSON, or without an integer ``ErrorCode``.
 
@@ -94,7 +94,9 @@ def _text(raw: msgspec.Raw, redaction: Redaction) -> str:
     return cut(redaction.clean(text, TEXT_BYTES))
 
 
-def foreign(status: int, body: bytes | None, location: str | None, redaction: Redaction = _LOOKS) -> str:
+def describe_foreign(
+    status: int, body: bytes | None, location: str | None, redaction: Redaction = _KNOWS_NO_SECRET
+) -> str:
     """
     Describe an answer that is not Tencent's. Of ``location`` only the host is shown: the rest may hold the signature.
 

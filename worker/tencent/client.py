@@ -1,7 +1,7 @@
 # One call with all its attempts: sign, send, judge, and retry while the engine wants it.
 #
 # tenacity owns the retries: their loop and the waiting. The engine owns the permits, the bodies, the fence, and whether there is
-# another attempt; it is asked through a CallOwner. Not here: connections (http_transport.py), signatures (usersig.py).
+# another attempt; the client asks it through a CallOwner. Not here: connections (http_transport.py), signatures (usersig.py).
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from worker.domain.contract.error_codes import KEY_CODES, Verdict, judge
 from worker.domain.effects import AttemptResult, LogEvent
 from worker.redaction import Redaction
 from worker.tencent import answers
-from worker.tencent.http_transport import RESENDS, HttpTransport, OutboundRequest
+from worker.tencent.http_transport import CONNECTION_TRIES, HttpTransport, OutboundRequest
 from worker.tencent.usersig import UserSigSigner
 
 if TYPE_CHECKING:
@@ -35,16 +35,16 @@ LOG_SECONDS: Final = 60.0
 
 
 class CallOwner(Protocol):
-    """What the engine decides about a call in flight: one question before, at and after each attempt."""
+    """What the client asks the engine about one call: a question before, at and after each attempt."""
 
-    async def permit(self) -> Attempt:
+    async def next_attempt(self) -> Attempt:
         """Wait until the next attempt may go, and return it. Cancelled when the engine cancels the call."""
 
     def may_send(self) -> bool:
         """Return whether the request may still leave. Asked immediately before it is written."""
 
     def finished(self, result: AttemptResult) -> bool:
-        """Report the end of one HTTP request, even a cancelled one. Return whether the engine wants another attempt."""
+        """Report the end of the attempt, even of a cancelled one. Return whether the engine wants another."""
 
 
 class Client:
@@ -81,7 +81,7 @@ class Client:
         }
         self._transport = transport or HttpTransport(options, self._report, self._redaction.learn)
         self._logged_at: dict[str, float] = {}
-        self._queries: dict[str, tuple[int, str]] = {}
+        self._query_prefixes: dict[str, tuple[int, str]] = {}
         self._backoff = wait_random_exponential(multiplier=options.first_wait, max=options.longest_backoff)
 
     @property
@@ -91,8 +91,8 @@ class Client:
 
     async def call(self, owner: CallOwner) -> AttemptResult:
         """Make one call with all its attempts; return the result of the last."""
-        result, goes_on = await self._attempted(owner)
-        return await self._retried(result, owner) if goes_on else result
+        result, wants_another = await self._attempt(owner)
+        return await self._retry(result, owner) if wants_another else result
 
     async def aclose(self) -> None:
         """Close every connection. No call may be in flight."""
@@ -101,27 +101,28 @@ class Client:
     def __repr__(self) -> str:
         return f"<Client of {', '.join(self._apps)}>"
 
-    async def _attempted(self, owner: CallOwner) -> tuple[AttemptResult, bool]:
+    async def _attempt(self, owner: CallOwner) -> tuple[AttemptResult, bool]:
         """Make one attempt. Return its result, and whether the engine wants another."""
-        result = await self._perform(await owner.permit(), owner)
+        result = await self._perform(await owner.next_attempt(), owner)
         return result, owner.finished(result)
 
-    async def _retried(self, first: AttemptResult, owner: CallOwner) -> AttemptResult:
-        """Make attempts until the engine wants no other. ``first`` is the result of the first, which has been made."""
+    async def _retry(self, first: AttemptResult, owner: CallOwner) -> AttemptResult:
+        """Retry until the engine wants no further attempt. ``first`` is the result of the first one, which is made already."""
         # Most calls end with their first attempt and never come here: tenacity's loop is a tenth of such a call's CPU.
-        made: tuple[AttemptResult, bool] | None = (first, True)
+        already_made: tuple[AttemptResult, bool] | None = (first, True)
 
         async def attempt() -> tuple[AttemptResult, bool]:
-            nonlocal made
-            before, made = made, None
-            return before or await self._attempted(owner)
+            nonlocal already_made
+            made, already_made = already_made, None
+            return made or await self._attempt(owner)
 
-        attempts = AsyncRetrying(retry=retry_if_result(_goes_on), wait=self._wait, sleep=self._sleep)
+        attempts = AsyncRetrying(retry=retry_if_result(_wants_another), wait=self._wait, sleep=self._sleep)
         try:
             last: AttemptResult
             last, _ = await attempts(attempt)
         finally:
-            attempts.iter_state.reset()  # it holds methods of `attempts`: only the garbage collector would find the two
+            # Its state holds methods of `attempts`: only the garbage collector would free this cycle.
+            attempts.iter_state.reset()
         return last
 
     async def _perform(self, attempt: Attempt, owner: CallOwner) -> AttemptResult:
@@ -132,13 +133,13 @@ class Client:
         exchange = await self._exchange(attempt, owner, signed)
         if exchange.detail is not None:
             self._log_no_connection(attempt.app, exchange)
-        if exchange.stray is not None:
-            self._report("request.failed_strangely", endpoint=attempt.endpoint, what=exchange.stray)
+        if exchange.unforeseen is not None:
+            self._report("request.failed_strangely", endpoint=attempt.endpoint, what=exchange.unforeseen)
         return self._result(exchange, signer, signed)
 
     async def _exchange(self, attempt: Attempt, owner: CallOwner, signed: SignedUserSig) -> HttpExchange:
         app = self._apps[attempt.app]
-        for _ in range(RESENDS):
+        for _ in range(CONNECTION_TRIES):
             query = self._query(app, signed)
             outbound = OutboundRequest(query, attempt.body, owner.may_send)
             began = time.monotonic()
@@ -148,18 +149,19 @@ class Client:
                 owner.finished(_cancelled(outbound, began))
                 raise
             if not outbound.stale:
-                break  # else nothing was sent, so the same attempt may take another connection
+                break
+            # Nothing was sent, so the same attempt may take another connection.
         return exchange
 
     def _query(self, app: AppCredentials, signed: SignedUserSig) -> str:
-        serial, start = self._queries.get(app.name, (0, ""))
+        serial, prefix = self._query_prefixes.get(app.name, (0, ""))
         if serial != signed.serial:
-            start = (
+            prefix = (
                 f"sdkappid={app.sdk_app_id}&identifier={quote(app.identifier, safe='')}"
                 f"&usersig={signed.value}&contenttype=json&random="
             )
-            self._queries[app.name] = (signed.serial, start)
-        return f"{start}{self._bits(32)}"
+            self._query_prefixes[app.name] = (signed.serial, prefix)
+        return f"{prefix}{self._bits(32)}"
 
     def _result(self, exchange: HttpExchange, signer: UserSigSigner, signed: SignedUserSig) -> AttemptResult:
         if exchange.status is None:
@@ -170,11 +172,11 @@ class Client:
         error, info = exchange.error, "" if answer is None else answer.error_info
         if answer is None or not 200 <= exchange.status < 300:
             error = error or ("not_json" if 200 <= exchange.status < 300 else "http")
-            info = answers.foreign(exchange.status, body, exchange.location, self._redaction)
+            info = answers.describe_foreign(exchange.status, body, exchange.location, self._redaction)
         return AttemptResult(
             sent_at=exchange.sent_at,
             ended_at=exchange.ended_at,
-            verdict=_with_signature(judge(exchange.status, code), code, signer, signed.serial),
+            verdict=_refine_verdict(judge(exchange.status, code), code, signer, signed.serial),
             http_status=exchange.status,
             error_code=code,
             error_info=info,
@@ -201,12 +203,13 @@ class Client:
             self._notice(LogEvent(event=event, level="error", fields=fields))
 
 
-def _goes_on(attempt: tuple[AttemptResult, bool]) -> bool:
-    return attempt[1]
+def _wants_another(made: tuple[AttemptResult, bool]) -> bool:
+    _, wants_another = made
+    return wants_another
 
 
-def _with_signature(verdict: Verdict, code: int | None, signer: UserSigSigner, serial: int) -> Verdict:
-    """Refine the verdict by what the signer knows: whether another signature can help."""
+def _refine_verdict(verdict: Verdict, code: int | None, signer: UserSigSigner, serial: int) -> Verdict:
+    """Report the verdict to the signer, and refine it by what the signer knows: whether another signature can help."""
     if verdict is Verdict.DONE:
         signer.accepted(serial)
     elif verdict is Verdict.RESIGN:

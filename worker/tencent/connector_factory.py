@@ -38,7 +38,7 @@ class _ReloadedFile(Generic[Held]):
         self._read = read
         self._setting = setting
         self._report = report
-        self._seen: object = _state(path)
+        self._seen: object = _file_state(path)
         try:
             self._held = read(path)
         except FileError as error:
@@ -46,7 +46,7 @@ class _ReloadedFile(Generic[Held]):
 
     def current(self) -> Held:
         """Return what the file holds now; what it held before, if that cannot be used."""
-        now = _state(self._path)
+        now = _file_state(self._path)
         if now != self._seen:
             self._seen = now
             try:
@@ -57,7 +57,7 @@ class _ReloadedFile(Generic[Held]):
         return self._held
 
 
-def _state(path: str) -> object:
+def _file_state(path: str) -> object:
     try:
         status = Path(path).stat()
     except (OSError, ValueError) as error:
@@ -80,7 +80,7 @@ def _basic(pair: str) -> str:
     return base64.b64encode(pair.encode()).decode()
 
 
-def _trusting(path: str) -> ssl.SSLContext:
+def _context_trusting(path: str) -> ssl.SSLContext:
     problem = next(authority_problem("http.ca_file", path), None)
     if problem is not None:
         raise FileError(problem.remedy)
@@ -102,7 +102,7 @@ class ConnectorFactory:
             public = httpx.create_ssl_context()  # verifies; SSL_CERT_FILE names other authorities
             self._tls = lambda: public
         else:
-            self._tls = _ReloadedFile(options.ca_file, _trusting, "http.ca_file", report).current
+            self._tls = _ReloadedFile(options.ca_file, _context_trusting, "http.ca_file", report).current
         if options.proxy_credentials_file is not None:
 
             def read(path: str) -> str:

@@ -67,8 +67,8 @@ _CAUSES: Final[tuple[tuple[type[BaseException], str], ...]] = (
 The first row that fits names the error. aiohttp's exceptions come before httpx's: httpx-aiohttp turns every lost connection
 into a ConnectTimeout, and only the exception behind it says what happened.
 """
-RESENDS: Final = 3
-"""How many connections a request may try when each turns out to be closed before a byte is written."""
+CONNECTION_TRIES: Final = 3
+"""How many connections one attempt may try, as long as each turns out to be closed before a byte is written."""
 AT_ONCE: Final = 0xFFFF
 """The longest body, in bytes, that aiohttp writes in one step; a command's is far shorter."""
 LONGEST_CHAIN: Final = 10
@@ -91,7 +91,7 @@ class HttpExchange(Struct, frozen=True):
         error: One of ``ERRORS``, or None: then ``status`` and ``body`` are set.
         location: Where a redirect leads. May repeat the query, and with it the signature.
         detail: Why there was no connection, with the remedy, if the proxy or the authorities are at fault. Without secrets.
-        stray: Type and place of an unforeseen failure, without its text; None otherwise.
+        unforeseen: Type and place of an unforeseen failure, without its text; None otherwise.
 
     """
 
@@ -104,7 +104,7 @@ class HttpExchange(Struct, frozen=True):
     retry_after: str | None = None
     location: str | None = None
     detail: str | None = None
-    stray: str | None = None
+    unforeseen: str | None = None
 
 
 class _NotSent(Exception):  # noqa: N818 - not an error: it stops a write that must not happen
@@ -162,7 +162,7 @@ class OutboundRequest(httpx.AsyncByteStream):
 
 class Transport(Protocol):
     """
-    What sends requests. The tests have one without a network.
+    Sends requests. The tests have one without a network.
 
     Promises: ``post`` sends at most one request, asks ``outbound`` for its bytes at the moment of sending, and returns an
     HttpExchange whatever happens; it raises nothing but a cancellation.
@@ -248,12 +248,12 @@ class HttpTransport:
             left=outbound.left,
             error=known or "http",
             detail=next((detail for detail in details if detail is not None), None),
-            stray=_where(error) if known is None else None,
+            unforeseen=_where(error) if known is None else None,
         )
 
 
 _OUTBOUND: Final[ContextVar[OutboundRequest]] = ContextVar("outbound")
-"""What the current task sends: httpx has no way to hand it to the aiohttp request."""
+"""The request that the current task sends: httpx has no way to hand it to the aiohttp request."""
 
 
 class _Request(aiohttp.ClientRequest):

@@ -33,7 +33,7 @@ _TRANSPORT: Final = {
     "cut": "the answer of {host} ends too early: check any proxy or firewall on the way",
     "too_long": "what answers at {host} is not Tencent's API: check base_url, DNS, and any proxy on the way",
 }
-"""What to do where no answer came, by the error of http_transport.py."""
+"""What to do if no answer of Tencent's came, by the error of http_transport.py."""
 _NO_NAME: Final = "the name {host} cannot be resolved: check region or base_url, and DNS"
 
 
@@ -44,7 +44,7 @@ class TrialResult:
 
     Attributes:
         passed: Whether Tencent carried it out.
-        is_transient: Whether the same again may help: nothing is known to be wrong with the settings.
+        is_transient: Whether trying again may help, as nothing is known to be wrong with the settings.
         code: Tencent's ErrorCode; None if there was no answer of Tencent's.
         explanation: What was seen, and how to fix it.
 
@@ -58,7 +58,7 @@ class TrialResult:
 
 
 async def try_apps(apps: Sequence[AppCredentials], options: HttpOptions) -> list[TrialResult]:
-    """Make one call for each of the apps, at the same time, and explain each. Each must be able to sign."""
+    """Make one call for each app, all at the same time, and explain each. Raises SignatureError for an app that cannot sign."""
     client = Client(apps, options)
     try:
         results = await asyncio.gather(*(client.call(_OneAttempt(app.name)) for app in apps))
@@ -75,7 +75,7 @@ class _OneAttempt:
             call_id="check", number=1, app=app, endpoint=ENDPOINT, target="", body=BODY, members=0
         )
 
-    async def permit(self) -> Attempt:
+    async def next_attempt(self) -> Attempt:
         return self._attempt
 
     def may_send(self) -> bool:

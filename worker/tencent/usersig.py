@@ -95,7 +95,7 @@ class UserSigSigner:
 
     def refused(self, serial: int) -> bool:
         """
-        Note that Tencent refused the signature ``serial``. Return whether to retry; False: no signature will do.
+        Note that Tencent refused the signature ``serial``. Return whether to retry; False if no signature will do.
 
         False only when the refused one was made by the last forced renewal, was never accepted since, and the key file
         still holds the same key.
@@ -114,7 +114,11 @@ class UserSigSigner:
         return True
 
     def outdated(self, serial: int) -> bool:
-        """Return whether a verdict on the key of the signature ``serial`` says nothing about the key in use now."""
+        """
+        Read the key again if ``serial`` is the signature in use. Return whether a newer signature is in use now.
+
+        Then a verdict on the key of the old one says nothing about the key in use.
+        """
         if serial == self._current.serial and not self._locked() and self.reload():
             self._renew(forced=True)
         return serial < self._current.serial

@@ -199,7 +199,7 @@ class Member:
         self.records.extend(records)
         self.batches.append(len(records))
         if self.takes:
-            self.consumer.taken()
+            self.consumer.acknowledge()
 
     def reached(self, positions: Mapping[int, int]) -> None:
         self.positions.update(positions)

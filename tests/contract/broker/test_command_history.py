@@ -215,7 +215,7 @@ def test_a_command_waits_until_it_is_below_the_commit_or_in_its_bitmap(
     bitmap = encode(label(topic.name, topic.topic_id, 0), 1, 0b10)
     member.publish(transaction_of([outcome_for(0, 0), outcome_for(0, 2)], {0: OffsetCommit(1, bitmap)}))
 
-    waiting = history.waiting(history.begun(), every_command, 100)
+    waiting = history.waiting(history.group_progress(), every_command, 100)
 
     assert [(each.record.value, each.ahead) for each in waiting] == [
         (b"first", 0),
@@ -231,11 +231,11 @@ def test_a_command_that_ends_after_it_was_asked_is_told_as_it_was_then(
     Otherwise one that finishes between the two lookups would appear in neither.
     """
     real_cluster.produce(0, b"one")
-    begun = history.begun()
+    group_progress = history.group_progress()
     join(real_cluster).publish_for(0, 0)
 
-    assert [each.record.value for each in history.waiting(begun, every_command, 100)] == [b"one"]
-    assert list(history.waiting(history.begun(), every_command, 100)) == []
+    assert [each.record.value for each in history.waiting(group_progress, every_command, 100)] == [b"one"]
+    assert list(history.waiting(history.group_progress(), every_command, 100)) == []
 
 
 def test_what_a_producer_has_in_an_open_transaction_waits_too_and_comes_last(
@@ -264,7 +264,7 @@ def test_no_more_waiting_commands_are_told_than_asked_for_and_only_those_wanted(
 ) -> None:
     real_cluster.produce(0, *(b"%d" % number for number in range(20)))
 
-    waiting = history.waiting(history.begun(), lambda record: int(record.value or b"0") % 2 == 1, 3)
+    waiting = history.waiting(history.group_progress(), lambda record: int(record.value or b"0") % 2 == 1, 3)
 
     assert [each.record.value for each in waiting] == [b"1", b"3", b"5"]
 
@@ -275,7 +275,7 @@ def test_the_commands_of_one_partition_do_not_hide_older_ones_of_another(
     real_cluster.produce(1, b"oldest")
     real_cluster.produce(0, *(b"%d" % number for number in range(5)))
 
-    waiting = history.waiting(history.begun(), every_command, 2)
+    waiting = history.waiting(history.group_progress(), every_command, 2)
 
     assert [each.record.value for each in waiting] == [b"oldest", b"0"]
 
@@ -283,9 +283,11 @@ def test_the_commands_of_one_partition_do_not_hide_older_ones_of_another(
 def test_of_deleted_commands_nothing_waits(real_cluster: RealCluster, history: CommandHistory) -> None:
     real_cluster.produce(0, b"gone", b"there")
     real_cluster.delete_before(0, 1)
-    until(lambda: history.begun()[0].position == 1, "the deletion is known")
+    until(lambda: history.group_progress()[0].position == 1, "the deletion is known")
 
-    assert [each.record.value for each in history.waiting(history.begun(), every_command, 10)] == [b"there"]
+    assert [each.record.value for each in history.waiting(history.group_progress(), every_command, 10)] == [
+        b"there"
+    ]
 
 
 def test_a_command_behind_an_open_transaction_is_told_with_where_that_began(
@@ -305,15 +307,18 @@ def test_a_command_behind_an_open_transaction_is_told_with_where_that_began(
     real_cluster.produce(0, b"behind it")
     real_cluster.produce(1, b"beside it")
 
-    during = history.waiting(history.begun(), every_command, 100)
-    few = history.waiting(history.begun(), every_command, 3)
+    during = history.waiting(history.group_progress(), every_command, 100)
+    few = history.waiting(history.group_progress(), every_command, 3)
     producer.commit_transaction()
     producer.close(timeout=5)
     until(
-        lambda: len(history.waiting(history.begun(), lambda record: record.value == b"behind it", 9)) == 1,
+        lambda: (
+            len(history.waiting(history.group_progress(), lambda record: record.value == b"behind it", 9))
+            == 1
+        ),
         "it goes on",
     )
-    after = history.waiting(history.begun(), every_command, 100)
+    after = history.waiting(history.group_progress(), every_command, 100)
 
     assert {(each.record.value, each.held_from) for each in during} == {
         (b"before", None),
@@ -332,15 +337,15 @@ def test_what_could_not_be_looked_at_is_known(
     """
     Where something is gone or not looked at, nobody may say that a command never came.
     """
-    nothing = history.unseen(ago(HOUR), history.begun())
+    nothing = history.search_gaps(ago(HOUR), history.group_progress())
     write(0, b"old", 3 * HOUR)
     write(1, b"new", 10)
 
-    short, long = (history.unseen(ago(back), history.begun()) for back in (HOUR, 24 * HOUR))
+    short, long = (history.search_gaps(ago(back), history.group_progress()) for back in (HOUR, 24 * HOUR))
     real_cluster.produce(0, b"gone", b"there")
     real_cluster.delete_before(0, 1)
-    until(lambda: history.begun()[0].position == 1, "the deletion is known")
-    cut = history.unseen(ago(HOUR), history.begun())
+    until(lambda: history.group_progress()[0].position == 1, "the deletion is known")
+    cut = history.search_gaps(ago(HOUR), history.group_progress())
 
     assert (nothing.older, nothing.deleted, dict(nothing.skipped)) == (False, False, {})
     assert (short.older, long.older) == (True, False)
@@ -349,7 +354,7 @@ def test_what_could_not_be_looked_at_is_known(
 
 def test_empty_topics_tell_nothing(history: CommandHistory) -> None:
     assert list(history.outcomes(everything, ago(HOUR), 10)) == []
-    assert list(history.waiting(history.begun(), every_command, 10)) == []
+    assert list(history.waiting(history.group_progress(), every_command, 10)) == []
 
 
 def test_a_topic_that_is_not_there_is_named(real_cluster: RealCluster) -> None:
@@ -359,7 +364,7 @@ def test_a_topic_that_is_not_there_is_named(real_cluster: RealCluster) -> None:
         with pytest.raises(BrokerError, match="there is no topic nowhere"):
             list(history.outcomes(everything, ago(HOUR), 10))
         with pytest.raises(BrokerError, match="there is no topic never"):
-            history.begun()
+            history.group_progress()
 
 
 @KAFKA_AWAY

@@ -63,12 +63,12 @@ def test_no_more_batches_are_out_than_allowed_and_each_has_a_bounded_size(
 
     until(lambda: len(member.batches) == 2, "two batches")
     cluster.produce(1, b"more")
-    member.consumer.taken()
+    member.consumer.acknowledge()
     until(lambda: len(member.batches) == 3, "a third, after one was taken")
     held = len(member.records)
     member.takes = True
-    member.consumer.taken()
-    member.consumer.taken()
+    member.consumer.acknowledge()
+    member.consumer.acknowledge()
     until(lambda: len(member.records) == 41, "all")
 
     assert held <= 15
@@ -118,7 +118,7 @@ def test_what_was_fetched_before_a_pause_comes_out_after_the_resume(cluster: Clu
     until(lambda: member.values(0), "the first of what one fetch brought")
     member.consumer.pause(0)
     member.takes = True
-    member.consumer.taken()
+    member.consumer.acknowledge()
     cluster.produce(1, b"x", b"y")
     until(lambda: len(member.values(1)) == 2, "another partition, until it is exhausted")
 
@@ -227,15 +227,15 @@ def test_the_fence_is_ahead_while_the_broker_answers_and_shut_when_the_member_is
 ) -> None:
     outside = Member(cluster, cluster.options("never-joined"))
     member = join(cluster)
-    first = member.consumer.fence()
-    until(lambda: member.consumer.fence() > first, "the fence to move on")
+    first = member.consumer.may_send_until()
+    until(lambda: member.consumer.may_send_until() > first, "the fence to move on")
     fences: list[float] = []
-    member.at_loss = lambda: fences.append(member.consumer.fence())
+    member.at_loss = lambda: fences.append(member.consumer.may_send_until())
 
     cluster.expel(member)
     until(lambda: fences, "the loss")
 
-    assert outside.consumer.fence() == float("-inf")
+    assert outside.consumer.may_send_until() == float("-inf")
     assert fences == [float("-inf")]
 
 

@@ -110,8 +110,8 @@ def test_more_orders_than_can_be_looked_at_are_refused_unless_some_are_over(
     assert add("c") == ControlRecord(Scope(issuer="c"), order())
     assert "2 scopes have an order already" in getattr(add("d"), "reason", "")
     further = ControlRecord(Scope(issuer="d"), order())
-    assert "2 scopes have an order already" in str(topic_state.refusal(further, now))
-    assert topic_state.refusal(ControlRecord(Scope(issuer="a"), order()), now) is None
+    assert "2 scopes have an order already" in str(topic_state.try_record(further, now))
+    assert topic_state.try_record(ControlRecord(Scope(issuer="a"), order()), now) is None
     assert set(topic_state.orders) == {Scope(issuer="a"), Scope(issuer="c")}
 
     add("a", until=AT)

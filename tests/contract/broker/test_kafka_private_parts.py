@@ -118,18 +118,18 @@ def test_unanswered_heartbeats_shut_the_fence_though_kafka_python_counts_them(
     cluster = RealCluster(own_kafka.bootstrap_servers)
     member = join(cluster, session_timeout=3.0, fence_margin=0.5)
     coordinator: Any = member.consumer._consumer._coordinator
-    until(lambda: member.consumer.fence() > time.monotonic() + 1.0, "an open fence")
+    until(lambda: member.consumer.may_send_until() > time.monotonic() + 1.0, "an open fence")
 
     own_kafka.pause()
     paused_at = time.monotonic()
-    until(lambda: member.consumer.fence() < time.monotonic(), "a shut fence", 5)
+    until(lambda: member.consumer.may_send_until() < time.monotonic(), "a shut fence", 5)
     shut_after = time.monotonic() - paused_at
     counted = coordinator.heartbeat.last_send
     own_kafka.resume()
 
     assert shut_after <= 2.6
     assert counted > paused_at
-    until(lambda: member.consumer.fence() > time.monotonic() + 1.0, "the fence to open again")
+    until(lambda: member.consumer.may_send_until() > time.monotonic() + 1.0, "the fence to open again")
     assert member.failure is None
     cluster.close()
 

@@ -16,8 +16,8 @@ import pytest
 
 from tests.certificate import self_signed
 from tests.token_server import CLIENT, SCOPE, SECRET, TokenServer
-from worker.broker import access_tokens, oauth
-from worker.broker.access_tokens import AccessToken, AccessTokenCache
+from worker.broker import access_token_cache, oauth
+from worker.broker.access_token_cache import AccessToken, AccessTokenCache
 from worker.broker.dns_lookup import DnsLookups
 from worker.broker.error_mapping import CredentialError
 from worker.broker.oauth import OAuthOptions, fetch_token
@@ -275,7 +275,7 @@ def test_one_token_serves_all_connections_until_most_of_its_life_is_over(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     source, now = Source(100.0), [1000.0]
-    monkeypatch.setattr("worker.broker.access_tokens.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("worker.broker.access_token_cache.time.monotonic", lambda: now[0])
     cache = AccessTokenCache(source)
 
     first = [asked(cache) for _ in range(3)]
@@ -289,7 +289,7 @@ def test_one_token_serves_all_connections_until_most_of_its_life_is_over(
 
 def test_an_old_token_serves_to_its_end_while_no_new_one_comes(monkeypatch: pytest.MonkeyPatch) -> None:
     source, now = Source(100.0), [1000.0]
-    monkeypatch.setattr("worker.broker.access_tokens.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("worker.broker.access_token_cache.time.monotonic", lambda: now[0])
     cache = AccessTokenCache(source)
     asked(cache)
     source.failure = CredentialError("token", "the server is away", "wait")
@@ -305,7 +305,7 @@ def test_an_old_token_serves_to_its_end_while_no_new_one_comes(monkeypatch: pyte
 
 def test_many_who_ask_at_once_cause_one_request(monkeypatch: pytest.MonkeyPatch) -> None:
     source, now = Source(), [1000.0]
-    monkeypatch.setattr("worker.broker.access_tokens.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("worker.broker.access_token_cache.time.monotonic", lambda: now[0])
     source.may_answer.clear()
     cache = AccessTokenCache(source)
 
@@ -321,7 +321,7 @@ def test_many_who_ask_at_once_cause_one_request(monkeypatch: pytest.MonkeyPatch)
 
     assert source.count == 2
     assert len(failed) == 5
-    now[0] += access_tokens.RETRY_SECONDS
+    now[0] += access_token_cache.RETRY_SECONDS
     source.failure = None
     assert asked(cache) == "token-3"
 
@@ -376,7 +376,7 @@ class OneThreadShort:
 
 
 def test_a_token_that_no_thread_could_fetch_is_fetched_by_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(access_tokens, "RETRY_SECONDS", 0.0)
+    monkeypatch.setattr(access_token_cache, "RETRY_SECONDS", 0.0)
     OneThreadShort(monkeypatch)
     cache = AccessTokenCache(lambda: AccessToken("secret", 60.0))
 

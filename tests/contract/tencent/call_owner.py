@@ -59,8 +59,8 @@ class RecordingCallOwner:
         self.events.append("finished")
         return bool(result.verdict.again) and len(self.results) <= self.retries
 
-    async def permit(self) -> Attempt:
-        self.events.append("permit")
+    async def next_attempt(self) -> Attempt:
+        self.events.append("next_attempt")
         if not self.results:
             return self.attempt
         await self.permits.wait()

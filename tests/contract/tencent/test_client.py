@@ -35,7 +35,7 @@ async def test_a_call_that_takes_effect_is_done_in_one_attempt(build: Build) -> 
     assert (last.request_id, last.end_unknown) == ("r-1", False)
     assert before <= last.sent_at <= last.ended_at <= time.monotonic()
     assert owner.results == [last]
-    assert owner.events == ["permit", "finished"]
+    assert owner.events == ["next_attempt", "finished"]
 
 
 async def test_the_request_carries_the_body_and_who_asks(build: Build) -> None:
@@ -163,7 +163,7 @@ async def test_a_call_asks_for_a_permit_and_ends_each_attempt_in_turn(build: Bui
 
     await harness.client.call(owner)
 
-    assert owner.events == ["permit", "finished", "permit", "finished"]
+    assert owner.events == ["next_attempt", "finished", "next_attempt", "finished"]
 
 
 async def test_when_the_engine_wants_no_more_attempts_the_last_is_the_result(build: Build) -> None:
@@ -237,7 +237,7 @@ async def test_taking_a_call_back_while_it_waits_for_a_permit_ends_it_at_once(bu
     owner.permits.clear()
 
     call = asyncio.create_task(harness.client.call(owner))
-    await until(lambda: owner.events.count("permit") == 2)
+    await until(lambda: owner.events.count("next_attempt") == 2)
     call.cancel()
     (ended,) = await asyncio.gather(call, return_exceptions=True)
 
@@ -297,7 +297,7 @@ async def test_calls_in_flight_when_a_signature_is_refused_all_go_again(build: B
         owner.permits = ready  # no second attempt leaves before all first ones were refused
 
     calls = asyncio.gather(*(harness.client.call(owner) for owner in owners))
-    await until(lambda: all(owner.events.count("permit") == 2 for owner in owners))
+    await until(lambda: all(owner.events.count("next_attempt") == 2 for owner in owners))
     ready.set()
 
     assert {last.verdict for last in await calls} == {Verdict.DONE}

@@ -249,7 +249,7 @@ async def test_a_call_in_its_backoff_ends_at_once_when_it_is_taken_back(stack: A
 
     assert isinstance(ended, asyncio.CancelledError)
     assert len(owner.results) == len(server.seen) == 1
-    assert owner.events == ["permit", "finished"]
+    assert owner.events == ["next_attempt", "finished"]
 
 
 async def test_a_cancelled_request_does_not_spoil_the_next(real: Build) -> None:

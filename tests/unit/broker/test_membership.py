@@ -63,19 +63,19 @@ def test_what_goes_is_told_once() -> None:
 
     assert held.gone([1, 2]) == (1,)
     assert held.gone([1, 2]) == ()
-    assert held.out() == (0,)
-    assert held.out() == ()
+    assert held.ended() == (0,)
+    assert held.ended() == ()
 
 
 def test_the_fence_stands_at_the_last_proof_plus_the_session_less_the_margin() -> None:
     held = membership()
-    unproven = held.fence()
+    unproven = held.may_send_until()
     held.polled(100.0)
     held.proven(98.0)
     held.proven(95.0)  # an older answer that came later
 
     assert unproven == -math.inf
-    assert held.fence() == 98.0 + 10.0 - 1.0
+    assert held.may_send_until() == 98.0 + 10.0 - 1.0
 
 
 def test_a_poll_that_is_too_long_ago_shuts_the_fence_though_heartbeats_go_on() -> None:
@@ -83,7 +83,7 @@ def test_a_poll_that_is_too_long_ago_shuts_the_fence_though_heartbeats_go_on() -
     held.polled(100.0)
     held.proven(1000.0)
 
-    assert held.fence() == 100.0 + 60.0 - 1.0
+    assert held.may_send_until() == 100.0 + 60.0 - 1.0
 
 
 def test_being_put_out_shuts_the_fence_at_once() -> None:
@@ -91,9 +91,9 @@ def test_being_put_out_shuts_the_fence_at_once() -> None:
     held.polled(100.0)
     held.proven(100.0)
 
-    held.out()
+    held.ended()
 
-    assert held.fence() == -math.inf
+    assert held.may_send_until() == -math.inf
 
 
 def test_a_new_membership_lets_nothing_of_the_last_one_leave() -> None:
@@ -105,17 +105,17 @@ def test_a_new_membership_lets_nothing_of_the_last_one_leave() -> None:
     held.begin(3, epoch)
     held.polled(100.0)
     held.proven(100.0)
-    assert held.fence() == 109.0
+    assert held.may_send_until() == 109.0
 
-    held.out()
+    held.ended()
     held.proven(104.0)
-    shut = held.fence()
+    shut = held.may_send_until()
     held.assigned([3])
-    still_shut = held.fence()
+    still_shut = held.may_send_until()
     held.forget([3])
 
     assert (shut, still_shut) == (-math.inf, -math.inf)
-    assert held.fence() == 113.0
+    assert held.may_send_until() == 113.0
 
 
 def test_a_handover_that_the_loop_has_not_ended_shuts_the_fence() -> None:
@@ -125,8 +125,8 @@ def test_a_handover_that_the_loop_has_not_ended_shuts_the_fence() -> None:
     held.polled(100.0)
     held.proven(100.0)
     held.gone([3])
-    shut = held.fence()
+    shut = held.may_send_until()
     held.forget([3])
 
     assert shut == -math.inf
-    assert held.fence() == 109.0
+    assert held.may_send_until() == 109.0

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from worker.cli.command_input import IN_MEMORY, judge_lines, judge_options, opened_spool
+from worker.cli.command_input import IN_MEMORY, judge_lines, judge_options, open_spool
 from worker.domain.contract.command_decoding import CommandDecoder
 from worker.domain.contract.outcomes import Worker
 from worker.domain.engine_rules import EngineRules
@@ -264,7 +264,7 @@ def test_without_any_temporary_folder_it_is_said_where_one_was_looked_for(
     monkeypatch.setattr(tempfile, "tempdir", None)
     monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: [str(tmp_path / "None")])
 
-    with opened_spool() as spool, pytest.raises(WorkerError, match="set TMPDIR") as raised:
+    with open_spool() as spool, pytest.raises(WorkerError, match="set TMPDIR") as raised:
         judge_lines(io.BytesIO(b"".join(LARGE)), DECODER, spool)
 
     assert "(no usable temporary directory found in" in str(raised.value)

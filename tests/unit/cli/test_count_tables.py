@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from worker.cli.count_tables import COUNTED, CountTable, counted_values, counting, format_table
+from worker.cli.count_tables import COUNTED, CountTable, counted_values, format_table, outcome_counter
 from worker.cli.filters import TRAITS, Filters
 from worker.domain.contract.outcomes import Status
 
@@ -149,7 +149,7 @@ def test_outcomes_counted_together_are_counted_as_one_by_one(by: str, asked: dic
     together, apart = CountTable(by), CountTable(by)
     values_of = counted_values(by, filters)
 
-    counting(together, filters)(views)
+    outcome_counter(together, filters)(views)
     for view in views:
         apart.count(values_of(view), view.status or "")
 

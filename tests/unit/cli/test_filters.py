@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from msgspec import Struct
 
 from worker.broker.batch_search import contains
-from worker.cli.filters import Filters, since
+from worker.cli.filters import Filters, parse_time
 from worker.domain.contract.command_decoding import CommandDecoder
 from worker.domain.contract.outcomes import Outcome, Result, ResultStatus, Source, Status, Worker
 from worker.domain.engine_rules import EngineRules
@@ -181,11 +181,11 @@ def test_a_question_says_what_was_asked() -> None:
     ("text", "seconds"), [("90s", 90), ("30m", 1_800), ("24h", 86_400), ("7d", 604_800), ("0s", 0)]
 )
 def test_a_span_is_counted_back_from_now(text: str, seconds: int) -> None:
-    assert since(text, NOW) == NOW - seconds
+    assert parse_time(text, NOW) == NOW - seconds
 
 
 def test_a_time_is_that_time() -> None:
-    assert since("2027-01-15T09:00:00+01:00", NOW) == NOW
+    assert parse_time("2027-01-15T09:00:00+01:00", NOW) == NOW
 
 
 @pytest.mark.parametrize(
@@ -193,7 +193,7 @@ def test_a_time_is_that_time() -> None:
 )
 def test_any_other_text_is_refused_with_what_to_give(text: str) -> None:
     with pytest.raises(ValueError, match="give 90s, 30m, 24h or 7d"):
-        since(text, NOW)
+        parse_time(text, NOW)
 
 
 def test_what_would_move_a_cursor_is_replaced() -> None:

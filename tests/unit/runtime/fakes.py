@@ -179,10 +179,10 @@ class RunnerHarness:
 
     def resume(self, partition: int) -> None: ...
 
-    def taken(self) -> None:
+    def acknowledge(self) -> None:
         self.batches_taken += 1
 
-    def fence(self) -> float:
+    def may_send_until(self) -> float:
         return self.proven_until
 
     def lag(self, _: int) -> int | None:

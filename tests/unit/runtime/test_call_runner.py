@@ -65,7 +65,7 @@ class Calls:
             (self.metrics, self.watcher),
             carry_out=lambda _: None,
             fail=self.faults.append,
-            fence=lambda: inf,
+            may_send_until=lambda: inf,
         )
 
     async def call(self, call: CallTask) -> AttemptResult:

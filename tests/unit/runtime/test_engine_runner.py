@@ -213,10 +213,10 @@ def test_a_call_gets_its_attempts_one_by_one_from_the_engine() -> None:
         harness.move([StartCall(attempt())])
         await settled()
         call, end = harness.calls["call-1"]
-        assert (await call.permit()).number == 1
+        assert (await call.next_attempt()).number == 1
         harness.engine.effects["attempt_finished"] = [RetryCall("call-1")]
         assert call.finished(result(Verdict.RETRY)), "the engine wants another attempt"
-        asked = asyncio.ensure_future(call.permit())
+        asked = asyncio.ensure_future(call.next_attempt())
         await settled()
         assert not asked.done(), "it has no permit yet"
         again = attempt(number=2)
@@ -363,7 +363,7 @@ def test_a_drain_is_over_when_all_that_was_started_is_published() -> None:
 
 def test_a_worker_that_must_not_go_on_starts_nothing_and_says_why() -> None:
     async def scenario(harness: RunnerHarness) -> None:
-        harness.runner.stop_for_good("the command topic has another number of partitions")
+        harness.runner.refuse_work("the command topic has another number of partitions")
 
         assert harness.engine.events == [("stopping",)]
         assert harness.runner.unready_reason == "the command topic has another number of partitions"

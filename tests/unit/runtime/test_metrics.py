@@ -184,7 +184,9 @@ CAUSES: dict[str, Callable[[Metrics], None]] = {
     ),
     "foreign_metadata": look(snapshot(counts=EventCounts(foreign_metadata=1))),
     "strange_quota_messages": look(snapshot(counts=EventCounts(strange_quota_messages=1))),
-    "partitions_in_doubt": lambda m: m.observe(snapshot(), LoopSnapshot(0.1, ready=False, doubts=1)),
+    "partitions_in_doubt": lambda m: m.observe(
+        snapshot(), LoopSnapshot(0.1, ready=False, partitions_in_doubt=1)
+    ),
     "given_up": look(snapshot(counts=EventCounts(given_up=1))),
     "waiting_members": look(snapshot(endpoint(waiting=40))),
     "oldest_waiting_seconds": look(snapshot(endpoint(waiting=40, oldest_age=3.0))),

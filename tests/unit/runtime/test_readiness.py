@@ -42,7 +42,9 @@ def _stop(harness: RunnerHarness) -> Readiness:
 
 def _doubt(harness: RunnerHarness) -> Readiness:
     found = readiness(harness)
-    harness.runner._restoring.doubts[3] = CommitLostError("partition 3 has no committed offset", "decide")
+    harness.runner._restoring.partitions_in_doubt[3] = CommitLostError(
+        "partition 3 has no committed offset", "decide"
+    )
     return found
 
 

@@ -47,7 +47,7 @@ def test_a_partition_that_goes_while_it_is_restored_leaves_no_doubt_behind() -> 
     restoring = scheduler(lost, [], gone)
     asyncio.run(asyncio.wait_for(restoring.restore(3, 1), 10))
 
-    assert restoring.doubts == {}
+    assert restoring.partitions_in_doubt == {}
 
 
 def test_no_more_than_a_few_are_restored_at_once_and_all_in_the_end() -> None:

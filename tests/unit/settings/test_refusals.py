@@ -13,7 +13,7 @@ from kafka.net.sasl import SASL_MECHANISMS
 
 from tests.unit.settings.environment import KEY, load, minimal, problems
 from worker.errors import SettingsError
-from worker.settings.catalog import NAME, rows, table_of_rows
+from worker.settings.setting_rows import NAME, rows, table_of_rows
 from worker.settings.sources import merged
 
 if TYPE_CHECKING:

@@ -92,7 +92,9 @@ def test_a_byte_order_mark_costs_no_success(body: bytes) -> None:
 
     assert plain is not None
     assert answers.read(b"\xef\xbb\xbf" + body) == plain
-    assert answers.foreign(200, b"\xef\xbb\xbf<html>", None) == answers.foreign(200, b"<html>", None)
+    assert answers.describe_foreign(200, b"\xef\xbb\xbf<html>", None) == answers.describe_foreign(
+        200, b"<html>", None
+    )
 
 
 @given(st.binary(max_size=200))
@@ -287,7 +289,7 @@ def test_a_long_text_is_cut_before_it_is_cleaned(shape: str) -> None:
 )
 def test_of_a_redirects_address_only_a_plain_host_is_shown(location: str | None, shown: str) -> None:
     assert (
-        answers.foreign(302, b"", location)
+        answers.describe_foreign(302, b"", location)
         == f"HTTP 302 to {shown}: a proxy or gateway answers in Tencent's place"
     )
 
@@ -296,7 +298,7 @@ def test_of_a_redirects_address_only_a_plain_host_is_shown(location: str | None,
 def test_a_foreign_answer_is_described_in_a_short_text_whatever_it_is(
     location: str, body: bytes, status: int
 ) -> None:
-    text = answers.foreign(status, body, location)
+    text = answers.describe_foreign(status, body, location)
 
     assert text.startswith(f"HTTP {status}")
     assert len(text) < 400

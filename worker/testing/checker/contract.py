@@ -56,17 +56,17 @@ SETTLED: Final = IN_PLACE | {"duplicate", "superseded"}
 NEVER_CALLED: Final = frozenset({"rejected", "duplicate", "superseded", "cancelled", "simulated"})
 """Statuses and results for which no request is ever sent."""
 TRIED: Final = frozenset({"failed", "expired"})
-"""Results that may have had an effect: they tell only that none is proven."""
+"""Results that do not prove an effect, and do not exclude one."""
 REFERRING: Final = {"duplicate": "duplicate_of", "superseded": "superseded_by"}
 """Results that name another outcome, and the field that does."""
 MAY_REFER: Final = frozenset({"simulated"})
-"""Results that may name one in either field."""
+"""Results that may name another outcome in either field."""
 REPEATED: Final = frozenset({"duplicate", "simulated"})
-"""What a command may be for a user for whom its id was settled before."""
+"""Results that a command may have for a user for whom its id is settled already."""
 DEAD_LETTERED: Final = frozenset({"rejected", "failed", "cancelled"})
 """Statuses with a dead letter."""
 UNDONE: Final = ("failed", "cancelled", "simulated", "expired")
-"""Results after which the command's effect does not hold: the first of them names a command of which nothing does."""
+"""Results after which the command's effect does not hold. If all of its results are such, the first of these is its status."""
 
 
 class SeenMemberInfo(msgspec.Struct, frozen=True, omit_defaults=True):

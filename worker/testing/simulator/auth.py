@@ -59,8 +59,12 @@ class Authenticator:
         known = self._apps.get(request.query.get("sdkappid", ""))
         return known[0].sdk_app_id if known else 0
 
-    def stop(self, request: ApiRequest, faults: FaultValues, at: float, wall: float) -> Judgement | None:
-        """Return why a request is refused, or None to admit it. ``at`` is monotonic, ``wall`` seconds since 1970."""
+    def check(self, request: ApiRequest, faults: FaultValues, at: float, wall: float) -> Judgement | None:
+        """
+        Return why a request is refused, or None to admit it. Counts refused signatures.
+
+        ``at`` is monotonic, ``wall`` seconds since 1970.
+        """
         code = _malformed(request)
         if code:
             return refused(code)

@@ -54,7 +54,7 @@ class _PipelineSlot:
 
     def end(self, exchange_end: ExchangeEnd, status: int | None, payload: bytes) -> bool:
         self.exchange_end, self.status, self.payload = exchange_end, status, payload
-        return self._connection.ended()
+        return self._connection.write_ready_answers()
 
     def when_closed(self, callback: Callable[[], None]) -> None:
         if self._connection.is_closed:
@@ -131,7 +131,7 @@ class Connection(asyncio.Protocol):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
         self._transport.abort()
 
-    def ended(self) -> bool:
+    def write_ready_answers(self) -> bool:
         """Write every answer whose turn it is. Return False when the connection is closed."""
         if self._transport is None or self._is_ending():
             return False
@@ -151,7 +151,9 @@ class Connection(asyncio.Protocol):
                     self._transport.write(CONTINUE)
                 self._set_reading(wanted=True)
                 return
-            self._is_serving = True  # an immediate answer must not re-enter this loop through ended()
+            self._is_serving = (
+                True  # an immediate answer must not re-enter this loop through write_ready_answers()
+            )
             self._take(item, at)
             self._is_serving = False
         self._set_reading(wanted=False)

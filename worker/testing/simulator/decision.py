@@ -184,18 +184,18 @@ class Decider:
         counter.read.add(at)
         latency = self._latency(faults)
 
-        ending = _OUTAGES.get(faults.outage) or self._drawn(faults, _BEFORE)
+        ending = _OUTAGES.get(faults.outage) or self._draw_ending(faults, _BEFORE)
         judgement = None
         if ending is None:
-            judgement = self._authenticator.stop(request, faults, at, wall)
+            judgement = self._authenticator.check(request, faults, at, wall)
             limit = GROUP_LIST_PER_SECOND if reads else faults.limit
             if judgement is None and not counter.admit(at, limit):
                 judgement = refused(60007)
             if judgement is None:
-                judgement = self._served(spec, request, parsed, faults, app=app, at=at)
+                judgement = self._serve(spec, request, parsed, faults, app=app, at=at)
             ending = (
-                self._drawn(faults, _AFTER)
-                or self._slow(faults, judgement, latency)
+                self._draw_ending(faults, _AFTER)
+                or self._slow_ending(faults, judgement, latency)
                 or _Ending(fault=judgement.fault)
             )
         elif ending.exchange_end is ExchangeEnd.RESET:
@@ -220,7 +220,9 @@ class Decider:
             fault=ending.fault,
             answer_after=latency,
             effect=effect,
-            apply_after=self._moment(faults, latency) if ending.apply_after is None else ending.apply_after,
+            apply_after=self._apply_after(faults, latency)
+            if ending.apply_after is None
+            else ending.apply_after,
             applies_after_close=ending.after_close,
         )
 
@@ -236,7 +238,7 @@ class Decider:
             return 0.0
         return faults.latency * (1 + faults.latency_jitter * self._rng.uniform(-1.0, 1.0))
 
-    def _moment(self, faults: FaultValues, latency: float) -> float:
+    def _apply_after(self, faults: FaultValues, latency: float) -> float:
         if faults.apply_point == "read" or not latency:
             return 0.0
         return latency if faults.apply_point == "answer" else self._rng.uniform(0.0, latency)
@@ -245,10 +247,10 @@ class Decider:
         # Draw nothing for a fault that is off, so that enabling one does not shift the random numbers of the others.
         return share > 0 and self._rng.random() < share
 
-    def _drawn(self, faults: FaultValues, endings: tuple[_Ending, ...]) -> _Ending | None:
+    def _draw_ending(self, faults: FaultValues, endings: tuple[_Ending, ...]) -> _Ending | None:
         return next((ending for ending in endings if self._happens(getattr(faults, str(ending.fault)))), None)
 
-    def _slow(self, faults: FaultValues, judgement: Judgement, latency: float) -> _Ending | None:
+    def _slow_ending(self, faults: FaultValues, judgement: Judgement, latency: float) -> _Ending | None:
         if not judgement.applied or not self._happens(faults.slow_apply):
             return None
         late = self._rng.uniform(0.0, faults.slow_apply_seconds)
@@ -256,7 +258,7 @@ class Decider:
             return _Ending(ExchangeEnd.HANG, None, "slow_apply", late, after_close=True)
         return _Ending(ExchangeEnd.RESET, None, "slow_apply", latency + late)
 
-    def _served(
+    def _serve(
         self,
         spec: EndpointSpec | None,
         request: ApiRequest,

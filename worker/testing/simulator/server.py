@@ -182,7 +182,7 @@ class Simulator:
         try:
             listener.listen(BACKLOG)
             if self._config.log:
-                self._file = _overwritten(self._config.log)
+                self._file = _open_to_overwrite(self._config.log)
         except OSError:
             listener.close()
             raise
@@ -312,7 +312,7 @@ class Simulator:
                 )
 
 
-def _overwritten(path: Path) -> io.FileIO:
+def _open_to_overwrite(path: Path) -> io.FileIO:
     """Open a file for writing without waiting for anything: the wait for a pipe's reader would keep even signals from the loop."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
     try:

@@ -19,7 +19,7 @@ from worker.domain.contract.error_codes import (
     judge,
     remedy,
 )
-from worker.settings.catalog import rows
+from worker.settings.setting_rows import rows
 
 # What Tencent's documentation says of each code, one row for each statement, and what follows from that. It is read off the
 # pages and not off the worker's table, which sorts by verdict.

@@ -1,7 +1,8 @@
-# Where the program begins: what must hold before the command line is imported, which takes a third of a second.
+# Where the process starts: standard streams and signals are prepared before the command line is imported, which takes a third of a
+# second.
 #
-# The standard streams are open, and a signal ends the process as its command says. This imports next to nothing, so that it holds
-# soon. How a command ends that has begun is in app.py.
+# Then each standard stream is open, and a signal ends the process as its command says. Imports next to nothing, so that this is
+# soon. Not here: options and commands, and how a command that has begun ends (app.py).
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-# The table of settings as rows, which reading, refusing and documenting them have in common.
+# Settings as rows: a view of the models of model.py, for what reads, refuses and documents settings.
 #
-# Everything here is derived from the models of model.py; no setting is defined or judged.
+# No setting is defined here (model.py and its sections), and none is judged (loader.py, cross_checks.py).
 
 from __future__ import annotations
 
@@ -34,6 +34,7 @@ class SettingRow:
         path: The words of its name; ``NAME`` for one that the user chooses.
         kind: The type of its value, or the model of a section.
         rule: What a value must be, as the end of "give …".
+        about: What it is for, as the generated pages say it.
         default: Its value if it is not given; None for a ``required`` one.
 
     """

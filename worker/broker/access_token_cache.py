@@ -1,7 +1,7 @@
-# The access tokens that sign in with OAUTHBEARER: one cache for all clients of the process, filled in the background.
+# A cache of the access token for OAUTHBEARER: one for all clients of the process, filled in the background.
 #
-# kafka-python asks for a token on its I/O thread, where heartbeats run, so nothing here ever blocks it: `request` starts a
-# fetch and returns a future, `token` returns what is there. Where tokens come from is not here (oauth.py, msk_iam.py).
+# kafka-python asks for a token on its I/O thread, where heartbeats run, so nothing here ever blocks that thread: `request` starts a
+# fetch and returns a future, `token` returns the token that was fetched. Where tokens come from is not here (oauth.py, msk_iam.py).
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class AccessToken(Struct, frozen=True):
 
 class AccessTokenCache(AbstractTokenProvider):
     """
-    The current token. Threads share one object.
+    The current token, for kafka-python. Threads share one object.
 
     ``fetch`` returns a new token or raises CredentialError; it may block, and runs on a thread of its own, one at a time.
     ``learn`` is called with each new token, so that logs can hide it.
@@ -71,7 +71,7 @@ class AccessTokenCache(AbstractTokenProvider):
         return f"<AccessTokenCache, now {self._token!r}>"
 
     def request(self) -> Future[None]:
-        """Return a future that is done once ``token`` has an answer: at once, unless a token must be fetched."""
+        """Start a fetch if the token is missing or old. Return a future that is done, perhaps at once, when ``token`` can answer."""
         now = time.monotonic()
         with self._lock:
             if self._fetching is not None:
@@ -90,7 +90,7 @@ class AccessTokenCache(AbstractTokenProvider):
     def token(self) -> str:
         """Return the token. Raises CredentialError if there is none: the last failure, or that none has come yet."""
         with self._lock:
-            # While a new one cannot be had, the old one serves to its end.
+            # While no new token can be had, the old one serves to its end.
             if self._token is not None and self._is_valid(time.monotonic(), 1.0):
                 return self._token.value
             if self._failure is None:
@@ -99,7 +99,7 @@ class AccessTokenCache(AbstractTokenProvider):
                     "no token has come yet",
                     "see why the token server is slow; the worker keeps asking",
                 )
-            # A new one each time: one that is raised again keeps all that was on its way to where it was raised.
+            # A new error each time: one that is raised again keeps the frames that it has passed through.
             raise CredentialError(self._failure.kind, self._failure.reason, self._failure.remedy)
 
     def extensions(self) -> dict[str, str]:

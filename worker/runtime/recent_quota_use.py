@@ -1,6 +1,7 @@
-# How the quota of each endpoint was used in the last minutes, second by second, for the picture on the page.
+# How the quota of each endpoint was used in the last five minutes, second by second: what the page at / draws.
 #
-# A ring of numbers for each endpoint, of fixed size. Not here: who takes the picture (self_monitor.py), what is drawn (page.html).
+# In memory alone: a ring of numbers for each endpoint, of fixed size. Not here: who samples (status_page.py), what is drawn
+# (page.html).
 
 from __future__ import annotations
 
@@ -12,16 +13,16 @@ if TYPE_CHECKING:
     from worker.domain.engine_snapshot import EndpointSnapshot, EngineSnapshot
 
 SECONDS: Final = 300
-"""How far back it goes, with one sample a second: 2 KiB an endpoint."""
+"""How far back the samples go, one a second: 2 KiB an endpoint."""
 MOST: Final = 65_535
-"""The largest number of a sample."""
+"""The largest number that a sample holds."""
 UNKNOWN: Final = "unknown"
-"""Before the first sample, and for a reason that came after the first ``MOST_REASONS``."""
+"""What limited an endpoint before its first sample; and any reason that came after the first ``MOST_REASONS``."""
 MOST_REASONS: Final = 255
 
 
-class QuotaUsageHistory:
-    """Remembers ``SECONDS`` samples of each endpoint."""
+class RecentQuotaUse:
+    """The last ``SECONDS`` samples of each endpoint."""
 
     def __init__(self) -> None:
         self._rings: dict[tuple[str, str], _Ring] = {}
@@ -29,7 +30,7 @@ class QuotaUsageHistory:
         self._reasons: list[str] = [UNKNOWN]
 
     def sample(self, snapshot: EngineSnapshot) -> None:
-        """Take the samples of a second."""
+        """Take one sample of each endpoint. Call it once a second."""
         self._at = (self._at + 1) % SECONDS
         for state in snapshot.endpoints:
             ring = self._rings.get((state.app, state.endpoint))
@@ -44,7 +45,7 @@ class QuotaUsageHistory:
         return self._unrolled(self._ring(state).used)
 
     def granted(self, state: EndpointSnapshot) -> list[int]:
-        """Return the permits that might have been used, oldest first."""
+        """Return the permits that there were, used or not, oldest first."""
         return self._unrolled(self._ring(state).granted)
 
     def limited_by(self, state: EndpointSnapshot) -> list[tuple[str, int]]:
@@ -67,7 +68,7 @@ class QuotaUsageHistory:
         return self._reasons.index(reason)
 
     def __repr__(self) -> str:
-        return f"<QuotaUsageHistory of {len(self._rings)} endpoints>"
+        return f"<RecentQuotaUse of {len(self._rings)} endpoints>"
 
 
 class _Ring:
