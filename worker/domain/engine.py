@@ -2,7 +2,7 @@
 #
 # The path of one command, each stage in the file of its name:
 #
-#   received          admission         bytes -> an OpenCommand, or a RejectedRecord that needs no call
+#   received          admission_control bytes -> an OpenCommand, or a RejectedRecord that needs no call
 #                     member_ordering   its tasks take their places; repeats get their results here
 #                     scheduler         tasks whose turn it is wait, grouped by what may share a call; at a free permit a batch
 #                                       leaves
@@ -18,10 +18,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from worker.domain.admission import Admission
+from worker.domain.admission_control import AdmissionControl
 from worker.domain.calls.response_handler import ResponseHandler
 from worker.domain.calls.scheduler import Scheduler
-from worker.domain.clock_offset import ClockOffset
 from worker.domain.effects import EffectQueue, LogEvent
 from worker.domain.engine_snapshot import EndpointSnapshot, EngineSnapshot, EventCounts, PartitionSnapshot
 from worker.domain.guard_counters import GuardCounters
@@ -33,6 +32,7 @@ from worker.domain.progress.outbox import Outbox
 from worker.domain.progress.partitions import START_CREDIT, Partition
 from worker.domain.revocation import Revocation
 from worker.domain.state_transitions import PartitionState
+from worker.domain.wall_clock import WallClock
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -99,7 +99,7 @@ class Engine:
         # When this process began. By then an earlier process of its name was dead.
         self._began = now if began is None else began
         self._ever_assigned: set[int] = set()
-        self._clock = ClockOffset(now, wall)
+        self._clock = WallClock(now, wall)
         self._effects = EffectQueue()
         self._partitions: dict[int, Partition] = {}
         self._ids = CommandIdBudget(share("ids", rules.memory_budget))
@@ -113,7 +113,7 @@ class Engine:
             rules, self._clock, self._ordering, self._scheduler, self._effects, self._guards, self._partitions
         )
         self._responses = ResponseHandler(rules, self._clock, self._ordering, self._scheduler, self._effects)
-        self._admission = Admission(
+        self._admission = AdmissionControl(
             rules,
             self._clock,
             self._ordering,

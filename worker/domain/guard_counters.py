@@ -1,7 +1,7 @@
 # The limits above which a scope is stopped by itself, and the counters that notice.
 #
 # A counter counts what this replica sends, nothing of the others. What follows when one is above its limit is done in
-# operator_order_enforcement.py; what operators may order is in operator_orders.py.
+# operator_order_enforcement.py; what operators may order is in orders_in_force.py.
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # The one budget of memory: what each part of it may take, and what the things that are kept cost.
 #
 # Numbers and the arithmetic on them. Who waits or is forgotten when a part is full is decided where the things are kept:
-# admission.py (commands), progress/dedupe.py (ids, applied states), progress/outbox.py (results).
+# admission_control.py (commands), progress/dedupe.py (ids, applied states), progress/outbox.py (results).
 #
 # Each constant is measured: what Python gives for one thing more, rounded up. `python -m tests.benchmarks.bench_memory` fills
 # a worker by them and says what is resident.

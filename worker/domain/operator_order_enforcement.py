@@ -2,7 +2,7 @@
 # those in shadow wait for a permit as all do, and are not sent either.
 #
 # An order changes; then the commands whose order is another now are found, and taken back from where they wait. What is on its
-# way ends. Which order holds for whom is decided in operator_orders.py, where a member goes from there in member_ordering.py.
+# way ends. Which order holds for whom is decided in orders_in_force.py, where a member goes from there in member_ordering.py.
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from worker.domain.contract.control_records import BY_GUARD, ControlRecord, Orde
 from worker.domain.contract.timestamps import rfc3339
 from worker.domain.effects import LogEvent, WriteControl
 from worker.domain.engine_snapshot import OrderSnapshot
-from worker.domain.operator_orders import OperatorOrders
+from worker.domain.orders_in_force import OrdersInForce
 from worker.domain.progress.open_commands import OpenCommand
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from worker.domain.calls.scheduler import Scheduler
-    from worker.domain.clock_offset import ClockOffset
     from worker.domain.contract.control_records import Scope
     from worker.domain.effects import EffectQueue
     from worker.domain.engine_rules import EngineRules
     from worker.domain.guard_counters import GuardCounters
-    from worker.domain.operator_orders import ActiveOrder
+    from worker.domain.orders_in_force import ActiveOrder
     from worker.domain.progress.member_ordering import MemberOrdering
     from worker.domain.progress.open_commands import EndpointKey
     from worker.domain.progress.partitions import Partition
+    from worker.domain.wall_clock import WallClock
 
 LINES: Final = 20
 """Between two summaries: people give a few orders, and a program may give thousands."""
@@ -57,7 +57,7 @@ class OperatorOrderEnforcement:
     def __init__(
         self,
         rules: EngineRules,
-        clock: ClockOffset,
+        clock: WallClock,
         ordering: MemberOrdering,
         scheduler: Scheduler,
         effects: EffectQueue,
@@ -72,7 +72,7 @@ class OperatorOrderEnforcement:
         self._partitions = partitions
         self._logged = 0
         self._written: dict[Scope, Order] = {}  # of guards, and not read back yet
-        self.orders = OperatorOrders(shadow=rules.shadow)
+        self.orders = OrdersInForce(shadow=rules.shadow)
 
     def follow(self, records: Iterable[ControlRecord], now: float) -> None:
         """Put these records in force, in order."""

@@ -1,6 +1,6 @@
 # Which rejections get a line in the log: each, as long as they are few; of a flood the first, and how many there were.
 #
-# Lines are made here, as values; admission.py has them written.
+# Lines are made here, as values; admission_control.py has them written.
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from worker.domain.state_transitions import TaskState
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from worker.domain.admission import Admission
+    from worker.domain.admission_control import AdmissionControl
     from worker.domain.calls.scheduler import Scheduler
     from worker.domain.progress.member_ordering import MemberOrdering
     from worker.domain.progress.open_commands import Admitted
@@ -40,7 +40,7 @@ class Revocation:
 
     __slots__ = ("_admission", "_ordering", "_scheduler", "given_up", "leaving", "unstarted")
 
-    def __init__(self, ordering: MemberOrdering, scheduler: Scheduler, admission: Admission) -> None:
+    def __init__(self, ordering: MemberOrdering, scheduler: Scheduler, admission: AdmissionControl) -> None:
         self._ordering = ordering
         self._scheduler = scheduler
         self._admission = admission

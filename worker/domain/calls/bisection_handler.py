@@ -1,12 +1,12 @@
 # Bisections in progress: which half goes next, whose code it was in the end, and when it was the target's after all.
 #
-# How halves are chosen is decided in bisection.py; here the members get their results. What leaves is scheduler.py's business.
+# How halves are chosen is decided in bad_member_search.py; here the members get their results. What leaves is scheduler.py's business.
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from worker.domain.calls.bisection import Bisection
+from worker.domain.calls.bad_member_search import Bisection
 from worker.domain.contract.error_codes import ALREADY, Verdict
 from worker.domain.contract.outcomes import Result, ResultStatus, cut
 from worker.domain.state_transitions import TaskState

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from worker.domain.state_transitions import CALL_STEPS, CallState, TaskState
 
 if TYPE_CHECKING:
-    from worker.domain.calls.bisection import Bisection
+    from worker.domain.calls.bad_member_search import Bisection
     from worker.domain.calls.endpoint_state import EndpointState
     from worker.domain.calls.rate_limiter import Permit
     from worker.domain.calls.target_state import TargetState

@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from worker.domain.calls.endpoint_state import EndpointState
     from worker.domain.calls.in_flight_call import InFlightCall
     from worker.domain.calls.scheduler import Scheduler
-    from worker.domain.clock_offset import ClockOffset
     from worker.domain.effects import AttemptResult, EffectQueue
     from worker.domain.engine_rules import EngineRules
     from worker.domain.progress.member_ordering import MemberOrdering
     from worker.domain.progress.open_commands import MemberTask
+    from worker.domain.wall_clock import WallClock
 
 LONGEST_PAUSE: Final = 60.0
 """A Retry-After of more is taken for a mistake."""
@@ -57,7 +57,7 @@ class ResponseHandler:
     def __init__(
         self,
         rules: EngineRules,
-        clock: ClockOffset,
+        clock: WallClock,
         ordering: MemberOrdering,
         scheduler: Scheduler,
         effects: EffectQueue,

@@ -23,14 +23,14 @@ from worker.domain.state_transitions import TaskState
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from worker.domain.calls.bisection import Bisection
+    from worker.domain.calls.bad_member_search import Bisection
     from worker.domain.calls.target_state import TargetState
-    from worker.domain.clock_offset import ClockOffset
     from worker.domain.effects import EffectQueue
     from worker.domain.engine_rules import EngineRules
     from worker.domain.guard_counters import GuardCounters
     from worker.domain.progress.member_ordering import MemberOrdering
     from worker.domain.progress.open_commands import EndpointKey, MemberTask
+    from worker.domain.wall_clock import WallClock
 
 
 class Scheduler:
@@ -65,7 +65,7 @@ class Scheduler:
     def __init__(
         self,
         rules: EngineRules,
-        clock: ClockOffset,
+        clock: WallClock,
         ordering: MemberOrdering,
         effects: EffectQueue,
         guards: GuardCounters,

@@ -12,9 +12,9 @@ from worker.domain.contract.timestamps import rfc3339
 
 if TYPE_CHECKING:
     from worker.domain.calls.endpoint_state import EndpointState
-    from worker.domain.clock_offset import ClockOffset
     from worker.domain.progress.member_ordering import MemberOrdering
     from worker.domain.progress.open_commands import EndpointKey, MemberTask
+    from worker.domain.wall_clock import WallClock
 
 
 class ShadowCalls:
@@ -22,7 +22,7 @@ class ShadowCalls:
 
     __slots__ = ("_clock", "_numbers", "_ordering", "_prefix", "_turns")
 
-    def __init__(self, clock: ClockOffset, ordering: MemberOrdering, call_prefix: str) -> None:
+    def __init__(self, clock: WallClock, ordering: MemberOrdering, call_prefix: str) -> None:
         self._clock = clock
         self._ordering = ordering
         self._prefix = f"{call_prefix}-shadow"

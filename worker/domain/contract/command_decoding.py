@@ -260,7 +260,7 @@ class CommandDecoder:
         alike = self._alike
         if len(alike) > MAX_ALIKE:
             alike.clear()
-        return Command(  # by position: as in `Admission._open`, for the time that names take
+        return Command(  # by position: as in `AdmissionControl._open_command`, for the time that names take
             command_id,
             plan.action,
             app,

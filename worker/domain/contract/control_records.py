@@ -1,7 +1,7 @@
 # The records of the control topic: what an operator, or a guard, wants done with the commands of a scope.
 #
 # A record's key is the scope and its value the order; the latest record of a key holds, and a tombstone ends it. Here they
-# are read and written. What follows from them is decided in domain/operator_orders.py.
+# are read and written. What follows from them is decided in domain/orders_in_force.py.
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Why a record is not a command, and what of it the outcome repeats all the same.
 #
 # What is wrong is found elsewhere: with its JSON in record_diagnosis.py and json_fields.py, with a field by itself in
-# field_checks.py, with fields together in command_decoding.py, with what came before it in admission.py. That it is another
+# field_checks.py, with fields together in command_decoding.py, with what came before it in admission_control.py. That it is another
 # format foreign_formats.py knows.
 
 from __future__ import annotations

@@ -25,10 +25,10 @@ from worker.domain.state_transitions import TaskState
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from worker.domain.clock_offset import ClockOffset
     from worker.domain.engine_rules import EngineRules
     from worker.domain.progress.dedupe import MemberKey
     from worker.domain.progress.open_commands import MemberTask, OpenCommand
+    from worker.domain.wall_clock import WallClock
 
 UNKNOWN_FOR: Final = 3.0
 """For this many seconds a request of unknown end may still take effect: Tencent's own budget for a request."""
@@ -73,7 +73,7 @@ class MemberOrdering:
         "superseded",
     )
 
-    def __init__(self, rules: EngineRules, clock: ClockOffset) -> None:
+    def __init__(self, rules: EngineRules, clock: WallClock) -> None:
         self._rules = rules
         self._clock = clock
         self._by_key: dict[MemberKey, MemberQueue] = {}

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from worker.domain.contract.parameters import EffectKey
     from worker.domain.contract.raw_records import Record
     from worker.domain.contract.rejections import Rejected
-    from worker.domain.operator_orders import ActiveOrder
+    from worker.domain.orders_in_force import ActiveOrder
     from worker.domain.progress.dedupe import MemberKey
     from worker.domain.progress.partitions import Partition
 

@@ -1,6 +1,6 @@
 # A part of the memory budget that the partitions use together, so that none can take it all.
 #
-# It only counts. What happens to a partition that has no room is decided where the things are kept: admission.py for records and
+# It only counts. What happens to a partition that has no room is decided where the things are kept: admission_control.py for records and
 # commands, outbox.py for results that wait for something else than their turn.
 
 from __future__ import annotations

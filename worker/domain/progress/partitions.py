@@ -1,7 +1,7 @@
 # A partition of the command topic during one assignment: what is open in it, what is known of its ids and offsets, and what
 # waits to be admitted. What belonged to an earlier assignment is gone.
 #
-# It keeps the books; what is admitted is decided in admission.py, what becomes of the open commands when it goes in
+# It keeps the books; what is admitted is decided in admission_control.py, what becomes of the open commands when it goes in
 # revocation.py. Its offsets are finished in one place, `finish`.
 
 from __future__ import annotations

@@ -25,17 +25,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from worker.domain.calls.scheduler import Scheduler
-    from worker.domain.clock_offset import ClockOffset
     from worker.domain.contract.parameters import EffectKey
     from worker.domain.contract.partition_placement import Misplacement
     from worker.domain.contract.raw_records import Record
     from worker.domain.effects import EffectQueue
     from worker.domain.engine_rules import EngineRules
-    from worker.domain.operator_orders import OperatorOrders
+    from worker.domain.orders_in_force import OrdersInForce
     from worker.domain.progress.member_ordering import MemberOrdering
     from worker.domain.progress.open_commands import Admitted
     from worker.domain.progress.outbox import Outbox
     from worker.domain.progress.partitions import Partition
+    from worker.domain.wall_clock import WallClock
 
 MAX_MISPLACED_WARNINGS: Final = 100
 """An issuer of misplaced records is warned of once for each reason; beyond this many warnings they are only counted."""
@@ -43,7 +43,7 @@ MAX_SHARED_KEYS: Final = 1_000
 """This many different effect keys without a reason are kept, to be shared by the commands that are alike."""
 
 
-class Admission:
+class AdmissionControl:
     """
     Admits records, and keeps what waits and what is open within its part of the memory.
 
@@ -78,12 +78,12 @@ class Admission:
     def __init__(
         self,
         rules: EngineRules,
-        clock: ClockOffset,
+        clock: WallClock,
         ordering: MemberOrdering,
         scheduler: Scheduler,
         outbox: Outbox,
         effects: EffectQueue,
-        orders: OperatorOrders,
+        orders: OrdersInForce,
         partitions: Mapping[int, Partition],
     ) -> None:
         self._orders = orders

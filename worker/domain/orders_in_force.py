@@ -43,7 +43,7 @@ class ActiveOrder(Struct, frozen=True):
         return self.order.state.row.mode
 
 
-class OperatorOrders:
+class OrdersInForce:
     """The orders in force. A record costs the same however many there are."""
 
     __slots__ = ("_by_values", "_first_end", "_masks", "_of_settings")
@@ -111,7 +111,7 @@ class OperatorOrders:
                 del self._masks[mask]
 
     def __repr__(self) -> str:
-        return f"<OperatorOrders, {len(self._by_values)} in force>"
+        return f"<OrdersInForce, {len(self._by_values)} in force>"
 
 
 def _mask(values: Values) -> Mask:
