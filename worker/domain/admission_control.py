@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from worker.domain.engine_rules import EngineRules
     from worker.domain.orders_in_force import OrdersInForce
     from worker.domain.progress.member_ordering import MemberOrdering
-    from worker.domain.progress.open_commands import Admitted
+    from worker.domain.progress.open_commands import OpenRecord
     from worker.domain.progress.outbox import Outbox
     from worker.domain.progress.partitions import Partition
     from worker.domain.wall_clock import WallClock
@@ -132,10 +132,10 @@ class AdmissionControl:
             if partition.paused and self._may_fetch(partition) and partition.resume():
                 self._effects.ask_for(ResumePartition(partition.number))
 
-    def finished(self, admitted: Iterable[Admitted]) -> None:
-        """Free the memory of these: their offsets are finished, or the next owner's."""
+    def free_memory_of(self, records: Iterable[OpenRecord]) -> None:
+        """Free the memory of records that are not open any more: their offsets are finished, or they were dropped."""
         freed: dict[Partition, int] = {}
-        for record in admitted:
+        for record in records:
             freed[record.partition] = freed.get(record.partition, 0) + record.size
         for partition, size in freed.items():
             self.memory.add(partition, -size)
@@ -145,8 +145,8 @@ class AdmissionControl:
         self.memory.add(partition, -sum(map(record_bytes, partition.backlog)))
         partition.clear_backlog()
 
-    def emitted(self, commands: Iterable[OpenCommand]) -> None:
-        """Forget the records of those that get no dead letter: their outcomes are made, so nothing needs these any more."""
+    def forget_records_of(self, commands: Iterable[OpenCommand]) -> None:
+        """Forget the records of the emitted commands that get no dead letter: nothing needs them any more."""
         freed: dict[Partition, int] = {}
         for command in commands:
             if command.record is not None and not is_dead(command):
@@ -199,7 +199,7 @@ class AdmissionControl:
     def _reject(
         self, partition: Partition, record: Record, record_size: int, why: Rejected, now: float
     ) -> None:
-        """Take in a record that is no command, and log it."""
+        """Take in a record that was rejected, and log it."""
         line: LogEvent | None
         if why.code == "not_read":
             fields = {"partition": partition.number, "offset": record.offset, "reason": why.message}

@@ -263,7 +263,7 @@ class Engine:
 
     def published(self, now: float, seconds: float = 0.0) -> list[Effect]:
         """Finish what was in the transaction: it is committed, and took ``seconds``."""
-        self._admission.finished(self._outbox.committed(self._clock.wall(now), seconds))
+        self._admission.free_memory_of(self._outbox.committed(self._clock.wall(now), seconds))
         self._admission.catch_up(now)
         return self._follow_through(now)
 
@@ -310,7 +310,7 @@ class Engine:
     @property
     def wake_at(self) -> float:
         """When to ``tick`` next, if nothing happens before; in the past: as soon as possible."""
-        if self._revocation.unstarted:
+        if self._revocation.unchecked:
             return 0.0
         times = [self._housekeeping_at]
         times += [endpoint.wake_at for endpoint in self._scheduler.endpoints.values()]
@@ -337,18 +337,18 @@ class Engine:
 
     @property
     def open_count(self) -> int:
-        """How many commands are open."""
-        return self.open_of(self._partitions)
+        """How many records are open."""
+        return self.count_open(self._partitions)
 
-    def open_of(self, numbers: Iterable[int]) -> int:
-        """Count the open commands of these partitions."""
+    def count_open(self, numbers: Iterable[int]) -> int:
+        """Count the open records of these partitions."""
         return sum(
             len(self._partitions[number].open_records) for number in numbers if number in self._partitions
         )
 
     @property
     def unpublished(self) -> int:
-        """How many commands have an outcome that is not committed."""
+        """How many records have a result that is not committed."""
         return self._outbox.unpublished
 
     def snapshot(self, now: float) -> EngineSnapshot:
@@ -458,7 +458,7 @@ class Engine:
     def _send(self, now: float) -> bool:
         """Send what may be sent. Return whether that may have made more ready."""
         self._scheduler.apply_changes(now)
-        if self._revocation.unstarted:
+        if self._revocation.unchecked:
             return False
         any_ready = self._scheduler.pump(now, outbox_has_room=not self._outbox.is_full)
         if self._guards.tripped:
@@ -469,8 +469,8 @@ class Engine:
     def _emit(self, completed: Iterable[OpenCommand], now: float) -> None:
         """Hand on what has all its results, to be published, and release what waited for it."""
         emitted = self._outbox.emit(completed, now, self._clock.wall(now))
-        self._ordering.emitted(emitted, now)
-        self._admission.emitted(emitted)
+        self._ordering.forget_emitted(emitted, now)
+        self._admission.forget_records_of(emitted)
 
     def _end_cleanly(self, now: float) -> None:
         """Let partitions that go say in their last commit that nothing of them is on its way, if that is so."""
@@ -510,8 +510,8 @@ class Engine:
             partition.ids.expire(wall)
         self._ordering.applied_states.expire(now, self._rules.effect_window)
         for endpoint in self._scheduler.endpoints.values():
-            endpoint.forget_idle(now)
-            endpoint.sweep()
+            endpoint.release_idle_held(now)
+            endpoint.forget_idle()
         self._admission.sum_up()
         self._enforcement.sum_up()
 

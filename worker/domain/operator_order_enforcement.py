@@ -154,10 +154,10 @@ class OperatorOrderEnforcement:
 
     def _open_commands(self) -> Iterable[OpenCommand]:
         return (
-            admitted
+            record
             for partition in self._partitions.values()
-            for admitted in partition.open_records.values()
-            if isinstance(admitted, OpenCommand) and admitted.unsettled
+            for record in partition.open_records.values()
+            if isinstance(record, OpenCommand) and record.unsettled
         )
 
     def _obey(self, now: float) -> None:

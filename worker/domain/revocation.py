@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from worker.domain.admission_control import AdmissionControl
     from worker.domain.calls.scheduler import Scheduler
     from worker.domain.progress.member_ordering import MemberOrdering
-    from worker.domain.progress.open_commands import Admitted
+    from worker.domain.progress.open_commands import OpenRecord
     from worker.domain.progress.partitions import Partition
 
 
@@ -33,19 +33,19 @@ class Revocation:
 
     Attributes:
         leaving: The partitions that are about to go: nothing new of them is started.
-        unstarted: Their open commands that ``drop_unstarted`` has yet to look at: until then nothing new may leave at all.
+        unchecked: Their open commands that ``drop_unstarted`` has not looked at yet. Until it is empty, nothing new is sent.
         given_up: Started commands since the start that a drain or handover left to the next owner.
 
     """
 
-    __slots__ = ("_admission", "_ordering", "_scheduler", "given_up", "leaving", "unstarted")
+    __slots__ = ("_admission", "_ordering", "_scheduler", "given_up", "leaving", "unchecked")
 
     def __init__(self, ordering: MemberOrdering, scheduler: Scheduler, admission: AdmissionControl) -> None:
         self._ordering = ordering
         self._scheduler = scheduler
         self._admission = admission
         self.leaving: dict[Partition, None] = {}
-        self.unstarted: list[OpenCommand] = []
+        self.unchecked: list[OpenCommand] = []
         self.given_up = 0
 
     def close(self, partition: Partition) -> None:
@@ -53,8 +53,8 @@ class Revocation:
         partition.close()
         self.leaving[partition] = None
         self._admission.forget_backlog(partition)
-        self.unstarted.extend(
-            admitted for admitted in partition.open_records.values() if isinstance(admitted, OpenCommand)
+        self.unchecked.extend(
+            record for record in partition.open_records.values() if isinstance(record, OpenCommand)
         )
 
     def drop_unstarted(self, now: float) -> list[OpenCommand]:
@@ -64,9 +64,9 @@ class Revocation:
         """
         freed: list[OpenCommand] = []
         members = 0
-        while self.unstarted and members < MEMBERS_AT_ONCE:
+        while self.unchecked and members < MEMBERS_AT_ONCE:
             # The last: what must come after it has gone already. From the first on, all that share a user would go at once.
-            command = self.unstarted.pop()
+            command = self.unchecked.pop()
             if not command.started and not command.emitted and command.unsettled and not command.dropped:
                 members += len(command.tasks)
                 freed += self._drop(command, now)
@@ -95,11 +95,11 @@ class Revocation:
                     freed += self._drop(command, now)
         return freed
 
-    def leave_stranded(self, stranded: Iterable[Admitted], now: float) -> None:
+    def leave_stranded(self, stranded: Iterable[OpenRecord], now: float) -> None:
         """Leave results that cannot be committed here any more to the next owner: a handover would wait for them in vain."""
-        for admitted in stranded:
-            self.given_up += isinstance(admitted, OpenCommand)
-            freed = self._drop(admitted, now)
+        for record in stranded:
+            self.given_up += isinstance(record, OpenCommand)
+            freed = self._drop(record, now)
             assert not freed, "what is emitted has released all that waited for it"
 
     def leave(self, partition: Partition, now: float) -> list[OpenCommand]:
@@ -108,19 +108,19 @@ class Revocation:
         self.leaving.pop(partition, None)
         self._admission.forget_backlog(partition)
         freed = []
-        for admitted in list(partition.open_records.values()):
-            freed += self._drop(admitted, now)
+        for record in list(partition.open_records.values()):
+            freed += self._drop(record, now)
         if not self.leaving:
-            self.unstarted.clear()
+            self.unchecked.clear()
         return freed
 
-    def _drop(self, admitted: Admitted, now: float) -> list[OpenCommand]:
+    def _drop(self, record: OpenRecord, now: float) -> list[OpenCommand]:
         """
         Leave the record to the next owner, and with it, of the partitions that go as well, all that must come after it. Return
         those of other partitions that waited for it alone.
         """
         freed: list[OpenCommand] = []
-        dropping = [admitted]
+        dropping = [record]
         while dropping:
             leaving = dropping.pop()
             if leaving.dropped:
@@ -137,7 +137,7 @@ class Revocation:
                 self._ordering.drop(leaving, now)
             else:
                 leaving.drop()
-            self._admission.finished([leaving])
+            self._admission.free_memory_of([leaving])
             leaving.partition.forget(leaving)
         return freed
 

@@ -41,7 +41,8 @@ class CompatibleGroup:
         resting: Those that came back from a bisection that is not over.
         started: Those of ``tasks`` whose command is started.
         level: The number of ``tasks``, up to what a call may carry, and 0 if they are urgent; None: it is empty, and gone.
-        waiting_since: Since when the first of ``tasks`` waits; None if there is none. Written by the heap that it is in.
+        waiting_since: Since when the first of ``tasks`` waits; None if there is none. Written by ``AgeHeap``, or by
+            ``TargetQueue.file`` while its target has no heap.
 
     """
 
@@ -130,7 +131,7 @@ class TargetQueue:
         started: Those of them with tasks of started commands, unless these are urgent.
         urgent: Those with urgent tasks that may be sent.
         rank: The level of its fullest group, up to a whole batch; 0 if nothing of it may be taken.
-        waiting_since: Since when the first of its tasks waits that may be taken. Written by the heap that it is in.
+        waiting_since: Since when the first of its tasks waits that may be taken. Written by ``AgeHeap``.
 
     """
 
@@ -316,7 +317,7 @@ class EndpointQueue:
         group.add(task)
         self.waiting += 1
         if group.resting:
-            self._fill_batches(group)
+            self._wake_full_batches(group)
         if group.level != self.per_call or group.started:
             self._file(group)  # else it was a whole batch before: one more at its end changes nothing
         return is_new
@@ -333,7 +334,7 @@ class EndpointQueue:
             group.rest(task)
             self.waiting += 1
         if group is not None:
-            self._fill_batches(group)
+            self._wake_full_batches(group)
         return is_new
 
     def wake(self, tasks: Iterable[MemberTask]) -> None:
@@ -436,7 +437,7 @@ class EndpointQueue:
 
     # Inside
 
-    def _fill_batches(self, group: CompatibleGroup) -> None:
+    def _wake_full_batches(self, group: CompatibleGroup) -> None:
         """Let as many of the resting tasks be sent as fill whole batches with those that wait."""
         together = len(group.tasks) + len(group.resting)
         needed = together - together % group.most - len(group.tasks)

@@ -104,8 +104,8 @@ class EndpointState:
         probe: The call that tests whether the breaker may close or the endpoint's halt is corrected.
         probed_at: When it last was probed, for taking turns.
         held: The targets that were refused, it is not clear by whose fault, and are held.
-        ended: Targets of which a call ended since the last sweep.
-        took_effect_at: When the latest of the requests that were applied was sent.
+        ended: Targets of which a call ended since the last forget_idle.
+        last_applied_sent_at: When the latest of the requests that were applied was sent.
         has_news: Something has come for a target that was not refused yet, since the last search for a probe found none.
         paced_until: While it is saturated, nothing leaves before.
         filling_until: While it is not saturated, a batch may wait until then for what fills it.
@@ -115,7 +115,8 @@ class EndpointState:
 
     __slots__ = (
         "_probed_gates", "_timed_gates", "app", "awaiting_permit", "breaker", "calls", "ended", "filling_until", "gates", "halt", "has_news", "held",
-        "key", "limiter", "name", "paced_until", "probe", "probed_at", "queue", "retry_after", "shadow_queue", "targets", "took_effect_at", "wake_at",
+        "key", "last_applied_sent_at", "limiter", "name", "paced_until", "probe", "probed_at", "queue", "retry_after", "shadow_queue", "targets",
+        "wake_at",
     )  # fmt: skip
 
     def __init__(
@@ -139,7 +140,7 @@ class EndpointState:
         self.held: dict[str, TargetState] = {}
         self.ended: dict[str, None] = {}
         self.probe: InFlightCall | None = None
-        self.took_effect_at = float("-inf")
+        self.last_applied_sent_at = float("-inf")
         self.probed_at = 0.0
         self.has_news = False
         self.paced_until = 0.0
@@ -229,10 +230,10 @@ class EndpointState:
 
     def took_effect(self, sent_at: float) -> None:
         """Note that a request which was sent then was applied."""
-        self.took_effect_at = max(self.took_effect_at, sent_at)
+        self.last_applied_sent_at = max(self.last_applied_sent_at, sent_at)
 
     @property
-    def targets_with_work(self) -> Iterable[TargetState]:
+    def sendable_targets(self) -> Iterable[TargetState]:
         """The targets that have tasks to send, blocked or not: for probes."""
         return (target for target in self.targets.values() if target.queue.is_sendable)
 
@@ -248,13 +249,13 @@ class EndpointState:
         del self.held[target.name]
         self.reconsider(target, now)
 
-    def forget_idle(self, now: float) -> None:
+    def release_idle_held(self, now: float) -> None:
         """Release the held targets that have nothing left to send: they expired, or a later command made them needless."""
         for target in [target for target in self.held.values() if not target.has_work]:
             self.release(target, now)
 
-    def sweep(self) -> None:
-        """Forget targets without work (after ``forget_idle``): only those are visited whose last task or call went since the last time."""
+    def forget_idle(self) -> None:
+        """Forget targets without work (after ``release_idle_held``): only those are visited whose last task or call went since the last time."""
         went = dict.fromkeys(chain(self.queue.take_emptied(), self.ended))
         self.ended.clear()
         idle = [name for name in went if name in self.targets and self.targets[name].is_idle]
@@ -279,7 +280,7 @@ class EndpointState:
             self.shadow_queue.put(task, now)
             return
         target = task.command.spec.target
-        task.batch_alone(alone=self.app.refused_users.are_likely(target, task.user, now))
+        task.set_goes_alone(goes_alone=self.app.refused_users.are_likely(target, task.user, now))
         if self.queue.put(task, now) and self.target(target).is_fresh:
             self.has_news = True
 
@@ -301,7 +302,7 @@ class EndpointState:
         if tasks and self.queue.rest(tasks) and self.target(tasks[0].command.spec.target).is_fresh:
             self.has_news = True
 
-    def fill_batches(self, now: float) -> None:
+    def wait_to_fill(self, now: float) -> None:
         """Let batches that are not whole wait a moment: records come that may fill them."""
         self.filling_until = now + FILL_SECONDS
 
@@ -362,14 +363,14 @@ class EndpointState:
                 return call
         return None
 
-    def send(self, call: InFlightCall, now: float) -> None:
+    def take_permit(self, call: InFlightCall, now: float) -> None:
         """Take a permit for the call's next attempt."""
-        call.send(self.limiter.acquire(now), now)
+        call.begin_attempt(self.limiter.acquire(now), now)
         call.target.request_left()
         self.paced_until = min(max(self.paced_until, now - TIMER_GRAIN), now) + self._interval(now)
         self.reconsider(call.target, now)
 
-    def unsent(self, call: InFlightCall) -> None:
+    def return_permit(self, call: InFlightCall) -> None:
         """Give a permit back: the request did not leave this process after all."""
         call.target.request_ended()
         self.limiter.release()

@@ -93,7 +93,7 @@ class HaltHandler:
             return
         # What has just expired, or come forward, says which targets are idle.
         self._scheduler.apply_changes(now)
-        endpoint.forget_idle(now)
+        endpoint.release_idle_held(now)
         if not endpoint.held:
             return
         held = endpoint.held.values()

@@ -24,7 +24,7 @@ class InFlightCall:
         number: How many attempts it has had.
         bisection: The search that it is a half of.
         doubted_at: When the first of its attempts that got a code of no table had ended; None: none did.
-        effect_before: Its endpoint's ``took_effect_at`` when its latest attempt left.
+        effect_before: Its endpoint's ``last_applied_sent_at`` when its latest attempt left.
         permit: What its latest attempt has taken, and ``permitted_at`` when.
         is_probe: It tests whether a gate may open: one attempt only.
 
@@ -74,11 +74,11 @@ class InFlightCall:
         assert state in CALL_STEPS[self.state], f"{self!r} cannot become {state.value}"
         self.state = state
 
-    def send(self, permit: Permit, now: float) -> None:
+    def begin_attempt(self, permit: Permit, now: float) -> None:
         """Begin its next attempt."""
         self.move_to(CallState.OUT)
         self.permitted_at = now
-        self.effect_before = self.endpoint.took_effect_at
+        self.effect_before = self.endpoint.last_applied_sent_at
         self.number += 1
         self.permit = permit
 

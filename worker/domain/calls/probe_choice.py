@@ -49,7 +49,7 @@ def choose_probe(endpoint: EndpointState, now: float) -> NextProbe:
     goes_slowly = not app_is_halted and is_halted and now < halt.probe_at
     if goes_slowly and now < halt.search_at and not endpoint.has_news:
         return NextProbe(look_again_at=halt.search_at)
-    target = min(endpoint.targets_with_work, key=_reluctance if goes_slowly else _turn, default=None)
+    target = min(endpoint.sendable_targets, key=_reluctance if goes_slowly else _turn, default=None)
     if goes_slowly and (target is None or not target.is_fresh):
         # Thousands may be held, and every event comes by here: do not search again before something new comes.
         return NextProbe(search_failed=True)
@@ -58,7 +58,7 @@ def choose_probe(endpoint: EndpointState, now: float) -> NextProbe:
 
 def _next_in_turn(app: AppState) -> EndpointState | None:
     """Find the endpoint whose turn it is: a halted app has one probe for all."""
-    able = (endpoint for endpoint in app.endpoints if any(endpoint.targets_with_work))
+    able = (endpoint for endpoint in app.endpoints if any(endpoint.sendable_targets))
     return min(able, key=lambda endpoint: endpoint.probed_at, default=None)
 
 

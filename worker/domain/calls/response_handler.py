@@ -89,7 +89,7 @@ class ResponseHandler:
     def attempt_finished(self, call: InFlightCall, result: AttemptResult, now: float) -> None:
         """Record the request's end; then let the call go on, or close it."""
         if result.verdict is Verdict.UNSENT:
-            call.endpoint.unsent(call)
+            call.endpoint.return_permit(call)
         else:
             self._ended(call, result, now)
         verdict = result.verdict

@@ -123,7 +123,7 @@ class Scheduler:
     def backlog_is_read(self, now: float) -> None:
         """Note that many records came at once, and more follow: they may fill the batches that are not whole."""
         for endpoint in self.endpoints.values():
-            endpoint.fill_batches(now)
+            endpoint.wait_to_fill(now)
 
     def apply_changes(self, now: float) -> bool:
         """Let tasks that became ready wait for a permit, and forget those that need none. Return whether any became ready."""
@@ -230,7 +230,7 @@ class Scheduler:
                 if not self._remove_unwanted(call, now):
                     return False
                 break
-        endpoint.send(call, now)
+        endpoint.take_permit(call, now)
         at = endpoint.give_up_clock(now)
         if self._rules.guards:
             self._guards.sent([task.command.spec for task in call.tasks if not task.was_sent], now)

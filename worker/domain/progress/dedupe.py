@@ -266,20 +266,18 @@ class AppliedStates:
 
     def applied(self, member: MemberKey, state: AppliedState) -> None:
         """Note the member's state."""
-        self.sent(member)
+        self.forget(member)
         self._by_member[member] = state
         self.bytes_used += applied_bytes(member, state)
         while self.bytes_used > self._limit:
-            self._forget(next(iter(self._by_member)))
+            self.forget(next(iter(self._by_member)))
             self.forgotten += 1
 
-    def sent(self, member: MemberKey) -> None:
-        """Forget what was known of the member: something is on its way to it."""
-        if member in self._by_member:
-            self._forget(member)
-
-    def _forget(self, member: MemberKey) -> None:
-        self.bytes_used -= applied_bytes(member, self._by_member.pop(member))
+    def forget(self, member: MemberKey) -> None:
+        """Forget the member's state, if it is known."""
+        state = self._by_member.pop(member, None)
+        if state is not None:
+            self.bytes_used -= applied_bytes(member, state)
 
     def find(self, member: MemberKey, what: object, now: float) -> AppliedState | None:
         """Return the effect that makes a command with this effect needless now."""
@@ -294,7 +292,7 @@ class AppliedStates:
             member, state = next(iter(self._by_member.items()))
             if state.at > now - longest:
                 return
-            self._forget(member)
+            self.forget(member)
 
     def __len__(self) -> int:
         return len(self._by_member)

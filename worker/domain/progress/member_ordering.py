@@ -131,8 +131,8 @@ class MemberOrdering:
                     if task.state is TaskState.WAITING:
                         self._changes.append((TaskChange.STARTED, task))
 
-    def emitted(self, commands: Iterable[OpenCommand], now: float) -> None:
-        """Release everything that waits for these commands: their outcomes are on their way."""
+    def forget_emitted(self, commands: Iterable[OpenCommand], now: float) -> None:
+        """Remove emitted commands from their member queues."""
         for command in commands:
             self._leave(command, now)
 
@@ -168,7 +168,7 @@ class MemberOrdering:
 
     def sent(self, task: MemberTask, at: float) -> None:
         """Note that a request which carries the task leaves now, ``at`` on its endpoint's clock."""
-        self.applied_states.sent(task.member_queue.key)
+        self.applied_states.forget(task.member_queue.key)
         task.mark_sent(at)
         if not task.command.started:
             self.start(task.command)
@@ -348,7 +348,7 @@ class MemberOrdering:
         command = task.command
         keep = kept_for(command.spec, self._rules, self._clock.wall(now))
         if keep <= 0:
-            self.applied_states.sent(key)
+            self.applied_states.forget(key)
             return
         effect = command.effect_key
         state = AppliedState(effect, now, keep, command.outcome_id, request_id, command.partition)

@@ -1,6 +1,6 @@
 # The nouns of work in progress: an OpenCommand is an admitted command whose outcome is not committed yet, a MemberTask one
 # user of it, a MemberQueue the tasks of all commands for one (app, target, user) in the order of the commands. A
-# RejectedRecord is an admitted record that is no command.
+# RejectedRecord is an admitted record that was rejected.
 #
 # They are mutable, and nobody but their own methods writes to them; each method keeps and asserts what must hold of its
 # object. When something happens to them is decided in member_ordering.py, outbox.py and calls/.
@@ -71,9 +71,9 @@ class MemberTask:
         """Let it go before others: an urgent command waits for it, or it is of one."""
         self.urgent = True
 
-    def batch_alone(self, *, alone: bool) -> None:
-        """Note, as it begins to wait, whether it shares a call."""
-        self.goes_alone = alone
+    def set_goes_alone(self, *, goes_alone: bool) -> None:
+        """Note whether it needs a call of its own."""
+        self.goes_alone = goes_alone
 
     def mark_sent(self, at: float) -> None:
         """Note that an attempt carries it. ``at`` is on the endpoint's clock."""
@@ -279,7 +279,7 @@ class OpenCommand:
     attempts_omitted: int = 0
     request_ids: list[str] | None = None
     first_sent_at: float | None = None
-    last_answer_at: float | None = None
+    last_ended_at: float | None = None
     outcome: Outcome | None = None
     outcome_size: int = 0  # what that takes in memory
     # the most that its dead letter may have, once a broker refused it for its size
@@ -368,7 +368,7 @@ class OpenCommand:
         self.attempts += 1
         if self.first_sent_at is None:
             self.first_sent_at = sent_at
-        self.last_answer_at = ended_at
+        self.last_ended_at = ended_at
         records.append(attempt)
         if len(records) > 2 * CALLS_AT_EITHER_END:
             del records[CALLS_AT_EITHER_END]
@@ -416,7 +416,7 @@ class OpenCommand:
 
 @dataclass(slots=True, eq=False, repr=False)
 class RejectedRecord:
-    """One admitted record that is no command: it has an outcome, or at least a dead letter, from the beginning."""
+    """One admitted record that was rejected: it has an outcome, or at least a dead letter, from the beginning."""
 
     record: Record
     partition: Partition
@@ -460,5 +460,5 @@ def in_shadow(name: str) -> str:
     return f"\0{name}"
 
 
-Admitted = OpenCommand | RejectedRecord
-"""What an admitted record is, until its offset is committed."""
+OpenRecord = OpenCommand | RejectedRecord
+"""An admitted record until its offset is committed."""

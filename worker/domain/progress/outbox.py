@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from worker.domain.effects import OffsetCommit
     from worker.domain.engine_rules import EngineRules
     from worker.domain.progress.dedupe import MemberKey
-    from worker.domain.progress.open_commands import Admitted, RejectedRecord
+    from worker.domain.progress.open_commands import OpenRecord, RejectedRecord
     from worker.domain.progress.partitions import Partition
 
 PER_TRANSACTION: Final = 1000
@@ -44,7 +44,7 @@ The share of the room for results that may be taken by those that wait for a gap
 for what can be published.
 """
 MAX_UNPUBLISHED: Final = 5_000
-"""Above this many results that cannot be published, no further call is made: what is done must be published first."""
+"""With this many results waiting to be published, no further call is made."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,7 +60,7 @@ class _RunningTransaction:
 
     """
 
-    records: list[Admitted]
+    records: list[OpenRecord]
     anchored: set[Partition]
     commits: dict[Partition, OffsetCommit]
     is_trial: bool
@@ -85,9 +85,9 @@ class Outbox:
         "_far",
         "_held_back",
         "_holding_back",
+        "_in_transaction",
         "_limit",
         "_most",
-        "_published_now",
         "_rules",
         "_trial_at",
         "_trial_is_due",
@@ -98,15 +98,15 @@ class Outbox:
 
     def __init__(self, rules: EngineRules, max_unpublished: int = MAX_UNPUBLISHED) -> None:
         self._rules = rules
-        self._emitted: deque[Admitted] = deque()
-        self._far: list[Admitted] = []  # too far above the oldest open record for the bitmap to tell of
-        self._held_back: list[Admitted] = []  # for their dead letters, which are refused
+        self._emitted: deque[OpenRecord] = deque()
+        self._far: list[OpenRecord] = []  # too far above the oldest open record for the bitmap to tell of
+        self._held_back: list[OpenRecord] = []  # for their dead letters, which are refused
         self._holding_back = False
         self._trial_is_due = False
         self._trial_at = 0.0
         self._most = PER_TRANSACTION
         self._under_way: _RunningTransaction | None = None
-        self._published_now = 0  # how many records are in it
+        self._in_transaction = 0  # how many records are in `_under_way`
         self._anchors: set[Partition] = set()
         self.max_unpublished = max_unpublished
         self._limit = share("results", rules.memory_budget)
@@ -116,7 +116,7 @@ class Outbox:
     @property
     def unpublished(self) -> int:
         """How many records have a result that is not committed."""
-        return len(self._emitted) + len(self._far) + len(self._held_back) + self._published_now
+        return len(self._emitted) + len(self._far) + len(self._held_back) + self._in_transaction
 
     @property
     def is_full(self) -> bool:
@@ -126,7 +126,7 @@ class Outbox:
         What only waits for the gap below it to close does not count: closing it may need a call. Nor does what waits for the
         dead-letter topic: the gap that it leaves bounds it.
         """
-        waiting = len(self._emitted) + self._published_now
+        waiting = len(self._emitted) + self._in_transaction
         aside = self._aside.bytes_used
         room = self._limit - min(aside, self._aside.limit) if aside else self._limit
         return waiting >= self.max_unpublished or self.bytes_used - aside >= room
@@ -161,7 +161,7 @@ class Outbox:
         return emitted
 
     def reject(self, rejected: RejectedRecord, now: float, wall: float) -> None:
-        """Emit a record that is no command."""
+        """Emit a record that was rejected."""
         outcome = rejection_outcome(rejected, self._rules, now, wall)
         rejected.emit(outcome, outcome_bytes(outcome))
         self.bytes_used += rejected.outcome_size
@@ -203,12 +203,12 @@ class Outbox:
                 dead_letters.append(letter)
         commits = {partition: partition.propose(offsets, now) for partition, offsets in finishing.items()}
         self._under_way = _RunningTransaction(records, anchored, commits, bool(trial))
-        self._published_now = len(records)
+        self._in_transaction = len(records)
         return Transaction(
             outcomes, dead_letters, {partition.number: commit for partition, commit in commits.items()}
         )
 
-    def committed(self, wall: float, seconds: float = 0.0) -> list[Admitted]:
+    def committed(self, wall: float, seconds: float = 0.0) -> list[OpenRecord]:
         """
         Finish the transaction's records: it is committed, and took ``seconds``. Return them, but for those that were dropped.
         """
@@ -219,7 +219,7 @@ class Outbox:
             self._hold_back_no_longer()
         finished = [record for record in done.records if not record.dropped]
         self.bytes_used -= sum([record.outcome_size for record in done.records])
-        by_partition: dict[Partition, list[Admitted]] = {}
+        by_partition: dict[Partition, list[OpenRecord]] = {}
         for record in finished:
             by_partition.setdefault(record.partition, []).append(record)
         for partition, committed in by_partition.items():
@@ -246,7 +246,7 @@ class Outbox:
         self.bytes_used -= sum(record.outcome_size for record in failed.records if record.dropped)
         if failed.is_trial:
             self._held_back[:0] = kept
-            self._put_aside(kept)
+            self._count_aside(kept)
         else:
             # What was held back meanwhile is looked at once more, behind what was taken before it.
             self._hold_back_no_longer()
@@ -260,12 +260,12 @@ class Outbox:
             self._trial_at = now + TRIAL_SECONDS
             self._trial_is_due = True
 
-    def stranded(self) -> list[Admitted]:
+    def stranded(self) -> list[OpenRecord]:
         """
         Return what waits, in partitions that go, for a gap that will not close here: nothing else of the partition is open, so what
         lies below was left to the next owner.
         """
-        by_partition: dict[Partition, list[Admitted]] = {}
+        by_partition: dict[Partition, list[OpenRecord]] = {}
         for record in self._far:
             if record.partition.is_closing:
                 by_partition.setdefault(record.partition, []).append(record)
@@ -280,25 +280,25 @@ class Outbox:
         """Forget the results of dropped records."""
         here = (*self._emitted, *self._far, *self._held_back)
         self.bytes_used -= sum(record.outcome_size for record in here if record.dropped)
-        self._put_aside([record for record in (*self._far, *self._held_back) if record.dropped], back=True)
+        self._uncount_aside([record for record in (*self._far, *self._held_back) if record.dropped])
         self._emitted = deque(record for record in self._emitted if not record.dropped)
         self._far = [record for record in self._far if not record.dropped]
         self._held_back = [record for record in self._held_back if not record.dropped]
         self._trial_is_due = self._trial_is_due and bool(self._held_back)
         self._anchors = {partition for partition in self._anchors if not partition.is_gone}
 
-    def _take_trial(self) -> list[Admitted]:
+    def _take_trial(self) -> list[OpenRecord]:
         """Take the first of what is held back for its dead letter. What the bitmap cannot tell of goes aside, as in ``_take``."""
-        near: list[Admitted] = []
+        near: list[OpenRecord] = []
         for record in self._held_back:
             (near if record.partition.offsets.fits(record.offset) else self._far).append(record)
         self._held_back = near[1:]
-        self._put_aside(near[:1], back=True)
+        self._uncount_aside(near[:1])
         return near[:1]
 
-    def _take(self) -> list[Admitted]:
+    def _take(self) -> list[OpenRecord]:
         """Take the next records. Those whose offset is so far above the gap that the bitmap cannot tell of it are put aside."""
-        taken: list[Admitted] = []
+        taken: list[OpenRecord] = []
         size = 0
         held_back: set[MemberKey] = set()
         if self._holding_back:
@@ -307,27 +307,27 @@ class Outbox:
             record = self._emitted.popleft()
             if not record.partition.offsets.fits(record.offset):
                 self._far.append(record)
-                self._put_aside([record])
+                self._count_aside([record])
             elif self._holding_back and self._must_wait(record, held_back):
                 self._held_back.append(record)
                 held_back.update(_members_of(record))
-                self._put_aside([record])
+                self._count_aside([record])
             else:
                 taken.append(record)
                 size += record.size + record.outcome_size
         return taken
 
-    def _must_wait(self, admitted: Admitted, held_back: set[MemberKey]) -> bool:
+    def _must_wait(self, record: OpenRecord, held_back: set[MemberKey]) -> bool:
         """
         Return whether it waits for the dead-letter topic: it has a dead letter, or shares a member with an earlier one that waits,
         which may not be finished after it.
         """
-        needs_letter = dead_letter_of(admitted, self._rules.topic) is not None
-        return needs_letter or any(key in held_back for key in _members_of(admitted))
+        needs_letter = dead_letter_of(record, self._rules.topic) is not None
+        return needs_letter or any(key in held_back for key in _members_of(record))
 
     def _end(self) -> _RunningTransaction:
         under_way, self._under_way = self._under_way, None
-        self._published_now = 0
+        self._in_transaction = 0
         assert under_way is not None, "no transaction is under way"
         return under_way
 
@@ -344,22 +344,27 @@ class Outbox:
             near = [record for record in self._far if record.partition.offsets.fits(record.offset)]
             self._far = [record for record in self._far if not record.partition.offsets.fits(record.offset)]
             self._emitted.extendleft(reversed(near))
-            self._put_aside(near, back=True)
+            self._uncount_aside(near)
 
     def _hold_back_no_longer(self) -> None:
         """Look once more at what is held back for its dead letter, before all others."""
         self._emitted.extendleft(reversed(self._held_back))
-        self._put_aside(self._held_back, back=True)
+        self._uncount_aside(self._held_back)
         self._held_back.clear()
 
-    def _put_aside(self, records: Iterable[Admitted], *, back: bool = False) -> None:
-        """Count what comes to ``_far`` or ``_held_back``; ``back``: what leaves them."""
+    def _count_aside(self, records: Iterable[OpenRecord]) -> None:
+        """Count the results of records that were added to ``_far`` or ``_held_back``."""
         for record in records:
-            self._aside.add(record.partition, -record.outcome_size if back else record.outcome_size)
+            self._aside.add(record.partition, record.outcome_size)
+
+    def _uncount_aside(self, records: Iterable[OpenRecord]) -> None:
+        """Count the results of records no longer that were removed from ``_far`` or ``_held_back``."""
+        for record in records:
+            self._aside.add(record.partition, -record.outcome_size)
 
     def __repr__(self) -> str:
-        return f"<Outbox {len(self._emitted)} emitted, {len(self._far)} far ahead, {self._published_now} in a transaction>"
+        return f"<Outbox {len(self._emitted)} emitted, {len(self._far)} far ahead, {self._in_transaction} in a transaction>"
 
 
-def _members_of(admitted: Admitted) -> list[MemberKey]:
-    return [task.member_queue.key for task in admitted.tasks] if isinstance(admitted, OpenCommand) else []
+def _members_of(record: OpenRecord) -> list[MemberKey]:
+    return [task.member_queue.key for task in record.tasks] if isinstance(record, OpenCommand) else []

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from worker.domain.effects import OffsetCommit, RestoredPartition
     from worker.domain.engine_rules import EngineRules
     from worker.domain.progress.dedupe import CommandIdBudget
-    from worker.domain.progress.open_commands import Admitted
+    from worker.domain.progress.open_commands import OpenRecord
 
 COOLING_OFF_SECONDS: Final = 3.0
 """
@@ -96,7 +96,7 @@ class Partition:
         self.ids = CommandIds(rules.dedupe_window, rules.restore_records, memory)
         for known in restored.known:
             self.ids.remember(known)
-        self.open_records: dict[int, Admitted] = {}
+        self.open_records: dict[int, OpenRecord] = {}
         self.backlog: deque[Record] = deque()
         self._newest_by_id: dict[str, OpenCommand] = {}
 
@@ -164,8 +164,7 @@ class Partition:
     @property
     def _has_unsettled(self) -> bool:
         return any(
-            isinstance(admitted, OpenCommand) and admitted.unsettled
-            for admitted in self.open_records.values()
+            isinstance(record, OpenCommand) and record.unsettled for record in self.open_records.values()
         )
 
     def leave(self) -> None:
@@ -212,12 +211,12 @@ class Partition:
 
     # What is open
 
-    def admit(self, admitted: Admitted) -> None:
+    def admit(self, record: OpenRecord) -> None:
         """Take an admitted record into the books."""
-        self.offsets.admit(admitted.offset)
-        self.open_records[admitted.offset] = admitted
-        if isinstance(admitted, OpenCommand):
-            self._newest_by_id[admitted.known_as] = admitted
+        self.offsets.admit(record.offset)
+        self.open_records[record.offset] = record
+        if isinstance(record, OpenCommand):
+            self._newest_by_id[record.known_as] = record
 
     def find(self, command_id: str, wall: float) -> OpenCommand | KnownCommandId | None:
         """Return the newest command with this id: open, or known from before at ``wall`` (seconds since 1970)."""
@@ -258,23 +257,23 @@ class Partition:
         else:
             self.offsets.halve()
 
-    def finish(self, committed: list[Admitted], known: list[KnownCommandId | None]) -> None:
+    def finish(self, committed: list[OpenRecord], known: list[KnownCommandId | None]) -> None:
         """
         Finish the offsets of these records, whose results are committed, and remember what their outcomes tell of their ids.
 
         This is the one place where an offset is finished.
         """
         self.offsets.finish([each.offset for each in committed])
-        for admitted, known_id in zip(committed, known, strict=True):
-            self.forget(admitted)
-            if admitted.outcome is not None:
+        for record, known_id in zip(committed, known, strict=True):
+            self.forget(record)
+            if record.outcome is not None:
                 self.ids.remember(known_id)
 
-    def forget(self, admitted: Admitted) -> None:
+    def forget(self, record: OpenRecord) -> None:
         """Take a record out of the books: it is finished, or left to the next owner."""
-        self.open_records.pop(admitted.offset, None)
-        if isinstance(admitted, OpenCommand) and self._newest_by_id.get(admitted.known_as) is admitted:
-            del self._newest_by_id[admitted.known_as]
+        self.open_records.pop(record.offset, None)
+        if isinstance(record, OpenCommand) and self._newest_by_id.get(record.known_as) is record:
+            del self._newest_by_id[record.known_as]
 
     def __repr__(self) -> str:
         return f"<Partition {self.number} {self.state.value}, {self.offsets!r}, {len(self.backlog)} in the backlog>"

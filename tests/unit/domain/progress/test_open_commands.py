@@ -81,7 +81,7 @@ def test_its_first_try_begins_and_its_last_ends_the_calling() -> None:
     command.record_attempt(call_try(1), 10.0, 10.5)
     command.record_attempt(call_try(2), 11.0, 12.5)
 
-    assert (command.first_sent_at, command.last_answer_at) == (10.0, 12.5)
+    assert (command.first_sent_at, command.last_ended_at) == (10.0, 12.5)
     assert command.attempts == 2
     assert command.request_ids == ["request-1", "request-2"]
 
