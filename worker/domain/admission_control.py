@@ -117,7 +117,7 @@ class AdmissionControl:
                     if not self._may_fetch(owned):
                         self._pause(owned)
 
-    def catch_up(self, now: float) -> None:
+    def admit_backlogs(self, now: float) -> None:
         """Admit what waits in the backlogs and fits now."""
         for partition in self._partitions.values():
             while partition.backlog:
@@ -208,7 +208,7 @@ class AdmissionControl:
             line = self._rejections.line(why, partition.number, record.offset)
         if line is not None:
             self._effects.ask_for(line)
-        size = record_size + command_bytes(record.value or b"", why, 0, alone=False)
+        size = record_size + command_bytes(record.value or b"", why, 0, opens_group=False)
         rejected = RejectedRecord(record, partition, now, why, size)
         partition.admit(rejected)
         self.memory.add(partition, size)
@@ -229,8 +229,10 @@ class AdmissionControl:
             return _id_reused(spec, earlier.outcome_id)
         endpoint = self._scheduler.endpoints[spec.app, spec.action.endpoint]
         effect_key = spec.effect if self._rules.reasons_matter else self._shared_key_of(spec)
-        alone = not endpoint.queue.has_group_for(spec.target, effect_key)
-        size = record_size + command_bytes(record.value or b"", spec, len(spec.users), alone=alone)
+        opens_group = not endpoint.queue.has_group_for(spec.target, effect_key)
+        size = record_size + command_bytes(
+            record.value or b"", spec, len(spec.users), opens_group=opens_group
+        )
         command = OpenCommand(  # by position: by name, eleven fields take half a microsecond longer
             record,
             partition,
@@ -247,7 +249,7 @@ class AdmissionControl:
         partition.admit(command)
         self.memory.add(partition, size)
         self._ordering.enter(command, now)
-        self._scheduler.apply_changes(now)  # those that come next may share its calls, and then cost less
+        self._scheduler.apply_changes(now)  # later commands may share its calls, and then cost less memory
         return None
 
     def _shared_key_of(self, spec: Command) -> EffectKey:

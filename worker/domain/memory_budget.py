@@ -78,15 +78,15 @@ def record_bytes(record: Record) -> int:
     return size
 
 
-def command_bytes(value: bytes, decoded: Command | Rejected, users: int, *, alone: bool) -> int:
+def command_bytes(value: bytes, decoded: Command | Rejected, users: int, *, opens_group: bool) -> int:
     """
     Return what an open command takes besides its record, of this ``value``: its texts stand in memory as they were read, too.
 
-    ``alone``: nothing waits yet that may share its calls.
+    ``opens_group``: nothing waits yet that may share its calls.
     """
     narrow = value.isascii() and (BACKSLASH not in value or b"\\u" not in value)
     size = COMMAND_BYTES + USER_BYTES * users + min(len(value), READ_BYTES) * (1 if narrow else WIDE)
-    if alone:
+    if opens_group:
         size += GROUP_BYTES
     if decoded.metadata is not None:
         size += VALUE_BYTES * value.count(b",") + CONTAINER_BYTES * (value.count(b"{") + value.count(b"["))

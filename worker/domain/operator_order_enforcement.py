@@ -74,7 +74,7 @@ class OperatorOrderEnforcement:
         self._written: dict[Scope, Order] = {}  # of guards, and not read back yet
         self.orders = OrdersInForce(shadow=rules.shadow)
 
-    def follow(self, records: Iterable[ControlRecord], now: float) -> None:
+    def put_in_force(self, records: Iterable[ControlRecord], now: float) -> None:
         """Put these records in force, in order."""
         wall = self._clock.wall(now)
         changed = False
@@ -91,7 +91,7 @@ class OperatorOrderEnforcement:
                     self._log(before, is_over=True)
                     self._guards.forget(record.scope)
         if changed:
-            self._obey(now)
+            self._enforce(now)
 
     def expire(self, now: float) -> None:
         """End the orders whose time is over."""
@@ -100,7 +100,7 @@ class OperatorOrderEnforcement:
             self._log(active, is_over=True)
             self._guards.forget(active.scope)
         if over:
-            self._obey(now)
+            self._enforce(now)
 
     def enforce_guards(self, now: float) -> None:
         """Stop the scopes that are above the limit of a guard."""
@@ -113,7 +113,7 @@ class OperatorOrderEnforcement:
             self._effects.ask_for(LogEvent("guard.tripped", "warning", fields))
             self._effects.ask_for(WriteControl(record))
             records.append(record)
-        self.follow(records, now)  # at once: for each time all open commands are looked at
+        self.put_in_force(records, now)  # at once: for each time all open commands are looked at
         self._written.update((each.scope, each.order) for each in records if each.order is not None)
 
     # Reports
@@ -160,20 +160,20 @@ class OperatorOrderEnforcement:
             if isinstance(record, OpenCommand) and record.unsettled
         )
 
-    def _obey(self, now: float) -> None:
+    def _enforce(self, now: float) -> None:
         """Find the commands for which another order holds now, and let them follow it."""
         changed: list[tuple[OpenCommand, ActiveOrder | None]] = []
         for command in self._open_commands():
             order = self.orders.of(command.spec)
             if order != command.order and not command.mode.is_final:
-                self._ordering.recall(command)
+                self._ordering.withdraw(command)
                 changed.append((command, order))
         self._scheduler.apply_changes(now)  # they leave the queues in which they were, as what they were
         for command, order in changed:
-            command.be_ordered(order)
+            command.set_order(order)
         self._scheduler.take_back_stopped(now)
         for command, _ in changed:
-            self._ordering.obey(command, now)
+            self._ordering.apply_order(command, now)
 
     def _log(self, active: ActiveOrder, *, is_over: bool) -> None:
         self._logged += 1

@@ -329,7 +329,7 @@ class EngineRunner:
     # Orders.
 
     def _ordered(self, records: Sequence[ControlRecord]) -> None:
-        self._carry_out(self._engine.ordered(records, time.monotonic()))
+        self._carry_out(self._engine.control_records_received(records, time.monotonic()))
         if self._guard_orders is not None:
             self._guard_orders.read_back(records)
         self._orders_known.set()

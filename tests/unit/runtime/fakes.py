@@ -95,7 +95,7 @@ class FakeEngine:
     def count_open(self, numbers: Sequence[int]) -> int:
         return len(self.busy.intersection(numbers))
 
-    def transaction(self, *_: object) -> Transaction | None:
+    def take_transaction(self, *_: object) -> Transaction | None:
         return self.transactions.pop(0) if self.transactions else None
 
     @property

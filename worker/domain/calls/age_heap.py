@@ -40,9 +40,9 @@ class AgeHeap(Generic[T]):
         self._heap: list[tuple[float, int, T]] = []
         self._waiting = 0
 
-    def set(self, item: T, since: float | None, order: int) -> None:
+    def set(self, item: T, since: float | None, sequence: int) -> None:
         """
-        Note since when the item waits; None: it does not. Of items of one age the one of the lowest ``order`` is the first; no
+        Note since when the item waits; None: it does not. Of items of one age the one of the lowest ``sequence`` is the first; no
         two calls may have the same.
         """
         if item.waiting_since == since:
@@ -51,7 +51,7 @@ class AgeHeap(Generic[T]):
         item.set_waiting_since(since)
         if since is None:
             return
-        heapq.heappush(self._heap, (since, order, item))
+        heapq.heappush(self._heap, (since, sequence, item))
         if len(self._heap) > 2 * self._waiting + FEW:
             valid = {entry[2]: entry for entry in self._heap if entry[2].waiting_since == entry[0]}
             self._heap = list(valid.values())

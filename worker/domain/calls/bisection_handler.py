@@ -51,7 +51,7 @@ class BisectionHandler:
             self.begun += 1
             peers = tuple(call.tasks)
             for task in peers:
-                task.accompany(peers)
+                task.set_batch_peers(peers)
         else:
             self._scheduler.rest(call.endpoint, bisection.failed(result), now)
         found = bisection.found

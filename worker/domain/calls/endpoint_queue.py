@@ -42,7 +42,7 @@ class CompatibleGroup:
         started: Those of ``tasks`` whose command is started.
         level: The number of ``tasks``, up to what a call may carry, and 0 if they are urgent; None: it is empty, and gone.
         waiting_since: Since when the first of ``tasks`` waits; None if there is none. Written by ``AgeHeap``, or by
-            ``TargetQueue.file`` while its target has no heap.
+            ``TargetQueue.reindex`` while its target has no heap.
 
     """
 
@@ -79,7 +79,7 @@ class CompatibleGroup:
         """Take a task that is to wait for the end of a bisection."""
         self.resting[task] = None
 
-    def start(self, task: MemberTask) -> None:
+    def note_started(self, task: MemberTask) -> None:
         """Note that the command of a task is started."""
         if task in self.tasks:
             self.started[task] = None
@@ -105,7 +105,7 @@ class CompatibleGroup:
     @property
     def most(self) -> int:
         """How many tasks its next batch may hold."""
-        return 1 if self.goes_alone else self.target.batch.members
+        return 1 if self.goes_alone else self.target.batch_size.members
 
     @property
     def first_since(self) -> float | None:
@@ -125,7 +125,7 @@ class TargetQueue:
     The waiting tasks of one group or room on one endpoint, by what may share a call.
 
     Attributes:
-        batch: How many tasks its next batch may hold.
+        batch_size: How many tasks its next batch may hold.
         blocked: None of its groups may be taken now.
         groups_by_level: Its groups by their level.
         started: Those of them with tasks of started commands, unless these are urgent.
@@ -137,7 +137,7 @@ class TargetQueue:
 
     __slots__ = (
         "_ages",
-        "batch",
+        "batch_size",
         "blocked",
         "groups_by_level",
         "name",
@@ -149,7 +149,7 @@ class TargetQueue:
 
     def __init__(self, name: str, per_call: int) -> None:
         self.name = name
-        self.batch = AdaptiveBatchSize(per_call)
+        self.batch_size = AdaptiveBatchSize(per_call)
         self.blocked = False
         self.groups_by_level: dict[int, dict[CompatibleGroup, None]] = {}
         self.started: dict[CompatibleGroup, None] = {}
@@ -189,26 +189,26 @@ class TargetQueue:
         """Note since when it waits."""
         self.waiting_since = since
 
-    def open_group(self, key: GroupKey, order: int) -> CompatibleGroup:
-        """Begin a group, empty as yet. ``order`` is higher at each call of ``open_group`` and ``file``."""
+    def open_group(self, key: GroupKey, sequence: int) -> CompatibleGroup:
+        """Begin a group, empty as yet. ``sequence`` is higher at each call of ``open_group`` and ``reindex``."""
         if self.groups_by_level and self._ages is None:
             self._ages = AgeHeap()
             (first,) = self.groups
             since = first.waiting_since
             first.waiting_since = None
-            self._ages.set(first, since, order)
+            self._ages.set(first, since, sequence)
         group = CompatibleGroup(key, self)
         self.groups_by_level.setdefault(0, {})[group] = None
         return group
 
-    def file(self, group: CompatibleGroup, per_call: int, order: int) -> None:
+    def reindex(self, group: CompatibleGroup, per_call: int, sequence: int) -> None:
         """Put a group that has changed where it is looked for."""
         is_urgent = group.is_urgent
         since = None if is_urgent else group.first_since
         if self._ages is None:
             group.waiting_since = since
         else:
-            self._ages.set(group, since, order)
+            self._ages.set(group, since, sequence)
         if group.started and not is_urgent:
             self.started[group] = None
         else:
@@ -258,7 +258,7 @@ class EndpointQueue:
         "_ages",
         "_ahead",
         "_groups",
-        "_order",
+        "_sequence",
         "_started",
         "_targets_by_rank",
         "_urgent",
@@ -281,7 +281,7 @@ class EndpointQueue:
         self._targets_by_rank: list[dict[TargetQueue, None]] = [{} for _ in range(per_call + 1)]
         self._started: dict[TargetQueue, None] = {}
         self._ages: AgeHeap[TargetQueue] = AgeHeap()
-        self._order = count()
+        self._sequence = count()
 
     def target(self, name: str) -> TargetQueue:
         """Return the queue of a target."""
@@ -319,7 +319,7 @@ class EndpointQueue:
         if group.resting:
             self._wake_full_batches(group)
         if group.level != self.per_call or group.started:
-            self._file(group)  # else it was a whole batch before: one more at its end changes nothing
+            self._reindex(group)  # else it was a whole batch before: one more at its end changes nothing
         return is_new
 
     def rest(self, tasks: Iterable[MemberTask]) -> bool:
@@ -343,7 +343,7 @@ class EndpointQueue:
             group = self._find(task) if task.state is TaskState.WAITING else None
             if group is not None and task in group.resting:
                 group.add(task)
-                self._file(group)
+                self._reindex(group)
 
     def remove(self, *tasks: MemberTask) -> None:
         """Give up tasks that need no call any more. A partition that goes takes thousands: each group is filed once."""
@@ -354,28 +354,28 @@ class EndpointQueue:
             changed[group] = None
         self.waiting -= len(tasks)
         for group in changed:
-            self._file(group)
+            self._reindex(group)
 
-    def start(self, task: MemberTask) -> None:
+    def note_started(self, task: MemberTask) -> None:
         """Note that the command of a waiting task is started: its group goes before others."""
         group = self._find(task)
         if group is not None:
-            group.start(task)
-            self._file(group)
+            group.note_started(task)
+            self._reindex(group)
 
     def hurry(self, task: MemberTask) -> None:
         """Let a waiting task be urgent from now on."""
         group = self._groups[_key_of(task)]
         is_resting = task in group.resting
         group.remove(task)
-        self._file(group)
+        self._reindex(group)
         task.hurry()
         group, _ = self._group_of(task)
         if is_resting:
             group.rest(task)
         else:
             group.add(task)
-        self._file(group)
+        self._reindex(group)
 
     # Which batch is next
 
@@ -419,19 +419,19 @@ class EndpointQueue:
         group = target.first
         return self._take(group, most) if group is not None else []
 
-    def block(self, target: TargetQueue, *, blocked: bool) -> None:
+    def set_blocked(self, target: TargetQueue, *, blocked: bool) -> None:
         """Say whether the target's groups may be taken."""
         if target.blocked is not blocked:
             target.blocked = blocked
-            self._file_target(target)
+            self._reindex_target(target)
 
     def learn(self, target: TargetQueue, *, good: int = 0, bad: int = 0) -> None:
         """Note how many tasks of the target were applied, and how many found bad: a full batch of it may be smaller now."""
-        if target.batch.learn(good=good, bad=bad):
-            self._file_target(target)
+        if target.batch_size.learn(good=good, bad=bad):
+            self._reindex_target(target)
 
-    def waiting_since(self) -> float | None:
-        """Return since when the task waits that has waited longest; None if none waits."""
+    def oldest_since(self) -> float | None:
+        """Return since when the task that has waited longest waits; None if none waits."""
         ages = (group.first_since for group in self._groups.values())
         return min((since for since in ages if since is not None), default=None)
 
@@ -451,7 +451,7 @@ class EndpointQueue:
         group = self._groups.get(key)
         if group is not None:
             return group, False
-        group = self._groups[key] = self.target(key[0]).open_group(key, next(self._order))
+        group = self._groups[key] = self.target(key[0]).open_group(key, next(self._sequence))
         return group, True
 
     def _take(self, group: CompatibleGroup, most: int | None = None) -> list[MemberTask]:
@@ -469,14 +469,14 @@ class EndpointQueue:
         target.urgent.pop(group, None)
         target.rank = 0
         target.move(group, 0)
-        self._file(group)
+        self._reindex(group)
 
     def _fullest(self) -> CompatibleGroup | None:
         """Return the fullest group of those that may be taken. There is one."""
         level = next(level for level in range(self.per_call, 0, -1) if self._targets_by_rank[level])
         return next(iter(self._targets_by_rank[level])).fullest
 
-    def _file(self, group: CompatibleGroup) -> None:
+    def _reindex(self, group: CompatibleGroup) -> None:
         """
         File a group that has changed, and its target, where they are looked for.
 
@@ -485,16 +485,16 @@ class EndpointQueue:
         not blocked, and in ``_ages`` since its oldest task that may be taken.
         """
         target = group.target
-        target.file(group, self.per_call, next(self._order))
+        target.reindex(group, self.per_call, next(self._sequence))
         if group.level is None:
             del self._groups[group.key]
             if not target.groups_by_level:
                 self.emptied[target.name] = None
-        self._file_target(target)
+        self._reindex_target(target)
 
-    def _file_target(self, target: TargetQueue) -> None:
+    def _reindex_target(self, target: TargetQueue) -> None:
         """Put a target that has changed where ``take`` looks."""
-        rank = 0 if target.blocked else min(max(target.groups_by_level, default=0), target.batch.members)
+        rank = 0 if target.blocked else min(max(target.groups_by_level, default=0), target.batch_size.members)
         if rank != target.rank:
             self._targets_by_rank[target.rank].pop(target, None)
             target.rank = rank
@@ -509,7 +509,7 @@ class EndpointQueue:
         else:
             self._started.pop(target, None)
         oldest = target.oldest if rank else None
-        self._ages.set(target, None if oldest is None else oldest.waiting_since, next(self._order))
+        self._ages.set(target, None if oldest is None else oldest.waiting_since, next(self._sequence))
 
     def __repr__(self) -> str:
         return f"<EndpointQueue {self.waiting} waiting in {len(self._groups)} groups>"

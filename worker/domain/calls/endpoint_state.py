@@ -106,7 +106,7 @@ class EndpointState:
         held: The targets that were refused, it is not clear by whose fault, and are held.
         ended: Targets of which a call ended since the last forget_idle.
         last_applied_sent_at: When the latest of the requests that were applied was sent.
-        has_news: Something has come for a target that was not refused yet, since the last search for a probe found none.
+        fresh_task_came: Something has come for a target that was not refused yet, since the last search for a probe found none.
         paced_until: While it is saturated, nothing leaves before.
         filling_until: While it is not saturated, a batch may wait until then for what fills it.
         wake_at: When to look again, if nothing happens before.
@@ -114,9 +114,9 @@ class EndpointState:
     """
 
     __slots__ = (
-        "_probed_gates", "_timed_gates", "app", "awaiting_permit", "breaker", "calls", "ended", "filling_until", "gates", "halt", "has_news", "held",
-        "key", "last_applied_sent_at", "limiter", "name", "paced_until", "probe", "probed_at", "queue", "retry_after", "shadow_queue", "targets",
-        "wake_at",
+        "_probed_gates", "_timed_gates", "app", "awaiting_permit", "breaker", "calls", "ended", "filling_until", "fresh_task_came", "gates", "halt",
+        "held", "key", "last_applied_sent_at", "limiter", "name", "paced_until", "probe", "probed_at", "queue", "retry_after", "shadow_queue",
+        "targets", "wake_at",
     )  # fmt: skip
 
     def __init__(
@@ -142,7 +142,7 @@ class EndpointState:
         self.probe: InFlightCall | None = None
         self.last_applied_sent_at = float("-inf")
         self.probed_at = 0.0
-        self.has_news = False
+        self.fresh_task_came = False
         self.paced_until = 0.0
         self.filling_until = 0.0
         self.wake_at = NEVER
@@ -241,13 +241,13 @@ class EndpointState:
         """Send nothing to the target until it is known whose fault the refusal is."""
         target.hold(refusal, of_probe=of_probe)
         self.held[target.name] = target
-        self.reconsider(target, now)
+        self.update_blocked(target, now)
 
     def release(self, target: TargetState, now: float, *, at_fault: bool = False) -> None:
         """Hold the target no longer; ``at_fault``: because it was shown to be at fault itself."""
         target.release(now if at_fault else None)
         del self.held[target.name]
-        self.reconsider(target, now)
+        self.update_blocked(target, now)
 
     def release_idle_held(self, now: float) -> None:
         """Release the held targets that have nothing left to send: they expired, or a later command made them needless."""
@@ -264,9 +264,9 @@ class EndpointState:
         self.queue.forget(idle)
         self.shadow_queue.forget(self.shadow_queue.take_emptied())
 
-    def reconsider(self, target: TargetState, now: float) -> None:
+    def update_blocked(self, target: TargetState, now: float) -> None:
         """Compute whether another call of the target may begin: its calls, or what is known of it, have changed."""
-        self.queue.block(target.queue, blocked=target.is_blocked(self.max_out_per_target(now)))
+        self.queue.set_blocked(target.queue, blocked=target.is_blocked(self.max_out_per_target(now)))
 
     def max_out_per_target(self, now: float) -> int:
         """Return how many requests of one target may be out: an eighth of the permits, at least two. So none can take them all."""
@@ -282,7 +282,7 @@ class EndpointState:
         target = task.command.spec.target
         task.set_goes_alone(goes_alone=self.app.refused_users.are_likely(target, task.user, now))
         if self.queue.put(task, now) and self.target(target).is_fresh:
-            self.has_news = True
+            self.fresh_task_came = True
 
     def remove(self, tasks: Iterable[MemberTask]) -> None:
         """Give up tasks that are not to be sent any more."""
@@ -300,7 +300,7 @@ class EndpointState:
     def rest(self, tasks: list[MemberTask]) -> None:
         """Let tasks that a bisection has left untested wait until it ends."""
         if tasks and self.queue.rest(tasks) and self.target(tasks[0].command.spec.target).is_fresh:
-            self.has_news = True
+            self.fresh_task_came = True
 
     def wait_to_fill(self, now: float) -> None:
         """Let batches that are not whole wait a moment: records come that may fill them."""
@@ -320,7 +320,7 @@ class EndpointState:
 
     # Its calls
 
-    def may_still_leave(self, call: InFlightCall, now: float) -> bool:
+    def may_still_send(self, call: InFlightCall, now: float) -> bool:
         """
         Return whether the call's attempt may still leave: its permit's slice or lease is still there, and no order withholds one of
         its commands, if it has waited for long.
@@ -346,7 +346,7 @@ class EndpointState:
             self.app.probe = None
         call.target.call_closed()
         self.ended[call.target.name] = None
-        self.reconsider(call.target, now)
+        self.update_blocked(call.target, now)
 
     def request_permit(self, call: InFlightCall) -> None:
         """Let a call wait for a permit, before new batches."""
@@ -366,9 +366,9 @@ class EndpointState:
     def take_permit(self, call: InFlightCall, now: float) -> None:
         """Take a permit for the call's next attempt."""
         call.begin_attempt(self.limiter.acquire(now), now)
-        call.target.request_left()
+        call.target.request_sent()
         self.paced_until = min(max(self.paced_until, now - TIMER_GRAIN), now) + self._interval(now)
-        self.reconsider(call.target, now)
+        self.update_blocked(call.target, now)
 
     def return_permit(self, call: InFlightCall) -> None:
         """Give a permit back: the request did not leave this process after all."""
@@ -383,7 +383,7 @@ class EndpointState:
     def back_off(self, call: InFlightCall, now: float) -> None:
         """Let a call wait for its next attempt."""
         call.move_to(CallState.BACKING_OFF)
-        self.reconsider(call.target, now)
+        self.update_blocked(call.target, now)
 
     def waiting_calls(self, target: TargetState | None = None) -> list[InFlightCall]:
         """Return the calls, or those of one target, that hold neither a permit nor a connection."""
@@ -428,7 +428,7 @@ class EndpointState:
 
     def search_failed(self, now: float) -> None:
         """Search for a probe again when something new comes, or in a while: no target is worth one now."""
-        self.has_news = False
+        self.fresh_task_came = False
         self.halt.search_failed(now)
         self.wake_at = self.halt.search_at
 

@@ -47,7 +47,7 @@ def choose_probe(endpoint: EndpointState, now: float) -> NextProbe:
     if endpoint.limiter.free(now) <= 0:
         return NextProbe(look_again_at=endpoint.limiter.next_return())
     goes_slowly = not app_is_halted and is_halted and now < halt.probe_at
-    if goes_slowly and now < halt.search_at and not endpoint.has_news:
+    if goes_slowly and now < halt.search_at and not endpoint.fresh_task_came:
         return NextProbe(look_again_at=halt.search_at)
     target = min(endpoint.sendable_targets, key=_reluctance if goes_slowly else _turn, default=None)
     if goes_slowly and (target is None or not target.is_fresh):

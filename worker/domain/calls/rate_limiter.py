@@ -182,18 +182,18 @@ class RateLimiter:
         """Return when the next permit comes back by itself; None: only an answer can bring one."""
         return self._returns[0][0] if self._returns else None
 
-    def is_covered(self, now: float) -> bool:
+    def permits_cover_in_flight(self, now: float) -> bool:
         """
         Return whether the permits that are owned cover all requests that are out, and all that is lent. From the sending on, nobody
         counts what is out.
         """
-        return self.may_be_covered(now) and self.out + self.lender.lent(now) <= self.owned
+        return self.may_soon_cover_in_flight(now) and self.out + self.lender.lent(now) <= self.owned
 
-    def may_be_covered(self, now: float) -> bool:
-        """Return whether ``is_covered`` may soon be true, as requests are answered. What is lent comes back too late."""
+    def may_soon_cover_in_flight(self, now: float) -> bool:
+        """Return whether ``permits_cover_in_flight`` may soon be true, as requests are answered. What is lent comes back too late."""
         return not self._window_from_send and self.lender.lent(now) <= self.owned
 
-    def covered_in(self, now: float) -> float:
+    def seconds_until_covered(self, now: float) -> float:
         """
         Return the seconds until the permits that are owned cover all that counts: what is out, lent, or was answered less than a
         window ago. What is out and lent alone must be covered.
@@ -201,7 +201,7 @@ class RateLimiter:
         Of 100 owned permits, evenly used, 33 have just gone: the 33 that come back first do so within 0.33 s. Until then none of the
         67 that remain is taken again. Borrowed ones may be, and their lender keeps those aside until they are back.
         """
-        assert self.is_covered(now)
+        assert self.permits_cover_in_flight(now)
         lacking = self.used(now) + self.lender.lent(now) - self.owned
         return self._returns[lacking - 1][0] - now if lacking > 0 else 0.0
 

@@ -183,7 +183,7 @@ class ResponseHandler:
         sent_at, ended_at = result.sent_at, result.ended_at
         for task in call.tasks:
             task.command.record_attempt(attempt, sent_at, ended_at)
-            for follower in task.coalesced or ():
+            for follower in task.followers or ():
                 follower.command.record_attempt(attempt, sent_at, ended_at)
             if result.end_unknown:
                 self._ordering.ended_unknown(task, ended_at)

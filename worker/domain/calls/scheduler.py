@@ -17,7 +17,7 @@ from worker.domain.calls.rate_limiter import RateLimiter, quota_slice
 from worker.domain.calls.shadow_calls import ShadowCalls
 from worker.domain.contract.actions import MEMBERS_PER_CALL
 from worker.domain.effects import AllowAttempt, Attempt, CancelCall, LogEvent, StartCall
-from worker.domain.progress.member_ordering import TaskChange, expired
+from worker.domain.progress.member_ordering import TaskChange, expired_result
 from worker.domain.state_transitions import TaskState
 
 if TYPE_CHECKING:
@@ -106,21 +106,23 @@ class Scheduler:
                 sum(quota_slice(limit, number, rules.partitions) for number in numbers)
             )
 
-    def is_covered(self, now: float) -> bool:
+    def permits_cover_in_flight(self, now: float) -> bool:
         """Return whether the slices that are used now cover what is out and lent."""
-        return all(endpoint.limiter.is_covered(now) for endpoint in self.endpoints.values())
+        return all(endpoint.limiter.permits_cover_in_flight(now) for endpoint in self.endpoints.values())
 
-    def may_be_covered(self, now: float) -> bool:
-        """Return whether ``is_covered`` may soon be true."""
-        return all(endpoint.limiter.may_be_covered(now) for endpoint in self.endpoints.values())
+    def may_soon_cover_in_flight(self, now: float) -> bool:
+        """Return whether ``permits_cover_in_flight`` may soon be true."""
+        return all(endpoint.limiter.may_soon_cover_in_flight(now) for endpoint in self.endpoints.values())
 
-    def covered_in(self, now: float) -> float:
-        """Return the seconds until the slices that are used now cover all that counts, on each endpoint. ``is_covered`` must be true."""
-        return max((endpoint.limiter.covered_in(now) for endpoint in self.endpoints.values()), default=0.0)
+    def seconds_until_covered(self, now: float) -> float:
+        """Return the seconds until the slices that are used now cover all that counts, on each endpoint. ``permits_cover_in_flight`` must be true."""
+        return max(
+            (endpoint.limiter.seconds_until_covered(now) for endpoint in self.endpoints.values()), default=0.0
+        )
 
     # What leaves
 
-    def backlog_is_read(self, now: float) -> None:
+    def note_catching_up(self, now: float) -> None:
         """Note that many records came at once, and more follow: they may fill the batches that are not whole."""
         for endpoint in self.endpoints.values():
             endpoint.wait_to_fill(now)
@@ -142,7 +144,7 @@ class Scheduler:
             elif change is TaskChange.HURRIED:
                 endpoint.hurry(task)
             else:
-                endpoint.queue.start(task)
+                endpoint.queue.note_started(task)
         if withdrawn:
             _withdraw(withdrawn)
         return any_ready
@@ -225,7 +227,7 @@ class Scheduler:
             if (
                 command.dropped
                 or command.mode.withholds
-                or (command.last_moment is not None and ordering.is_over(task, now))
+                or (command.last_moment is not None and ordering.is_expired(task, now))
             ):
                 if not self._remove_unwanted(call, now):
                     return False
@@ -347,8 +349,8 @@ class Scheduler:
         """Return whether the task, which was in a call, is still to be sent. If not, its result or its order is seen to here."""
         if task.command.dropped:
             self._ordering.abandon(task, now)
-        elif self._ordering.is_over(task, now):
-            self._ordering.settle(task, expired(task), now)
+        elif self._ordering.is_expired(task, now):
+            self._ordering.settle(task, expired_result(task), now)
         elif task.command.mode.withholds:
             self._ordering.stop(task, now)
         else:

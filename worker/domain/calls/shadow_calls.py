@@ -51,6 +51,6 @@ class ShadowCalls:
         call_id = f"{self._prefix}-{next(self._numbers)}"
         attempt = AttemptRecord(call_id, endpoint.name, rfc3339(self._clock.wall(now)), 0.0, len(batch))
         for task in batch:
-            for settling in (task, *(task.coalesced or ())):
+            for settling in (task, *(task.followers or ())):
                 settling.command.record_attempt(attempt, now, now)
             self._ordering.simulated(task, now)

@@ -85,7 +85,7 @@ class TargetState:
         self.calls -= 1
         assert self.calls >= 0
 
-    def request_left(self) -> None:
+    def request_sent(self) -> None:
         """Count a request that is sent."""
         self.out += 1
 

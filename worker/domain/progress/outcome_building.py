@@ -1,6 +1,6 @@
-# What a finished command leaves behind: its Outcome, its dead letter, and what is remembered of its id.
+# What is made of an open record at the end: its Outcome, its dead letter, and what is remembered of its command id.
 #
-# From an admitted record to values, nothing else: what the results are was decided before.
+# From a record to values, nothing else: its results were decided before.
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def rejection_outcome(
 
 
 def known_from(open_record: OpenRecord, wall: float) -> KnownCommandId | None:
-    """Return what is remembered of an emitted command's id: the same as ``dedupe.remembered`` reads from its outcome."""
+    """Return what is remembered of an emitted command's id: the same that ``dedupe.remembered`` reads from its outcome."""
     if isinstance(open_record, RejectedRecord) or open_record.outcome is None:
         return None
     if open_record.was_always_in_shadow:

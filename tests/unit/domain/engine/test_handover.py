@@ -533,7 +533,7 @@ def test_a_result_that_waits_to_be_published_is_forgotten_when_its_partition_goe
     harness.revoked(0)
 
     assert harness.engine.unpublished == 0
-    assert harness.engine.transaction(harness.now) is None
+    assert harness.engine.take_transaction(harness.now) is None
 
 
 def test_a_paused_partition_is_not_resumed_while_it_goes() -> None:
