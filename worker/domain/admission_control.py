@@ -1,8 +1,8 @@
-# From records to open commands: what is admitted, when, and what is known of it already.
+# From fetched records to open ones: which records are admitted, when, and whether their command ids are known already.
 #
-# A record is admitted when its partition is active, its offset fits into the bitmap, and memory and outbox have room. Otherwise it
-# waits in its partition's backlog, and that partition is paused; when memory or the outbox is full, all are that have no room of
-# their own. Bad input becomes a RejectedRecord, which needs no call.
+# A record is admitted when its partition is active, its offset fits into the bitmap, and memory and outbox have room. Otherwise it waits
+# in its partition's backlog, and that partition is paused. When memory or the outbox is full, so is every partition that has used up its
+# guaranteed part. Bad input becomes a RejectedRecord, which needs no call.
 
 from __future__ import annotations
 
@@ -38,20 +38,20 @@ if TYPE_CHECKING:
     from worker.domain.wall_clock import WallClock
 
 MAX_MISPLACED_WARNINGS: Final = 100
-"""An issuer of misplaced records is warned of once for each reason; beyond this many warnings they are only counted."""
+"""There is one warning for each issuer and reason of misplaced records; after this many warnings misplaced records are only counted."""
 MAX_SHARED_KEYS: Final = 1_000
-"""This many different effect keys without a reason are kept, to be shared by the commands that are alike."""
+"""This many different effect keys without a reason are kept, to be shared by commands with the same effect."""
 
 
 class AdmissionControl:
     """
-    Admits records, and keeps what waits and what is open within its part of the memory.
+    Admits records, and keeps backlogs and open records within their part of the memory.
 
-    A partition of which nothing is open may always have one command, whatever it takes.
+    A partition with nothing open may always admit one command, however large.
 
     Attributes:
-        memory: The bytes of what waits and what is open.
-        repeated_records: Records since the start that were done already and came again (a redelivery).
+        memory: The bytes of the backlogs and the open records.
+        repeated_records: Records since the start that were done already and were received again (a redelivery).
         misplaced: Records since the start in the wrong place, by reason: order and deduplication are not promised for them.
 
     """
@@ -104,7 +104,7 @@ class AdmissionControl:
         self.misplaced: dict[str, int] = {}
 
     def received(self, records: Iterable[Record], now: float) -> None:
-        """Admit what was fetched, or let it wait in the backlog. What is of a partition that is not ours (any more) is ignored."""
+        """Admit fetched records, or keep them in the backlog. Records of a partition that is not ours (any more) are ignored."""
         for record in records:
             partition = self._partitions.get(record.partition)
             if partition is None or (not partition.backlog and self._admit(partition, record, now)):
@@ -118,7 +118,7 @@ class AdmissionControl:
                         self._pause(owned)
 
     def admit_backlogs(self, now: float) -> None:
-        """Admit what waits in the backlogs and fits now."""
+        """Admit records of the backlogs, as far as there is room now."""
         for partition in self._partitions.values():
             while partition.backlog:
                 record = partition.backlog[0]
@@ -141,7 +141,7 @@ class AdmissionControl:
             self.memory.add(partition, -size)
 
     def forget_backlog(self, partition: Partition) -> None:
-        """Leave what waits there to the next owner."""
+        """Forget the partition's backlog: it is the next owner's."""
         self.memory.add(partition, -sum(map(record_bytes, partition.backlog)))
         partition.clear_backlog()
 
@@ -165,7 +165,7 @@ class AdmissionControl:
         return self.memory.is_full or self._outbox.is_full
 
     def _may_fetch(self, partition: Partition) -> bool:
-        """Return whether there is room for what a poll may bring of the partition, within its guaranteed part if all else is taken."""
+        """Return whether there is room for the records that a poll may bring of the partition, if need be within its guaranteed part."""
         return self.memory.takes_more_of(partition, POLL_BYTES) and self._outbox.takes_more_of(partition)
 
     def _pause(self, partition: Partition) -> None:
@@ -173,6 +173,7 @@ class AdmissionControl:
             self._effects.ask_for(PausePartition(partition.number))
 
     def _admit(self, partition: Partition, record: Record, now: float) -> bool:
+        """Return False if the record must wait; True once it is admitted, rejected or skipped."""
         if partition.state is not PartitionState.ACTIVE:
             return False
         offsets, offset = partition.offsets, record.offset
@@ -217,12 +218,12 @@ class AdmissionControl:
     def _open_command(
         self, partition: Partition, record: Record, record_size: int, spec: Command, now: float
     ) -> Rejected | None:
-        """Open a command, unless its id stands for another one: then return why it is rejected."""
+        """Open a command, unless its id was used for a different command: then return why it is rejected."""
         fingerprint = fingerprint_of(spec)
         order = self._orders.of(spec)
         earlier = None
         if order is not None and order.mode.simulates:
-            # In shadow an id is looked for first among those in shadow, which have names of their own.
+            # In shadow an id is looked for first among the ids in shadow, which have names of their own.
             earlier = partition.find(in_shadow(spec.command_id), self._clock.wall(now))
         earlier = earlier or partition.find(spec.command_id, self._clock.wall(now))
         if earlier is not None and earlier.fingerprint != fingerprint:
@@ -253,14 +254,14 @@ class AdmissionControl:
         return None
 
     def _shared_key_of(self, spec: Command) -> EffectKey:
-        """Return the effect without its reason; most commands are alike, and share it for as long as they are open."""
+        """Return the effect key without a reason. Most commands have the same, and share it while they are open."""
         key = without_reason(spec.effect)
         if len(self._shared_keys) > MAX_SHARED_KEYS:
             self._shared_keys.clear()
         return self._shared_keys.setdefault(key, key)
 
     def _check_place(self, record: Record, target: tuple[str, str] | None, issuer: str | None) -> None:
-        """Count a record in the wrong place, and warn of it. It is carried out all the same."""
+        """Count the record, and warn of it, if it is in the wrong place. It is carried out all the same."""
         reason = self._placement.judge(record, target)
         if reason is None:
             return

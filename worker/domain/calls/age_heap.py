@@ -1,6 +1,6 @@
-# Who waits, the oldest first: a heap whose entries are left behind when the age of their item changes, and thrown away later.
+# Waiting items, the oldest first: a heap whose entries become stale when the age of their item changes, and are thrown away later.
 #
-# How old an item is stands on the item itself (``waiting_since``), so an item can be in one AgeHeap only.
+# The age of an item is an attribute of the item itself (``waiting_since``), so an item can be in one AgeHeap only.
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     class Aged(Hashable, Protocol):
         """
         Attributes:
-            waiting_since: Since when it waits; None: it does not.
+            waiting_since: Since when it waits; None if it does not wait.
 
         """
 
@@ -32,7 +32,7 @@ FEW: Final = 64
 
 
 class AgeHeap(Generic[T]):
-    """The items that wait. Every change costs the logarithm of their number, and what is left behind is never more than they."""
+    """The waiting items. Every change costs the logarithm of their number, and there are hardly more stale entries than items."""
 
     __slots__ = ("_heap", "_waiting")
 
@@ -42,8 +42,8 @@ class AgeHeap(Generic[T]):
 
     def set(self, item: T, since: float | None, sequence: int) -> None:
         """
-        Note since when the item waits; None: it does not. Of items of one age the one of the lowest ``sequence`` is the first; no
-        two calls may have the same.
+        Note since when the item waits; None if it does not wait. Of items of one age the one with the lowest ``sequence`` is the first;
+        no two calls may have the same.
         """
         if item.waiting_since == since:
             return

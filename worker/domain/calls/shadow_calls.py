@@ -1,6 +1,6 @@
-# Calls that are not made: a batch in shadow takes a permit, is listed in its commands' outcomes, and that is all.
+# Calls that are not made: a batch in shadow takes a permit and is listed in its commands' outcomes; no request is sent.
 #
-# It teaches nothing about target or endpoint, and proves nothing: no breaker, halt, bisection or learned batch size knows of it.
+# It says nothing about target or endpoint: breaker, halts, bisections and batch sizes do not know of it.
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class ShadowCalls:
-    """Settles batches in shadow, as fast as they could have been sent."""
+    """Settles batches in shadow as fast as they could have been sent."""
 
     __slots__ = ("_clock", "_numbers", "_ordering", "_prefix", "_turns")
 
@@ -27,13 +27,13 @@ class ShadowCalls:
         self._ordering = ordering
         self._prefix = f"{call_prefix}-shadow"
         self._numbers = count(1)
-        # 1: the last permit was sent with, so the next is for shadow.
+        # 1: the last permit was used for a request, so the next one is for shadow.
         self._turns: dict[EndpointKey, int] = {}
 
     def pump(self, endpoint: EndpointState, now: float, overdue_after: float) -> None:
-        """Settle what may go now. Where batches wait that are sent, every second permit is theirs."""
+        """Settle the batches in shadow that get a permit now. While live tasks wait, too, every second permit is theirs."""
         if endpoint.queue.waiting or endpoint.awaiting_permit:
-            # Of those that may leave at once: of all that are free, half would be taken at each event, and few left to be sent with.
+            # Half of the requests that may be sent at once. Half of all free permits, at each event, would leave few for live tasks.
             may_leave = endpoint.sendable_now(now)
             free, self._turns[endpoint.key] = divmod(may_leave + self._turns.get(endpoint.key, 0), 2)
         else:
