@@ -42,7 +42,7 @@ def test_a_command_leaves_at_once_and_alone_when_a_permit_is_free() -> None:
     assert harness.request().at == harness.now
 
 
-def test_while_a_backlog_is_read_batches_wait_for_the_next_records_to_fill_them() -> None:
+def test_while_the_worker_catches_up_batches_wait_for_records_that_fill_them() -> None:
     harness = EngineHarness()
     harness.receive_together(
         *(ban(f"u{number}", group=f"g{number % 30}") for number in range(CATCH_UP_FETCH))

@@ -1,4 +1,5 @@
-# The clean handover of a partition that goes: when its last commit may say that nothing of it is on its way, and when it is too late.
+# The clean handover of a closing partition: when its last commit can say that none of its requests can act any more, and when it is too
+# late.
 #
 # What follows for the next owner is in tests/unit/domain/engine/test_clean_handovers.py.
 
