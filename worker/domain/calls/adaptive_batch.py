@@ -26,7 +26,7 @@ MANY_BAD: Final = 32
 
 class AdaptiveBatchSize:
     """
-    The size of a target's batches, learnt from what its members turned out to be.
+    The size of a target's batches, learnt from its good and bad members.
 
     Attributes:
         members: The most that its next batch may hold, at least 1.

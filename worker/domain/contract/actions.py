@@ -1,4 +1,4 @@
-# The table of actions: what each one is called, where it goes, and what it needs.
+# The table of actions: the name of each, its endpoint, and the fields that it needs.
 #
 # Adding an endpoint is adding a row. Nothing else in the code may branch on an action's name; spelling_suggestions.py takes names
 # apart, to guess. Not here: how a command is read (command_decoding.py), what an answer means (error_codes.py).

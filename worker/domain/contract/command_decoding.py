@@ -356,7 +356,7 @@ def _nothing_in(value: bytes | None) -> OutcomeError:
 
 
 def _as_wire(reading: RecordDiagnosis) -> WireCommand:
-    """Return the fields that are right by themselves; what is wrong or misspelt stands in as right, so that it is not missed as well."""
+    """Return the fields that are right by themselves, and stand-ins for wrong or misspelt ones, so that these are not missed as well."""
     made: dict[str, Any] = {"action": "", "user_ids": ()}
     made |= {name: stand_in for name, stand_in in _STAND_INS.items() if name in reading.given}
     made |= {name: reading.fields[name] for name in reading.right}

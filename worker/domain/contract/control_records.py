@@ -32,11 +32,11 @@ class OrderState(StrEnum):
     """What is done with the commands of a scope, the strongest first."""
 
     CANCEL = "cancel"
-    """Those that wait and those that come get the outcome ``cancelled``."""
+    """Its waiting and its later commands get the outcome ``cancelled``."""
     PAUSED = "paused"
-    """Nothing new of it is sent: its commands wait."""
+    """Its commands are not sent: they wait."""
     SHADOW = "shadow"
-    """All is done but the request: they get the outcome ``simulated``."""
+    """All is done but the request: its commands get the outcome ``simulated``."""
 
     @property
     def row(self) -> OrderRow:
@@ -101,7 +101,7 @@ _ROWS: Final[dict[OrderState, OrderRow]] = {
         "in shadow",
         "Within 2 s its commands get the outcome `simulated`: everything is done but the request. To end it:",
         may_guard_order=True,
-        # Final: among the ids of what is sent, a command in shadow has left no trace.
+        # Final: the id of a command in shadow is not among the live ones.
         mode=OrderMode(withholds=True, simulates=True, is_final=True),
     ),
 }
@@ -140,7 +140,7 @@ class Order(Struct, frozen=True, omit_defaults=True):
     The value of a control record.
 
     Attributes:
-        reason: Why, for those who come later.
+        reason: Why it was given, for whoever reads it later.
         by: Who gave it; ``BY_GUARD`` for a guard.
         at: When it was given, RFC 3339.
         until: When it ends by itself, RFC 3339; None: by a tombstone alone.

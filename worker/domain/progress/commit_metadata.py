@@ -1,4 +1,4 @@
-# The text in a commit's metadata: which partition of which topic it is of, at which offset, and what is done above it.
+# The text in a commit's metadata: its partition and topic, its offset, and which records above that are done.
 #
 # Others may commit for the group, too: Kafka Streams, a mirror that moves offsets, a person. So no text is believed because it parses:
 # a text is ours only if this module would write exactly the same for this partition and offset. What the bits are used for is in

@@ -68,7 +68,7 @@ class _RunningTransaction:
 
 class Outbox:
     """
-    The results on their way to Kafka, in the order of their emission.
+    The results that wait to be published or are being published, in the order of their emission.
 
     ``take_transaction`` takes the next ones, then ``committed`` or ``aborted`` answers for them.
 
