@@ -126,7 +126,10 @@ def test_the_group_is_that_of_the_release_as_it_runs(group: str, tmp_path: Path)
     """
     rendered = chart.render({"settings.kafka.group_id": group})
     (tmp_path / "settings").write_text(rendered.one("ConfigMap")["data"]["worker.yaml"])
-    _program(tmp_path / "kubectl", f"""case "$*" in *"{{.data.worker\\.yaml}}") cat "{tmp_path / "settings"}";; esac""")
+    _program(
+        tmp_path / "kubectl",
+        f"""case "$*" in *"{{.data.worker\\.yaml}}") cat "{tmp_path / "settings"}";; esac""",
+    )
     export = next(line for line in _commands() if line.startswith("export GROUP"))
 
     done = subprocess.run(
