@@ -180,7 +180,7 @@ class Bench:
                 self.most_open = max(self.most_open, self.engine.open_count)
 
     def _publish(self) -> None:
-        while (transaction := self.engine.transaction(self.now)) is not None:
+        while (transaction := self.engine.take_transaction(self.now)) is not None:
             self.finished += len(transaction.outcomes)
             self._settle(self.engine.published(self.now))
 

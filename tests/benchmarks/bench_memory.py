@@ -160,7 +160,7 @@ class Full:
         """
         All that can be published is.
         """
-        while self.engine.transaction(self.now) is not None:
+        while self.engine.take_transaction(self.now) is not None:
             self._settle(self.engine.published(self.now))
 
     def _settle(self, effects: list[Effect]) -> None:

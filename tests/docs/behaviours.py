@@ -41,7 +41,7 @@ RULES: Final[dict[str, tuple[str, ...]]] = {
         "engine/test_cancel",
         "engine/test_shadow",
         "engine/test_guards",
-        "test_operator_orders",
+        "test_orders_in_force",
     ),
     "Users refused lately": ("calls/test_recently_refused_users", "engine/test_refused_lately"),
     "Placement of records": ("contract/test_partition_placement", "engine/test_misplaced_records"),
@@ -52,7 +52,7 @@ RULES: Final[dict[str, tuple[str, ...]]] = {
         "progress/test_dedupe",
     ),
     "Superseding: an unban after a ban": ("engine/test_superseding", "progress/test_open_commands"),
-    "Expiry and delays": ("engine/test_expiry", "progress/test_deadline_heap", "test_clock_offset"),
+    "Expiry and delays": ("engine/test_expiry", "progress/test_deadline_heap", "test_wall_clock"),
     "Batching": (
         "engine/test_batching",
         "engine/test_priority",
@@ -61,7 +61,7 @@ RULES: Final[dict[str, tuple[str, ...]]] = {
     ),
     "The user at fault in a refused batch": (
         "engine/test_bad_members",
-        "calls/test_bisection",
+        "calls/test_bad_member_search",
         "calls/test_adaptive_batch",
     ),
     "Quota and throttling": ("engine/test_quota", "engine/test_pacing", "calls/test_rate_limiter"),

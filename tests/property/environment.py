@@ -125,7 +125,9 @@ class EngineEnvironment:
         self.engine = Engine(self.rules, self.now, self.wall, f"life{self.lives}")
         self.engine._outbox.max_unpublished = self._max_unpublished
         self.engine._admission.memory.limit = self._memory
-        self.settle(self.engine.ordered([_record(*each) for each in self.orders.items()], self.now))
+        self.settle(
+            self.engine.control_records_received([_record(*each) for each in self.orders.items()], self.now)
+        )
 
     # Time
 
@@ -270,7 +272,7 @@ class EngineEnvironment:
         for partition in self.topic.partitions:
             for record in partition.records:
                 self._note_order(record)
-        self.settle(self.engine.ordered([_record(scope, state)], self.now))
+        self.settle(self.engine.control_records_received([_record(scope, state)], self.now))
 
     def append(self, number: int, key: bytes | None, value: dict[str, Any] | bytes | None, skip: int) -> None:
         """
@@ -353,9 +355,9 @@ class EngineEnvironment:
         """
         The publisher is free, and asks what there is to publish.
         """
-        transaction = self.engine.transaction(self.now)
+        transaction = self.engine.take_transaction(self.now)
         if transaction is not None:
-            assert self.engine.transaction(self.now) is None, "two transactions at a time"
+            assert self.engine.take_transaction(self.now) is None, "two transactions at a time"
             assert transaction.commits
             for number in transaction.commits:
                 assert number in self.owned

@@ -234,7 +234,7 @@ class Adversary(RuleBasedStateMachine):
         """
         A transaction begins.
         """
-        transaction = self.player.engine.transaction(self.now)
+        transaction = self.player.engine.take_transaction(self.now)
         if transaction is not None:
             self.player.transaction = (transaction, self.history.kafka.claim(transaction))
 

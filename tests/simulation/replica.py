@@ -213,7 +213,7 @@ class Replica:
     def _publish(self) -> None:
         if self._publishing or not self.alive:
             return
-        transaction = self.engine.transaction(self._clock.now)
+        transaction = self.engine.take_transaction(self._clock.now)
         if transaction is None:
             return
         self._publishing = True

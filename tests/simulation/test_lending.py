@@ -388,11 +388,11 @@ class World:
             old.active.discard(number)
             old.limiter.set_share(self.share(old.active))
             now = old.now
-            clean = was_active and old.limiter.is_covered(now) and now < old.fence
+            clean = was_active and old.limiter.permits_cover_in_flight(now) and now < old.fence
             if not clean and tries and self.clock.chance.random() < 0.9:
                 old.after(0.1, lambda: leave(tries - 1, was_active=was_active))
                 return
-            rest = old.limiter.covered_in(now) if clean else COOLING_OFF
+            rest = old.limiter.seconds_until_covered(now) if clean else COOLING_OFF
             old.lose({number})
             heirs = [each for each in self.running() if each is not old] or self.running()
             if heirs:

@@ -80,11 +80,11 @@ def _held(
     from worker.domain.contract.command_decoding import Command, CommandDecoder  # noqa: PLC0415
     from worker.domain.contract.control_records import ControlRecord  # noqa: PLC0415
     from worker.domain.contract.outcomes import Worker  # noqa: PLC0415
-    from worker.domain.operator_orders import OperatorOrders  # noqa: PLC0415
+    from worker.domain.orders_in_force import OrdersInForce  # noqa: PLC0415
     from worker.runtime.options_from_settings import rules_of  # noqa: PLC0415
 
     decoder = CommandDecoder(rules_of(settings, Topic(options.command_topic, 1), Worker("", __version__)))
-    in_force = OperatorOrders(shadow=settings.shadow)
+    in_force = OrdersInForce(shadow=settings.shadow)
     for scope, order in orders.items():
         in_force.apply(ControlRecord(scope, order), 0.0)
     held: Counter[Scope] = Counter()

@@ -1,4 +1,4 @@
-# What goes in and out of the engine: the values that its events carry, and the effects that it asks for.
+# The values that go into and out of the engine: what its events carry, and the effects that it asks for.
 #
 # No behaviour lives here. Times are float seconds of a monotonic clock unless a name says otherwise.
 
@@ -19,16 +19,15 @@ class RestoredPartition(Struct, frozen=True):
     What a new owner of a partition must know before it begins.
 
     Attributes:
-        position: The offset to begin at; everything below is done.
-        done: The bitmap of what is done at and above ``position``.
-        known: What the outcome topic tells of command ids, oldest first.
+        position: The offset to begin at; every record below is done.
+        done: The bitmap of the records at and above ``position`` that are done.
+        known: The command ids that the outcome topic tells of, oldest first.
         fresh: Nothing was ever committed for the partition: ``position`` comes from the settings. Commit it soon, or the next
             owner, too, begins where its settings say, and with ``latest`` the records in between are lost.
-        slice_free_in: Its last owner handed it over cleanly: nothing of it was on its way any more, and this many seconds later its slice
-            of the quota was free. None: it did not.
-        owner: The mark of the static member that was the last to call anything of it; empty if that was a dynamic one, or if
-            nobody knows.
-        foreign: The beginning of metadata that was found at the commit and is not ours; None if there was none.
+        slice_free_in: After a clean handover, how many seconds after it the partition's slice of the quota is free; None: there was none.
+        owner: The mark of the static member that was the last to call for the partition; empty if that was a dynamic member, or is not
+            known.
+        foreign: The beginning of metadata in the commit that is not ours; None if there was none.
 
     """
 
@@ -47,8 +46,8 @@ class AttemptResult(Struct, frozen=True):
 
     Attributes:
         sent_at: When it was handed to the connection.
-        ended_at: When its answer, or the failure, was here.
-        error: What kept an answer away, or None.
+        ended_at: When its answer was received, or it failed.
+        error: Why there was no answer, or None.
         end_unknown: The request may have reached the server and may still take effect, though no answer says so.
         retry_after: Seconds that the answer asked to wait, or None.
 
@@ -71,7 +70,7 @@ class Attempt(Struct, frozen=True):
     One request that may be sent now: a permit for it is taken.
 
     Attributes:
-        number: Which try of the call this is, from 1.
+        number: The number of the attempt in its call, from 1.
         target: The group or room, for the log: the request is ``body``.
         probe: The app is halted and this is its probe: read the key again, and sign with it.
 
@@ -94,7 +93,7 @@ class StartCall(Struct, frozen=True):
 
 
 class AllowAttempt(Struct, frozen=True):
-    """The call that asked for a further try may send it."""
+    """The call that asked for a further attempt may send it."""
 
     attempt: Attempt
 
@@ -106,7 +105,7 @@ class RetryCall(Struct, frozen=True):
 
 
 class CancelCall(Struct, frozen=True):
-    """The call waits (for its backoff or a permit) and shall end at once: the engine has taken its members back."""
+    """The waiting call (for its backoff or a permit) shall end at once: the engine has put its tasks back into their queue."""
 
     call_id: str
 
@@ -124,7 +123,7 @@ class ResumePartition(Struct, frozen=True):
 
 
 class LogEvent(Struct, frozen=True):
-    """Something an operator may want to know: an event name of the log catalogue, and its fields."""
+    """A line of the log: an event name of the log catalogue, and its fields."""
 
     event: str
     level: str
@@ -132,7 +131,7 @@ class LogEvent(Struct, frozen=True):
 
 
 class WriteControl(Struct, frozen=True):
-    """A guard has given this order, which holds here already: write it to the control topic, for all replicas."""
+    """Write this record to the control topic, for all replicas: a guard's order, say, which is in force here already."""
 
     record: ControlRecord
 
@@ -157,7 +156,7 @@ Effect = (
 
 
 class EffectQueue:
-    """The effects that follow from one event, in order: every part of the core asks through it, the engine drains it."""
+    """The effects that follow from one event, in order: every part of the core adds to it, and the engine drains it."""
 
     __slots__ = ("_effects",)
 
@@ -169,7 +168,7 @@ class EffectQueue:
         self._effects.append(effect)
 
     def drain(self) -> list[Effect]:
-        """Hand out everything that was asked for since the last call."""
+        """Hand out the effects that were asked for since the last call."""
         effects, self._effects = self._effects, []
         return effects
 
@@ -186,14 +185,14 @@ class Halt(Struct, frozen=True):
 
 
 class OffsetCommit(Struct, frozen=True):
-    """What one partition's offset becomes: ``metadata`` tells what is done above it (commit_metadata.py)."""
+    """A partition's committed offset; ``metadata`` tells which records above it are done (commit_metadata.py)."""
 
     offset: int
     metadata: str
 
 
 class OutgoingOutcome(Struct, frozen=True):
-    """One outcome on its way: to the same partition number, under the same key, as its command."""
+    """One outcome to be published: to the same partition number, under the same key, as its command."""
 
     partition: int
     key: bytes | None
@@ -205,8 +204,8 @@ class Transaction(Struct, frozen=True):
     """
     One Kafka transaction: everything in it becomes visible together, or nothing does.
 
-    ``commits`` names every partition of which an outcome or dead letter is inside, even when its offset does not move:
-    only then does the broker check that this process still owns it.
+    ``commits`` names every partition of which it has an outcome or dead letter, even if the offset does not move: only then does the
+    broker check that this process still owns the partition.
     """
 
     outcomes: list[OutgoingOutcome]

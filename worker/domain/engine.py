@@ -2,10 +2,10 @@
 #
 # The path of one command, each stage in the file of its name:
 #
-#   received          admission         bytes -> an OpenCommand, or a RejectedRecord that needs no call
+#   received          admission_control bytes -> an OpenCommand, or a RejectedRecord that needs no call
 #                     member_ordering   its tasks take their places; repeats get their results here
-#                     scheduler         tasks whose turn it is wait, grouped by what may share a call; at a free permit a batch
-#                                       leaves
+#                     scheduler         tasks whose turn it is wait, in groups that may share a call; at a free permit a batch
+#                                       is sent
 #   attempt_finished  response_handler  the verdict -> results, another attempt, a bisection, a halt
 #                     outbox            commands with all their results, in an order that is safe at a crash
 #   transaction       outbox            outcomes, dead letters and offsets for one Kafka transaction
@@ -18,10 +18,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from worker.domain.admission import Admission
+from worker.domain.admission_control import AdmissionControl
 from worker.domain.calls.response_handler import ResponseHandler
 from worker.domain.calls.scheduler import Scheduler
-from worker.domain.clock_offset import ClockOffset
 from worker.domain.effects import EffectQueue, LogEvent
 from worker.domain.engine_snapshot import EndpointSnapshot, EngineSnapshot, EventCounts, PartitionSnapshot
 from worker.domain.guard_counters import GuardCounters
@@ -33,6 +32,7 @@ from worker.domain.progress.outbox import Outbox
 from worker.domain.progress.partitions import START_CREDIT, Partition
 from worker.domain.revocation import Revocation
 from worker.domain.state_transitions import PartitionState
+from worker.domain.wall_clock import WallClock
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -45,20 +45,20 @@ if TYPE_CHECKING:
     from worker.domain.engine_snapshot import LimitedBy
     from worker.domain.progress.open_commands import OpenCommand
 
-BACKLOG = 250
-"""A fetch of this many records reads a backlog: at one endpoint's whole quota a fetch brings some 80, however busy the loop is."""
-HOUSEKEEPING = 1.0
-"""Seconds between two rounds of forgetting what has become too old."""
-COMMIT_POSITIONS = 5.0
-"""Seconds between two transactions that hold nothing but offsets, of partitions with nothing open."""
+CATCH_UP_FETCH = 250
+"""A fetch of this many records shows that the worker is catching up; at one endpoint's full quota a fetch brings some 80."""
+HOUSEKEEPING_SECONDS = 1.0
+"""Between two rounds of housekeeping: forgetting what is too old, summing up, committing positions."""
+COMMIT_POSITIONS_SECONDS = 5.0
+"""Between two transactions that hold nothing but offsets, of partitions with nothing open."""
 
 
 class Engine:
     """
     Decides everything about commands, and does nothing.
 
-    Every method for an event but ``reached`` returns the effects that follow from it, in order. Between two events, call ``tick`` no later
-    than ``wake_at``. When the publisher is free, take ``transaction``, and answer for it with ``published``, ``aborted`` or
+    Each method for an event, but for ``reached``, returns the effects that follow from the event, in order. Between two events, call ``tick`` no later
+    than ``wake_at``. When the publisher is free, call ``take_transaction``, and answer with ``published``, ``aborted`` or
     ``metadata_refused``.
 
     To drive it by hand:
@@ -82,7 +82,7 @@ class Engine:
     >>> result = AttemptResult(3.0, 3.03, Verdict.DONE, http_status=200, error_code=0)
     >>> engine.attempt_finished(start.attempt.call_id, result, now=3.03)
     []
-    >>> transaction = engine.transaction(now=3.03)
+    >>> transaction = engine.take_transaction(now=3.03)
     >>> [(each.outcome.command_id, each.outcome.status.value) for each in transaction.outcomes]
     [('c', 'succeeded')]
     >>> transaction.commits[0].offset
@@ -99,7 +99,7 @@ class Engine:
         # When this process began. By then an earlier process of its name was dead.
         self._began = now if began is None else began
         self._ever_assigned: set[int] = set()
-        self._clock = ClockOffset(now, wall)
+        self._clock = WallClock(now, wall)
         self._effects = EffectQueue()
         self._partitions: dict[int, Partition] = {}
         self._ids = CommandIdBudget(share("ids", rules.memory_budget))
@@ -113,7 +113,7 @@ class Engine:
             rules, self._clock, self._ordering, self._scheduler, self._effects, self._guards, self._partitions
         )
         self._responses = ResponseHandler(rules, self._clock, self._ordering, self._scheduler, self._effects)
-        self._admission = Admission(
+        self._admission = AdmissionControl(
             rules,
             self._clock,
             self._ordering,
@@ -132,26 +132,26 @@ class Engine:
     # Partitions
 
     def assigned(
-        self, number: int, restored: RestoredPartition, now: float, since: float | None = None
+        self, number: int, restored: RestoredPartition, now: float, assigned_at: float | None = None
     ) -> list[Effect]:
         """
-        Take on a partition, with what was done on it before. Calls begin three seconds after its assignment (``since``, or now); as
-        soon as its slice of the quota is free, if its last owner handed it over cleanly.
+        Take on a partition that was assigned at ``assigned_at`` (None: now). Calls begin three seconds after the assignment, or, after
+        a clean handover, once its slice is free.
 
         If its last owner was the static member of this name, these seconds count from this process's beginning, at most
-        ``START_CREDIT`` before the assignment: nobody else has called anything of it, and two live processes never share a name.
+        ``START_CREDIT`` before the assignment: nobody else has called for it, and two live processes never share a name.
         """
         assert number not in self._partitions
-        since = now if since is None else since
+        begins_at = now if assigned_at is None else assigned_at
         if restored.owner and restored.owner == self._rules.owner_mark and number not in self._ever_assigned:
-            since = max(min(since, self._began), since - START_CREDIT)
+            begins_at = max(min(begins_at, self._began), begins_at - START_CREDIT)
         self._ever_assigned.add(number)
-        partition = Partition(number, restored, self._rules, since, self._ids)
+        partition = Partition(number, restored, self._rules, begins_at, self._ids)
         self._partitions[number] = partition
         if self._stopping:
             self._revocation.close(partition)
         self._share_memory()
-        # A commit that calls the slice free must be replaced before the first call of this partition.
+        # Committed metadata that says the slice is free must be replaced before this partition's first call.
         if restored.fresh or restored.foreign is not None or (partition.is_marked and not self._stopping):
             self._outbox.anchor(partition)
         if restored.foreign is not None:
@@ -161,32 +161,32 @@ class Engine:
         return self._follow_through(now)
 
     def revoking(self, numbers: Iterable[int], now: float) -> list[Effect]:
-        """Start nothing new of the partitions, which are about to go, and finish what is started (see ``quiet``)."""
+        """Close the partitions: start nothing new of them, and finish started commands (see ``quiet``)."""
         for number in numbers:
             if number in self._partitions:
                 self._revocation.close(self._partitions[number])
         return self._follow_through(now)
 
     def revoked(self, numbers: Iterable[int], now: float) -> list[Effect]:
-        """Give the partitions up: whatever is still open on them is left to the next owner."""
+        """Release the partitions, which are not ours any more, and drop their open records."""
         freed: list[OpenCommand] = []
         for number in numbers:
             partition = self._partitions.pop(number, None)
             if partition is not None:
-                freed += self._revocation.leave(partition, now)
+                freed += self._revocation.release(partition, now)
         self._outbox.forget_dropped()
         self._share_quota()
         self._share_memory()
-        self._admission.catch_up(now)
+        self._admission.admit_backlogs(now)
         return self._follow_through(now, freed)
 
     def stopping(self, now: float) -> list[Effect]:
-        """Begin to stop: as ``revoking`` of everything."""
+        """Begin to stop: close all partitions, as ``revoking`` does."""
         self._stopping = True
         return self.revoking(list(self._partitions), now)
 
     def quiet(self, numbers: Iterable[int]) -> bool:
-        """Return whether nothing of the partitions is in progress or unpublished."""
+        """Return whether the partitions have nothing in progress or unpublished."""
         return all(number not in self._partitions or self._partitions[number].is_quiet for number in numbers)
 
     @property
@@ -197,18 +197,18 @@ class Engine:
     # Commands
 
     def received(self, records: Sequence[Record], now: float) -> list[Effect]:
-        """Take records that were fetched. Those of a partition that is not ours (any more) are ignored."""
+        """Take fetched records. Records of a partition that is not ours (any more) are ignored."""
         self._admission.received(records, now)
-        if len(records) >= BACKLOG:
-            self._scheduler.backlog_is_read(now)
+        if len(records) >= CATCH_UP_FETCH:
+            self._scheduler.note_catching_up(now)
         return self._follow_through(now)
 
     def reached(self, positions: Mapping[int, int]) -> None:
         """
         Note where the consumer stands: every record below was given to ``received``, or will never come.
 
-        Behind the last record are the markers of its producer's transaction, and what was aborted. Uncommitted, they would be
-        lag for ever. ``tick`` has them committed, now and then.
+        After the last record come transaction markers and aborted records. Unless their position is committed, they count as lag
+        for ever. ``tick`` has it committed from time to time.
         """
         for number, position in positions.items():
             if number in self._partitions:
@@ -223,18 +223,18 @@ class Engine:
 
     def may_send(self, call_id: str, now: float) -> bool:
         """
-        Return whether the attempt that has its permit may leave: the permit is still good, none of its commands has gone with its
-        partition, and none that has waited for long is withheld by an order.
+        Return whether the call's attempt, which has a permit, may still be sent: the permit is still good, none of its commands was
+        dropped, and, if it has waited longer than ``LONG_WAIT``, no order withholds one of its commands.
 
-        A request may wait for a connection longer than the next owner, the lender, or an operator, waits.
+        Checked again because a request may outwait the next owner, the lender or an operator.
         """
         call = self._scheduler.calls.get(call_id)
-        if call is None or not call.endpoint.may_still_leave(call, now):
+        if call is None or not call.endpoint.may_still_send(call, now):
             return False
         return not any(task.command.dropped for task in call.tasks)
 
     def attempt_finished(self, call_id: str, result: AttemptResult, now: float) -> list[Effect]:
-        """Draw the consequences of one HTTP request. With ``RetryCall`` among the effects the call goes on, else it is over."""
+        """Draw the consequences of one HTTP request. The call goes on if ``RetryCall`` is among the effects; else it is over."""
         call = self._scheduler.calls.get(call_id)
         if call is not None:
             self._responses.attempt_finished(call, result, now)
@@ -242,47 +242,46 @@ class Engine:
 
     def quota_messages(self, payloads: Sequence[bytes], now: float, *, may_lend: bool) -> list[Effect]:
         """
-        Take messages of the quota channel, in order, the own ones among them. ``may_lend``: unless the group may have given this
-        replica's partitions to another by now.
+        Take messages of the quota channel, in order, including this replica's own. ``may_lend``: False once the group may have given
+        its partitions to another replica.
         """
         self._scheduler.lending.heard(payloads, now, may_lend=may_lend and not self._stopping)
         return self._follow_through(now)
 
     # Orders
 
-    def ordered(self, records: Sequence[ControlRecord], now: float) -> list[Effect]:
-        """Let these records of the control topic hold from now on, in order."""
-        self._enforcement.follow(records, now)
+    def control_records_received(self, records: Sequence[ControlRecord], now: float) -> list[Effect]:
+        """Put these records of the control topic in force, in order."""
+        self._enforcement.put_in_force(records, now)
         return self._follow_through(now)
 
     # Results
 
-    def transaction(self, now: float) -> Transaction | None:
-        """Take what shall be published next, in one transaction; None if there is nothing, or one is under way."""
-        return self._outbox.transaction(now)
+    def take_transaction(self, now: float) -> Transaction | None:
+        """Take the next transaction; None if there is nothing to publish, or one is under way."""
+        return self._outbox.take_transaction(now)
 
     def published(self, now: float, seconds: float = 0.0) -> list[Effect]:
-        """Finish what was in the transaction: it is committed, and took ``seconds``."""
-        self._admission.finished(self._outbox.committed(self._clock.wall(now), seconds))
-        self._admission.catch_up(now)
+        """Finish the records of the transaction: it is committed, and took ``seconds``."""
+        self._admission.free_memory_of(self._outbox.committed(self._clock.wall(now), seconds))
+        self._admission.admit_backlogs(now)
         return self._follow_through(now)
 
     def aborted(
         self, now: float, *, took_too_long: bool = False, dead_letters_refused: bool = False
     ) -> list[Effect]:
         """
-        Keep the transaction's results, which was not committed: they go again.
+        Keep the results of the transaction, which was not committed: they are published again.
 
-        ``took_too_long``: the next one must be smaller. ``dead_letters_refused``: nothing else of it was refused, so what needs no dead
-        letter goes on without.
+        ``took_too_long``: the next transaction must be smaller. ``dead_letters_refused``: only dead letters were refused, so results
+        that need none are published without them.
         """
         self._outbox.aborted(took_too_long=took_too_long, dead_letters_refused=dead_letters_refused)
         return self._follow_through(now)
 
     def metadata_refused(self, number: int, now: float) -> list[Effect]:
         """
-        Say less in the partition's commits from now on: the broker takes less metadata than the last one had. As ``aborted``
-        otherwise.
+        Shorten this partition's commit metadata: the broker refused the last as too long. Otherwise as ``aborted``.
         """
         if number in self._partitions:
             self._partitions[number].shorten_metadata()
@@ -292,25 +291,25 @@ class Engine:
     # Time
 
     def tick(self, now: float, wall: float) -> list[Effect]:
-        """Do what the passing of time allows. ``wall`` is now in seconds since 1970."""
+        """Do everything that is due by time. ``wall`` is ``now`` in seconds since 1970."""
         self._clock.set(now, wall)
         if sum(partition.activate(now) for partition in self._partitions.values()):
             self._share_quota()
-            self._admission.catch_up(now)
+            self._admission.admit_backlogs(now)
         self._ordering.due(now)
         self._responses.check_held(now)
         if now >= self._housekeeping_at:
-            self._housekeeping_at = now + HOUSEKEEPING
+            self._housekeeping_at = now + HOUSEKEEPING_SECONDS
             self._enforcement.expire(now)
-            self._outbox.retry_letters(now)
+            self._outbox.schedule_trial(now)
             self._forget_old(now, wall)
             self._commit_positions(now)
         return self._follow_through(now)
 
     @property
     def wake_at(self) -> float:
-        """When to ``tick`` next, if nothing happens before; in the past: as soon as possible."""
-        if self._revocation.unstarted:
+        """When to ``tick`` next, if no event comes before; in the past: as soon as possible."""
+        if self._revocation.unchecked:
             return 0.0
         times = [self._housekeeping_at]
         times += [endpoint.wake_at for endpoint in self._scheduler.endpoints.values()]
@@ -328,7 +327,7 @@ class Engine:
 
     @property
     def halts(self) -> list[Halt]:
-        """Every halt in force, and every endpoint that something other than Tencent answers; with any, the worker is not ready."""
+        """All halts in force, and all endpoints for which something other than Tencent answers. With any, the worker is not ready."""
         found = [app.halt.reason for app in self._scheduler.apps.values()]
         found += [
             endpoint.halt.reason or endpoint.impostor for endpoint in self._scheduler.endpoints.values()
@@ -337,18 +336,18 @@ class Engine:
 
     @property
     def open_count(self) -> int:
-        """How many commands are open."""
-        return self.open_of(self._partitions)
+        """How many records are open."""
+        return self.count_open(self._partitions)
 
-    def open_of(self, numbers: Iterable[int]) -> int:
-        """Count the open commands of these partitions."""
+    def count_open(self, numbers: Iterable[int]) -> int:
+        """Count the open records of these partitions."""
         return sum(
             len(self._partitions[number].open_records) for number in numbers if number in self._partitions
         )
 
     @property
     def unpublished(self) -> int:
-        """How many commands have an outcome that is not committed."""
+        """How many records have a result that is not committed."""
         return self._outbox.unpublished
 
     def snapshot(self, now: float) -> EngineSnapshot:
@@ -384,13 +383,13 @@ class Engine:
         )
 
     def _endpoint_snapshot(self, endpoint: EndpointState, now: float, *, is_paused: bool) -> EndpointSnapshot:
-        waiting_since, limiter = endpoint.queue.waiting_since(), endpoint.limiter
+        oldest_since, limiter = endpoint.queue.oldest_since(), endpoint.limiter
         return EndpointSnapshot(
             app=endpoint.app.name,
             endpoint=endpoint.name,
             waiting=endpoint.queue.waiting + endpoint.shadow_queue.waiting,
             calls=len(endpoint.calls),
-            oldest_age=0.0 if waiting_since is None else now - waiting_since,
+            oldest_age=0.0 if oldest_since is None else now - oldest_since,
             permits_used=limiter.used(now),
             permits_granted=limiter.granted(now),
             permits_owned=limiter.owned,
@@ -433,32 +432,32 @@ class Engine:
         """Run the stages until nothing more follows from the event. Return its effects."""
         revocation = self._revocation
         completed = [*completed]
-        if revocation.leaving:
+        if revocation.closing:
             completed += revocation.drop_unstarted(now)
             completed += revocation.give_up(now)
         goes_on = True
         while goes_on:
             goes_on = self._send(now)
             completed += self._ordering.take_completed()
-            if revocation.leaving:
+            if revocation.closing:
                 completed += revocation.give_up(now)
-                # What leaving partitions have given up may let other commands go on.
+                # Dropped commands may have unblocked others.
                 goes_on = goes_on or bool(completed)
             if completed:
                 self._emit(completed, now)
                 completed = []
-        if revocation.leaving:
+        if revocation.closing:
             stranded = self._outbox.stranded()
             if stranded:
-                revocation.leave_stranded(stranded, now)
+                revocation.drop_stranded(stranded, now)
                 self._outbox.forget_dropped()
-            self._end_cleanly(now)
+            self._advance_clean_handovers(now)
         return self._effects.drain()
 
     def _send(self, now: float) -> bool:
-        """Send what may be sent. Return whether that may have made more ready."""
+        """Send all that may be sent. Return whether further tasks may have become ready."""
         self._scheduler.apply_changes(now)
-        if self._revocation.unstarted:
+        if self._revocation.unchecked:
             return False
         any_ready = self._scheduler.pump(now, outbox_has_room=not self._outbox.is_full)
         if self._guards.tripped:
@@ -467,26 +466,27 @@ class Engine:
         return any_ready
 
     def _emit(self, completed: Iterable[OpenCommand], now: float) -> None:
-        """Hand on what has all its results, to be published, and release what waited for it."""
+        """Emit completed commands, and those that waited only for them."""
         emitted = self._outbox.emit(completed, now, self._clock.wall(now))
-        self._ordering.emitted(emitted, now)
-        self._admission.emitted(emitted)
+        self._ordering.forget_emitted(emitted, now)
+        self._admission.forget_records_of(emitted)
 
-    def _end_cleanly(self, now: float) -> None:
-        """Let partitions that go say in their last commit that nothing of them is on its way, if that is so."""
-        leaving = self._revocation.leaving
-        ending = [partition for partition in leaving if partition.clean_handover.is_awaited]
-        if not ending:
+    def _advance_clean_handovers(self, now: float) -> None:
+        """Let the last commits of closing partitions say, where it is true, that none of their requests can act any more."""
+        awaited = [partition for partition in self._revocation.closing if partition.clean_handover.is_awaited]
+        if not awaited:
             return
-        released = [partition for partition in ending if partition.release_slice(now)]
+        released = [partition for partition in awaited if partition.release_slice(now)]
         if released:
             self._share_quota()
-        covered_in = self._scheduler.covered_in(now) if self._scheduler.is_covered(now) else None
-        may_be_covered = covered_in is not None or self._scheduler.may_be_covered(now)
-        for partition in ending:
-            if partition.clean_handover.ends_by is not None and not may_be_covered:
+        scheduler, until_covered = self._scheduler, None
+        if scheduler.permits_cover_in_flight(now):
+            until_covered = scheduler.seconds_until_covered(now)
+        is_possible = until_covered is not None or scheduler.may_soon_cover_in_flight(now)
+        for partition in awaited:
+            if partition.clean_handover.deadline is not None and not is_possible:
                 partition.clean_handover.give_up()  # not in time: the next owner waits its three seconds anyway
-            elif partition.end(now, covered_in):
+            elif partition.advance_handover(now, until_covered):
                 self._outbox.anchor(partition)
 
     def _share_quota(self) -> None:
@@ -501,17 +501,17 @@ class Engine:
     def _commit_positions(self, now: float) -> None:
         if now >= self._positions_at:
             for partition in self._partitions.values():
-                if partition.is_behind:
+                if partition.commit_lags:
                     self._outbox.anchor(partition)
-                    self._positions_at = now + COMMIT_POSITIONS
+                    self._positions_at = now + COMMIT_POSITIONS_SECONDS
 
     def _forget_old(self, now: float, wall: float) -> None:
         for partition in self._partitions.values():
             partition.ids.expire(wall)
         self._ordering.applied_states.expire(now, self._rules.effect_window)
         for endpoint in self._scheduler.endpoints.values():
-            endpoint.forget_idle(now)
-            endpoint.sweep()
+            endpoint.release_idle_held(now)
+            endpoint.forget_idle()
         self._admission.sum_up()
         self._enforcement.sum_up()
 

@@ -1,4 +1,4 @@
-# What the engine gets once, at the start: the part of the settings that decides, already validated.
+# The settings by which the engine decides, which it gets once, at the start, already validated.
 #
 # Durations are float seconds. The names follow the settings; why each default is what it is stands in worker/settings.
 
@@ -16,27 +16,27 @@ if TYPE_CHECKING:
     from worker.domain.guard_counters import Guard
 
 WINDOW: Final = 1.0
-"""Seconds that the server counts a request."""
+"""Seconds for which the server counts a request."""
 
 
 @dataclass(frozen=True, slots=True)
 class EngineRules:
     """
     Attributes:
-        topic_id: The cluster's id of the command topic, which another one of that name would not have; None if it gives none.
+        topic_id: The cluster's id of the command topic, which another topic of that name would not have; None if it gives none.
         partitions: How many partitions the command topic has; the quota is sliced by it.
-        owner_mark: What names this static member in its commits; empty for a dynamic one.
-        apps: The configured apps: name -> the admin's identifier, which is never acted on.
+        owner_mark: The mark of this static member in its commits; empty for a dynamic member.
+        apps: The configured apps: name -> the admin's identifier, to which no action is ever applied.
         calls_per_second: The quota of each endpoint that differs from ``default_calls_per_second``.
         urgent_share: The most of an endpoint's batches that urgent commands may have while others wait.
         window: How long a permit stays taken: one second, plus the margin when it counts from sending.
         window_from_send: Whether that second counts from the sending (distant regions) and not from the answer.
         reasons_matter: Whether commands with different reasons must not share a call.
         all_effects: Whether a repeat of an effect counts as done also where others than this worker change the state.
-        memory_budget: Bytes that all that is kept may take, shared out in memory_budget.py.
-        shadow: Whether all is done but the requests.
-        quota_pools: App -> what names its quota among the replicas that lend permits to each other; empty: nothing is lent.
-        guards: What is stopped by itself, and above which limit.
+        memory_budget: Bytes that may be taken in all, shared out in memory_budget.py.
+        shadow: Whether no request is sent, and all else is done as usual.
+        quota_pools: App -> the name of its quota among the replicas that lend permits to each other; empty: no permits are lent.
+        guards: Which scopes are stopped by themselves, and above which limit.
         give_up_after: How long a member may be tried before it fails, outages not counted; None: only ``max_attempts`` ends it.
 
     """

@@ -1,4 +1,4 @@
-# What the engine can tell of itself, for metrics and readiness: counters that only rise, and a picture of now.
+# What the engine reports of itself, for metrics and readiness: counters that only rise, and a picture of now.
 #
 # Nothing decides by these values.
 
@@ -18,20 +18,20 @@ class EventCounts(Struct, frozen=True):
     Events since the start.
 
     Attributes:
-        repeated_records: Records that were done already and came again (a redelivery).
-        repeated_ids: Members that were carried out before under the same command id.
-        repeated_effects: Members whose effect had just been applied.
-        coalesced: Members that ride on another's call.
-        superseded: Members that a later command made needless.
-        splits: Searches for a bad member that were begun.
+        repeated_records: Records that were done already and were received again (a redelivery).
+        repeated_ids: Tasks that were carried out before under the same command id.
+        repeated_effects: Tasks whose effect had just been applied.
+        coalesced: Tasks that followed another one on its call.
+        superseded: Tasks that a later command superseded.
+        splits: Bisections that were begun.
         inferred: Members that were refused by inference.
-        recalled: Calls that were taken back while they waited.
+        recalled: Waiting calls that were ended by an outage, a halt or a held target.
         misplaced: Records in the wrong place, by ``Misplacement``: order and deduplication are not promised for them.
         forgotten_ids: Command ids that were forgotten early, for want of memory.
         forgotten_effects: Applied states that were forgotten early, for want of memory.
-        given_up: Started commands that a drain or handover left to the next owner.
+        given_up: Started commands that a drain or handover dropped, for the next owner.
         strange_quota_messages: Records of the quota topic that this build cannot read.
-        foreign_metadata: Partitions whose commit had metadata that is not ours, so that nothing of it was believed.
+        foreign_metadata: Partitions whose commit had metadata that is not ours, so that it was not believed.
 
     """
 
@@ -55,8 +55,8 @@ LimitedBy = Literal[
     "nothing", "quota", "lent", "throttle", "breaker", "halt", "target", "pause", "publishing"
 ]
 """
-What keeps waiting members from going. ``lent`` is the quota, while others still have permits that were lent; ``target`` is the bound
-of a single group or room; ``pause`` is an operator's.
+What keeps waiting members from being sent. ``lent`` is the quota, while other replicas still have permits of this one; ``target`` is the
+bound of a single group or room; ``pause`` is an operator's.
 """
 LIMITED_BY: Final[tuple[LimitedBy, ...]] = get_args(LimitedBy)
 
@@ -66,7 +66,7 @@ class EndpointSnapshot(Struct, frozen=True):
     One (app, endpoint) now.
 
     Attributes:
-        limited_by: What keeps waiting members from going.
+        limited_by: What keeps waiting members from being sent.
         oldest_age: Seconds that the longest waiting member has waited; 0 if none waits.
         breaker_openings: How often the breaker has opened since the start.
 
@@ -93,7 +93,7 @@ class OrderSnapshot(Struct, frozen=True):
     One order in force now.
 
     Attributes:
-        commands: How many open commands it holds for.
+        commands: For how many open commands it holds.
 
     """
 
@@ -107,7 +107,7 @@ class PartitionSnapshot(Struct, frozen=True):
     One partition now.
 
     Attributes:
-        held_up: Records wait that cannot be admitted, and the oldest open command is paused.
+        held_up: Its backlog is not empty, and its oldest open command is paused.
 
     """
 
@@ -124,7 +124,7 @@ class EngineSnapshot(Struct, frozen=True):
     The engine now.
 
     Attributes:
-        memory: Bytes that each part takes (the parts of memory_budget.py).
+        memory: The bytes of each part (the parts of memory_budget.py).
 
     """
 

@@ -1,7 +1,7 @@
-# The limits above which a scope is stopped by itself, and the counters that notice.
+# Guards: limits above which a scope is stopped by itself, and the counters that notice.
 #
-# A counter counts what this replica sends, nothing of the others. What follows when one is above its limit is done in
-# operator_order_enforcement.py; what operators may order is in operator_orders.py.
+# A counter counts the members that this replica sends, and none of other replicas. A scope above its limit is stopped in
+# operator_order_enforcement.py; the orders of operators are in orders_in_force.py.
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 ANY: Final = "*"
 """In a guard's scope: each value of the field is counted, and stopped, by itself."""
 MAX_COUNTED: Final = 10_000
-"""Values of a guard's fields that are counted; with one more, the one that sent longest ago is forgotten."""
+"""The most scopes that are counted for a guard; with one more, the one of which a member was sent longest ago is forgotten."""
 PARTS: Final = 20
-"""A guard's time is counted in this many parts: it forgets a twentieth of it at a time."""
+"""A guard's ``per_seconds`` are counted in this many parts: a twentieth is forgotten at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +32,9 @@ class Guard:
     A limit above which a scope is stopped by itself.
 
     Attributes:
-        scope: Whose members are counted. A field that is ``*`` is counted for each of its values alone.
-        members: This many of them, sent within ``per_seconds``, stop it.
-        then: What is ordered.
+        scope: The members of its commands are counted; of a field that is ``*``, for each value alone.
+        members: When this many members are sent within ``per_seconds``, the scope is stopped.
+        then: The order that is given.
 
     """
 
@@ -46,7 +46,7 @@ class Guard:
 
 class GuardCounters:
     """
-    Counts the members that are sent, as this replica sends them, and notices what is above a limit.
+    Counts members as this replica sends them, and notices scopes above a limit.
 
     Attributes:
         tripped: The scopes that are above a limit, each with its guard, until ``take_tripped``.
@@ -61,7 +61,7 @@ class GuardCounters:
         self.tripped: dict[Scope, Guard] = {}
 
     def sent(self, commands: Iterable[Command], now: float) -> None:
-        """Count a member of each of these commands: a request that carries them for the first time leaves now."""
+        """Count one member for each of these commands: a request that carries them for the first time is sent now."""
         for command in commands:
             for guard, counters in zip(self._guards, self._counters, strict=True):
                 scope = _scope_of(guard.scope, command)
@@ -69,12 +69,12 @@ class GuardCounters:
                     self._count(guard, counters, scope, now)
 
     def take_tripped(self) -> dict[Scope, Guard]:
-        """Hand out the scopes that are above a limit, each with its guard. They are counted from zero."""
+        """Hand out the scopes that are above a limit, each with its guard. They are counted from zero again."""
         tripped, self.tripped = self.tripped, {}
         return tripped
 
     def forget(self, scope: Scope) -> None:
-        """Count the scope from zero: what was ordered for it is over."""
+        """Count the scope from zero: its order is over."""
         for counters in self._counters:
             counters.pop(scope, None)
 
@@ -101,7 +101,7 @@ class _Sent:
         self._total = 0
 
     def add(self, now: float) -> int:
-        """Count one more. Return how many there were."""
+        """Count one more member. Return how many there are now."""
         number = now // self._part
         parts = self._parts
         while parts and parts[0][0] <= number - PARTS:
@@ -114,7 +114,7 @@ class _Sent:
 
 
 def _scope_of(pattern: Scope, command: Command) -> Scope | None:
-    """Return the scope of the command that the pattern counts; None if it does not count it. An empty issuer is as good as none."""
+    """Return the scope for which the pattern counts the command; None if it does not. An empty issuer is as good as none."""
     given = {
         "app": command.app,
         "action": command.action.name,
@@ -124,7 +124,7 @@ def _scope_of(pattern: Scope, command: Command) -> Scope | None:
     found: dict[str, str] = {}
     for name, wanted in pattern.fields():
         value = given[name]
-        if not value or wanted not in (ANY, value):  # no order can name an empty one
+        if not value or wanted not in (ANY, value):  # no order can name an empty value
             return None
         found[name] = value
     return structs.replace(pattern, **found)

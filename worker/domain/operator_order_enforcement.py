@@ -1,8 +1,8 @@
-# Enforces orders: what they mean for the commands that are open. Paused ones are not sent, cancelled ones get their outcome, and
-# those in shadow wait for a permit as all do, and are not sent either.
+# Enforces orders on open commands. Paused commands are not sent, cancelled ones get their outcome, and those in shadow wait for a permit
+# like all others, but are not sent either.
 #
-# An order changes; then the commands whose order is another now are found, and taken back from where they wait. What is on its
-# way ends. Which order holds for whom is decided in operator_orders.py, where a member goes from there in member_ordering.py.
+# When an order changes, the commands for which another order holds now are found, and withdrawn from their queues. Requests in flight
+# end. Which order holds for a command is decided in orders_in_force.py, what then becomes of its tasks in member_ordering.py.
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ from worker.domain.contract.control_records import BY_GUARD, ControlRecord, Orde
 from worker.domain.contract.timestamps import rfc3339
 from worker.domain.effects import LogEvent, WriteControl
 from worker.domain.engine_snapshot import OrderSnapshot
-from worker.domain.operator_orders import OperatorOrders
+from worker.domain.orders_in_force import OrdersInForce
 from worker.domain.progress.open_commands import OpenCommand
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from worker.domain.calls.scheduler import Scheduler
-    from worker.domain.clock_offset import ClockOffset
     from worker.domain.contract.control_records import Scope
     from worker.domain.effects import EffectQueue
     from worker.domain.engine_rules import EngineRules
     from worker.domain.guard_counters import GuardCounters
-    from worker.domain.operator_orders import ActiveOrder
+    from worker.domain.orders_in_force import ActiveOrder
     from worker.domain.progress.member_ordering import MemberOrdering
     from worker.domain.progress.open_commands import EndpointKey
     from worker.domain.progress.partitions import Partition
+    from worker.domain.wall_clock import WallClock
 
 LINES: Final = 20
-"""Between two summaries: people give a few orders, and a program may give thousands."""
+"""The most log lines between two summaries: people give a few orders, but a program may give thousands."""
 
 
 class OperatorOrderEnforcement:
     """
-    Lets open commands follow the orders in force.
+    Enforces the orders in force on open commands.
 
     Attributes:
         orders: The orders in force.
@@ -57,7 +57,7 @@ class OperatorOrderEnforcement:
     def __init__(
         self,
         rules: EngineRules,
-        clock: ClockOffset,
+        clock: WallClock,
         ordering: MemberOrdering,
         scheduler: Scheduler,
         effects: EffectQueue,
@@ -71,10 +71,10 @@ class OperatorOrderEnforcement:
         self._guards = guards
         self._partitions = partitions
         self._logged = 0
-        self._written: dict[Scope, Order] = {}  # of guards, and not read back yet
-        self.orders = OperatorOrders(shadow=rules.shadow)
+        self._written: dict[Scope, Order] = {}  # orders of guards that are not read back yet
+        self.orders = OrdersInForce(shadow=rules.shadow)
 
-    def follow(self, records: Iterable[ControlRecord], now: float) -> None:
+    def put_in_force(self, records: Iterable[ControlRecord], now: float) -> None:
         """Put these records in force, in order."""
         wall = self._clock.wall(now)
         changed = False
@@ -91,7 +91,7 @@ class OperatorOrderEnforcement:
                     self._log(before, is_over=True)
                     self._guards.forget(record.scope)
         if changed:
-            self._obey(now)
+            self._enforce(now)
 
     def expire(self, now: float) -> None:
         """End the orders whose time is over."""
@@ -100,10 +100,10 @@ class OperatorOrderEnforcement:
             self._log(active, is_over=True)
             self._guards.forget(active.scope)
         if over:
-            self._obey(now)
+            self._enforce(now)
 
     def enforce_guards(self, now: float) -> None:
-        """Stop the scopes that are above the limit of a guard."""
+        """Put the orders of tripped guards in force, for the scopes that are above their limit."""
         tripped, records = self._guards.take_tripped(), []
         for scope, guard in tripped.items():
             reason = f"{guard.members} members within {guard.per_seconds:g} s"
@@ -113,19 +113,19 @@ class OperatorOrderEnforcement:
             self._effects.ask_for(LogEvent("guard.tripped", "warning", fields))
             self._effects.ask_for(WriteControl(record))
             records.append(record)
-        self.follow(records, now)  # at once: for each time all open commands are looked at
+        self.put_in_force(records, now)  # together: each time all open commands are looked at
         self._written.update((each.scope, each.order) for each in records if each.order is not None)
 
     # Reports
 
     def sum_up(self) -> None:
-        """Log how many changes since the last summary had no line of their own."""
+        """Log how many changes of orders since the last summary had no line of their own."""
         omitted, self._logged = self._logged - LINES, 0
         if omitted > 0:
             self._effects.ask_for(LogEvent("controls.omitted", "warning", {"count": omitted}))
 
     def survey(self) -> tuple[tuple[OrderSnapshot, ...], set[EndpointKey]]:
-        """Return what is in force, with how many open commands each order holds, and the endpoints that paused ones would go to."""
+        """Return the orders in force, each with its number of open commands, and the endpoints of the paused commands."""
         orders = self.orders.all
         paused: set[EndpointKey] = set()
         if not orders:
@@ -142,8 +142,8 @@ class OperatorOrderEnforcement:
 
     def _restore(self, record: ControlRecord, after: ActiveOrder | None) -> None:
         """
-        Have a person's order written again behind the guard's that gave way to it: a topic that was compacted has the last record
-        alone. The replica whose guard it was does so.
+        Have a person's order written again after a guard's order that gave way to it: a compacted topic keeps only the last record.
+        The replica of that guard does so.
         """
         ours = self._written.get(record.scope)
         if ours is None or record.order not in (ours, None):
@@ -154,26 +154,27 @@ class OperatorOrderEnforcement:
 
     def _open_commands(self) -> Iterable[OpenCommand]:
         return (
-            admitted
+            record
             for partition in self._partitions.values()
-            for admitted in partition.open_records.values()
-            if isinstance(admitted, OpenCommand) and admitted.unsettled
+            for record in partition.open_records.values()
+            if isinstance(record, OpenCommand) and record.unsettled
         )
 
-    def _obey(self, now: float) -> None:
-        """Find the commands for which another order holds now, and let them follow it."""
+    def _enforce(self, now: float) -> None:
+        """Find the open commands for which another order holds now, and apply it to them."""
         changed: list[tuple[OpenCommand, ActiveOrder | None]] = []
         for command in self._open_commands():
             order = self.orders.of(command.spec)
             if order != command.order and not command.mode.is_final:
-                self._ordering.recall(command)
+                self._ordering.withdraw(command)
                 changed.append((command, order))
-        self._scheduler.apply_changes(now)  # they leave the queues in which they were, as what they were
+        # They are removed from their queues before their order changes, which decides which queue that is.
+        self._scheduler.apply_changes(now)
         for command, order in changed:
-            command.be_ordered(order)
+            command.set_order(order)
         self._scheduler.take_back_stopped(now)
         for command, _ in changed:
-            self._ordering.obey(command, now)
+            self._ordering.apply_order(command, now)
 
     def _log(self, active: ActiveOrder, *, is_over: bool) -> None:
         self._logged += 1

@@ -1,4 +1,4 @@
-# What became of one Kafka transaction: a closed union of frozen values, which the publisher tells and the loop acts on.
+# What became of one Kafka transaction: a closed union of frozen values, which the publisher returns and the loop acts on.
 #
 # No behaviour lives here.
 
@@ -13,14 +13,14 @@ class Published(Struct, frozen=True):
 
 class Aborted(Struct, frozen=True):
     """
-    It is not committed, or that cannot be found out here any more: the worker closes, or its partitions have gone. The results of
-    partitions that are still owned must be sent again.
+    It is not committed, or that cannot be found out here any more: the worker closes, or its partitions are gone. The results of
+    partitions that are still owned must be published again.
 
     Attributes:
         reason: For the log.
-        retry_soon: No broker is at fault (a rebalance, or smaller records are wanted): it goes again almost at once.
+        retry_soon: No broker is at fault (a rebalance, or records must be smaller): the results are published again almost at once.
         took_too_long: It took about as long as a transaction may: the next one must be smaller.
-        dead_letters_refused: Only its dead letters were refused: outcomes that need none can go without them.
+        dead_letters_refused: Only dead letters were refused: outcomes that need none can be published without them.
 
     """
 
@@ -31,7 +31,7 @@ class Aborted(Struct, frozen=True):
 
 
 class MetadataRefused(Struct, frozen=True):
-    """It is not committed: the broker allows less metadata than this partition's commit has. Shorten it and send all again."""
+    """It is not committed: the metadata of this partition's commit is too long for the broker. Shorten it and publish all again."""
 
     partition: int
     metadata_bytes: int

@@ -1,6 +1,6 @@
-# Which rejections get a line in the log: each, as long as they are few; of a flood the first, and how many there were.
+# Which rejections have a log line: each, as long as they are few; of a flood the first ones, and how many there were.
 #
-# Lines are made here, as values; admission.py has them written.
+# Lines are made here, as values; admission_control.py has them written.
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from worker.domain.contract.rejections import Rejected
 
 LINES: Final = 10
-"""Between two summaries. A producer gone wrong sends thousands a second, all for one reason."""
+"""The most lines between two summaries. A producer gone wrong sends thousands a second, all rejected for one reason."""
 
 
 class RejectionLog:
@@ -27,7 +27,7 @@ class RejectionLog:
         self._codes: set[str] = set()
 
     def line(self, rejected: Rejected, partition: int, offset: int) -> LogEvent | None:
-        """Return the line of one rejection; None when there were too many of late."""
+        """Return the line of one rejection; None if there were too many since the last summary."""
         if self._written >= LINES:
             self._omitted += 1
             self._codes.add(rejected.code)
@@ -44,7 +44,7 @@ class RejectionLog:
         return LogEvent("record.rejected", "warning", fields)
 
     def summary(self) -> LogEvent | None:
-        """Return how many rejections since the last summary had no line, if any had none."""
+        """Return a line with how many rejections since the last summary had none; None if each had one."""
         omitted, codes = self._omitted, ", ".join(sorted(self._codes))
         self._written = self._omitted = 0
         self._codes.clear()

@@ -16,58 +16,58 @@ class TaskState(StrEnum):
     """Where a member of an open command is."""
 
     BEHIND = "behind"
-    """In its member queue, behind an earlier command's member, delayed by an earlier attempt of unknown end, or paused."""
+    """In its member queue, behind a task of an earlier command, delayed by an earlier attempt of unknown end, or paused."""
     WAITING = "waiting"
     """In its endpoint's queue, for a permit."""
     CALLED = "called"
     """In a call that is not over."""
     COALESCED = "coalesced"
-    """On another member's call, which has the same effect."""
+    """On the call of another task of the same member, which has the same effect."""
     SETTLED = "settled"
-    """It has its result, or is left to the next owner."""
+    """It has its result, or its command was dropped."""
 
 
 class CallState(StrEnum):
     """What a call is doing."""
 
     AWAITING_PERMIT = "awaiting permit"
-    """It waits for a permit: a retry, a half of a bisection, or a batch that is just leaving."""
+    """It waits for a permit: a retry, a half of a bisection, or a new batch."""
     OUT = "out"
-    """A request of it is on its way."""
+    """A request of it is in flight."""
     BACKING_OFF = "backing off"
     """Its last attempt has ended; it waits to ask for another permit."""
     CLOSED = "closed"
-    """It is over: its members have results, or are elsewhere."""
+    """It is over: its tasks have results, or are no longer in it."""
 
 
 class PartitionState(StrEnum):
     """What an assigned partition is doing."""
 
     COOLING_OFF = "cooling off"
-    """Just assigned: what a predecessor had sent may still take effect, so nothing of it is called."""
+    """Just assigned: requests of an owner before may still take effect, so none of its commands is called."""
     ACTIVE = "active"
     """Its commands are called, and its slice of the quota is used."""
     CLOSING = "closing"
-    """A handover or a drain: it starts nothing new."""
+    """A handover or a drain: no further command of it is started."""
     GONE = "gone"
     """It is not ours any more."""
 
 
 class CleanHandoverState(StrEnum):
-    """How far a partition is with saying, in its last commit, that nothing of it is on its way any more."""
+    """Whether a partition's last commit can say that none of its requests can act any more."""
 
     IDLE = "idle"
-    """It stays, or goes without ever having been active: there is nothing to say."""
+    """The partition is not closing, or was never active: there is nothing to say."""
     FINISHING = "finishing"
-    """It goes, and something of it may still be called."""
+    """It is closing, and has something left to call."""
     COVERING = "covering"
-    """Nothing of it is called any more; the remaining permits may not cover yet what is out and lent, or a request may still act."""
+    """It has nothing left to call. The permits that remain may not cover the requests in flight and the loans yet, or a request may still act."""
     READY = "ready"
-    """Its next commit with nothing open says so."""
+    """The next commit that leaves nothing open says so."""
     COMMITTING = "committing"
-    """A commit that says so is under way, or goes again."""
+    """A commit that says so is under way, or will be tried again."""
     OVER = "over"
-    """It is said, or there is no time for it."""
+    """A commit has said so, or there was no time for one."""
 
 
 S = TypeVar("S", TaskState, CallState, PartitionState, CleanHandoverState)

@@ -289,7 +289,7 @@ class EngineRunner:
         self._handovers.remove(handover)
         self._publish_scheduler.hurry = self._stopping or bool(self._handovers)
         now = time.monotonic()
-        left = self._engine.open_of(handover.numbers)
+        left = self._engine.count_open(handover.numbers)
         effects = self._let_go(handover.numbers, now)
         self._metrics.handed_over(now - handover.began)
         self._log(
@@ -303,7 +303,7 @@ class EngineRunner:
 
     def _lost(self, numbers: list[int]) -> None:
         self._metrics.rebalanced("lost", len(numbers))
-        self._log("partitions.lost", partitions=sorted(numbers), left_open=self._engine.open_of(numbers))
+        self._log("partitions.lost", partitions=sorted(numbers), left_open=self._engine.count_open(numbers))
         self._carry_out(self._let_go(numbers, time.monotonic()))
 
     def _let_go(self, numbers: Sequence[int], now: float) -> list[Effect]:
@@ -332,7 +332,7 @@ class EngineRunner:
     # Orders.
 
     def _ordered(self, records: Sequence[ControlRecord]) -> None:
-        self._carry_out(self._engine.ordered(records, time.monotonic()))
+        self._carry_out(self._engine.control_records_received(records, time.monotonic()))
         if self._guard_orders is not None:
             self._guard_orders.read_back(records)
         self._orders_known.set()

@@ -100,7 +100,7 @@ class PublishScheduler:
             if unpublished and self._timer is None:
                 self._timer = self._loop.call_at(next_at, self._guarded, self._due)
             return
-        transaction = self._engine.transaction(now)
+        transaction = self._engine.take_transaction(now)
         if transaction is not None:
             self._is_running = True
             self._began = now

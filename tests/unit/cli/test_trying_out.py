@@ -121,7 +121,7 @@ def test_a_kafka_whose_reader_has_gone_ends_quietly_with_141(
     monkeypatch.setattr(
         "worker.testing.kafka.embedded_kafka.EmbeddedKafka.stop", lambda _: stopped.append("stopped")
     )
-    monkeypatch.setattr(command, "_prepared", lambda *_: ("topic", "other"))
+    monkeypatch.setattr(command, "_prepare_folder", lambda *_: ("topic", "other"))
     monkeypatch.setattr(command, "_print_next_steps", unread)
 
     assert invoke("kafka", "--data", str(tmp_path / "data")) == (141, "")

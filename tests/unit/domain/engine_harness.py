@@ -249,19 +249,19 @@ class EngineHarness:
         An operator orders this for a scope.
         """
         order = Order(OrderState(state), "it bans everybody", "alice", "2030-01-01T00:00:00Z", until)
-        self._settle(self.engine.ordered([ControlRecord(Scope(**scope), order)], self.now))
+        self._settle(self.engine.control_records_received([ControlRecord(Scope(**scope), order)], self.now))
 
     def hear_orders(self, *records: ControlRecord) -> None:
         """
         The control topic has these further records.
         """
-        self._settle(self.engine.ordered(records, self.now))
+        self._settle(self.engine.control_records_received(records, self.now))
 
     def resume(self, **scope: str) -> None:
         """
         What was ordered for the scope is over.
         """
-        self._settle(self.engine.ordered([ControlRecord(Scope(**scope), None)], self.now))
+        self._settle(self.engine.control_records_received([ControlRecord(Scope(**scope), None)], self.now))
 
     # The client
 
@@ -331,7 +331,7 @@ class EngineHarness:
         """
         The next transaction, which must have something.
         """
-        transaction = self.engine.transaction(self.now)
+        transaction = self.engine.take_transaction(self.now)
         assert transaction is not None
         return transaction
 
@@ -364,7 +364,7 @@ class EngineHarness:
         Everything that can be published is. Returns the new outcomes.
         """
         before = len(self.published.outcomes)
-        while (transaction := self.engine.transaction(self.now)) is not None:
+        while (transaction := self.engine.take_transaction(self.now)) is not None:
             self.commit(transaction)
         return self.published.outcomes[before:]
 

@@ -98,11 +98,11 @@ class FakeEngine:
     def quiet(self, numbers: Sequence[int]) -> bool:
         return not self.busy.intersection(numbers)
 
-    def open_of(self, numbers: Sequence[int]) -> int:
+    def count_open(self, numbers: Sequence[int]) -> int:
         return len(self.busy.intersection(numbers))
 
-    def transaction(self, *_: object) -> Transaction | None:
-        if "transaction" in self.broken:
+    def take_transaction(self, *_: object) -> Transaction | None:
+        if "take_transaction" in self.broken:
             raise KeyError("a bug")
         return self.transactions.pop(0) if self.transactions else None
 

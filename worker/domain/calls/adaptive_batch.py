@@ -1,32 +1,32 @@
 # How many members a batch of one target may hold: fewer where many of them turn out bad.
 #
-# A refused batch is searched member by member, so what passed and what was found bad is a plain sample of the target's
-# members. Group testing pays best when about half of the batches pass, which is at ln 2 / share members; from 2 bad in 5
-# on, asking for each alone is cheapest. Computed for batches of at most 20, in members settled per call with and
-# without this: 6.8 and 6.8 at 2 % bad, 3.5 and 3.5 at 5 %, 2.1 and 1.9 at 10 %, 1.1 and 0.6 at 30 %, 0.99 and 0.3 at 68 %.
+# In a refused batch the bad member is searched for, so the members that passed and those that were found bad are a plain sample of the
+# target's members. Group testing pays best when about half of the batches pass, which is at ln 2 / share members; from 2 bad in 5 on, a
+# call for each is cheapest. Computed for batches of at most 20, in members settled per call with and without this: 6.8 and 6.8 at
+# 2 % bad, 3.5 and 3.5 at 5 %, 2.1 and 1.9 at 10 %, 1.1 and 0.6 at 30 %, 0.99 and 0.3 at 68 %.
 
 from __future__ import annotations
 
 from typing import Final
 
 HALF_PASS: Final = 0.7
-"""ln 2: a batch of this, divided by the share of bad members, passes half the time."""
+"""ln 2: divided by the share of bad members, it is the size of batches of which half pass."""
 CHANCE: Final = 2
-"""Bad members that are more than chance: a single one never makes the batches smaller."""
+"""So many bad members are more than chance: a single one never makes the batches smaller."""
 DOUBT: Final = 8
-"""As if this many good members had been seen before: the first few bad ones do not decide everything."""
+"""As if so many good members had been seen before: the first few bad ones do not decide everything."""
 MEMORY: Final = 256
 """
-After this many members what was seen counts half: what is true of a target changes. Good members are known after one call and a
-bad one after five, so the bad ones of many calls come together: with half of this a target of 2 % often seems to have 5 %.
+After this many members the earlier ones count half, because targets change. Good members are known after one call and a bad one after
+five, so the bad ones of many calls come together: with half of this number a target of 2 % often seems to have 5 %.
 """
 MANY_BAD: Final = 32
-"""The same after this many bad ones: they tell the share well enough, and members that are good again are soon believed."""
+"""The same after this many bad members: they show the share well enough, and a target that has got better is soon known."""
 
 
 class AdaptiveBatchSize:
     """
-    The size of a target's batches, learnt from what its members turned out to be.
+    The size of a target's batches, learnt from its good and bad members.
 
     Attributes:
         members: The most that its next batch may hold, at least 1.
@@ -53,7 +53,7 @@ class AdaptiveBatchSize:
         return self.members != before
 
     def _best(self) -> int:
-        # It is asked for when a bad one was just found, which is more than the share says: that one does not count whole.
+        # This is asked when a bad member was just found, so the last one does not count whole.
         best = HALF_PASS * (self._seen + DOUBT) / (self._bad - HALF_PASS)
         return max(1, min(int(best), self._most))
 

@@ -1,6 +1,6 @@
-# Who waits, the oldest first: a heap whose entries are left behind when the age of their item changes, and thrown away later.
+# Waiting items, the oldest first: a heap whose entries become stale when the age of their item changes, and are thrown away later.
 #
-# How old an item is stands on the item itself (``waiting_since``), so an item can be in one AgeHeap only.
+# The age of an item is an attribute of the item itself (``waiting_since``), so an item can be in one AgeHeap only.
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     class Aged(Hashable, Protocol):
         """
         Attributes:
-            waiting_since: Since when it waits; None: it does not.
+            waiting_since: Since when it waits; None if it does not wait.
 
         """
 
@@ -32,7 +32,7 @@ FEW: Final = 64
 
 
 class AgeHeap(Generic[T]):
-    """The items that wait. Every change costs the logarithm of their number, and what is left behind is never more than they."""
+    """The waiting items. Every change costs the logarithm of their number, and there are hardly more stale entries than items."""
 
     __slots__ = ("_heap", "_waiting")
 
@@ -40,10 +40,10 @@ class AgeHeap(Generic[T]):
         self._heap: list[tuple[float, int, T]] = []
         self._waiting = 0
 
-    def set(self, item: T, since: float | None, order: int) -> None:
+    def set(self, item: T, since: float | None, sequence: int) -> None:
         """
-        Note since when the item waits; None: it does not. Of items of one age the one of the lowest ``order`` is the first; no
-        two calls may have the same.
+        Note since when the item waits; None if it does not wait. Of items of one age the one with the lowest ``sequence`` is the first;
+        no two calls may have the same.
         """
         if item.waiting_since == since:
             return
@@ -51,7 +51,7 @@ class AgeHeap(Generic[T]):
         item.set_waiting_since(since)
         if since is None:
             return
-        heapq.heappush(self._heap, (since, order, item))
+        heapq.heappush(self._heap, (since, sequence, item))
         if len(self._heap) > 2 * self._waiting + FEW:
             valid = {entry[2]: entry for entry in self._heap if entry[2].waiting_since == entry[0]}
             self._heap = list(valid.values())

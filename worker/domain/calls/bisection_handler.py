@@ -1,12 +1,12 @@
 # Bisections in progress: which half goes next, whose code it was in the end, and when it was the target's after all.
 #
-# How halves are chosen is decided in bisection.py; here the members get their results. What leaves is scheduler.py's business.
+# How halves are chosen is decided in bad_member_search.py; here the members get their results. What is sent is decided in scheduler.py.
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from worker.domain.calls.bisection import Bisection
+from worker.domain.calls.bad_member_search import Bisection
 from worker.domain.contract.error_codes import ALREADY, Verdict
 from worker.domain.contract.outcomes import Result, ResultStatus, cut
 from worker.domain.state_transitions import TaskState
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from worker.domain.progress.open_commands import MemberTask
 
 ALONE_TARGETS_FAULT: Final = 2
-"""This many members alone with the same ambiguous code, and none of the target passed: it is the target's fault."""
+"""So many members, each alone in its call, got the same ambiguous code, and no member of the target passed: it is the target's fault."""
 
 
 class BisectionHandler:
@@ -27,7 +27,7 @@ class BisectionHandler:
     Finds whose fault a refused call was.
 
     Attributes:
-        begun: Searches since the start.
+        begun: Bisections since the start.
         inferred: Members since the start that were refused by inference.
 
     """
@@ -41,7 +41,7 @@ class BisectionHandler:
         self.inferred = 0
 
     def refused(self, call: InFlightCall, result: AttemptResult, now: float) -> None:
-        """Search for the member of the call that is at fault; for a member alone the refusal is its result."""
+        """Search for the member at fault; of a call with one member, the refusal is that member's result."""
         bisection = call.bisection
         if bisection is None and len(call.tasks) == 1:
             self._alone(call, call.tasks[0], result, now)
@@ -51,7 +51,7 @@ class BisectionHandler:
             self.begun += 1
             peers = tuple(call.tasks)
             for task in peers:
-                task.accompany(peers)
+                task.set_batch_peers(peers)
         else:
             self._scheduler.rest(call.endpoint, bisection.failed(result), now)
         found = bisection.found
@@ -62,7 +62,7 @@ class BisectionHandler:
             call.endpoint.queue.wake(bisection.untested)
 
     def worked(self, call: InFlightCall, bisection: Bisection[MemberTask], now: float) -> None:
-        """Go on in the other half: this one was applied, so the member at fault is there."""
+        """Go on in the other half: this half was applied, so the member at fault is in the other."""
         bisection.worked()
         found = bisection.found
         if found is None:
@@ -82,8 +82,8 @@ class BisectionHandler:
         inferred: bool = False,
     ) -> bool:
         """
-        Settle a member for which Tencent gave this code: the wished state holds already, or it has failed and goes alone for a while.
-        Return whether it has failed.
+        Settle a member for which Tencent gave this code: its state was already so, or it has failed and goes alone for a while. Return
+        whether it has failed.
         """
         code = result.error_code
         if code is not None and (task.command.spec.action.name, code) in ALREADY:
@@ -109,11 +109,11 @@ class BisectionHandler:
     def _search_on(self, call: InFlightCall, bisection: Bisection[MemberTask], now: float) -> None:
         endpoint, target = call.endpoint, call.target
         if endpoint.only_probes_may_go or target.held_at is not None:
-            # No call may wait for a permit now: those still suspected go back, as after a cancellation.
+            # No call may wait for a permit now: put the suspects back into their queue, as `cancel_waiting` does.
             endpoint.queue.wake(bisection.untested)
             self._scheduler.requeue(endpoint, bisection.suspects, now)
             return
-        # Where a member alone had the same code, and nothing has passed since, it may be the target's: a second one tells.
+        # Where a member alone got the same code, and nothing was applied since, it may be the target's fault: a second member tells.
         alone = target.refused_alone
         is_doubted = alone is not None and alone[0] == bisection.refusal.error_code
         tasks = bisection.one() if is_doubted else bisection.half()
@@ -137,13 +137,13 @@ class BisectionHandler:
             is_targets_fault = call.target.count_refused_alone(code) >= ALONE_TARGETS_FAULT
         if not is_targets_fault:
             call.endpoint.queue.learn(call.target.queue, bad=1)
-        elif peers is not None:  # what the target refuses says nothing about its members
+        elif peers is not None:  # a refusal of the target says nothing about its members
             self._refuse_rest(call, peers, result, now)
 
     def _refuse_rest(
         self, call: InFlightCall, peers: tuple[MemberTask, ...], result: AttemptResult, now: float
     ) -> None:
-        """Refuse what waits of the batch with the member that was alone, but for what is in shadow now: it is not sent."""
+        """Fail the waiting tasks of the refused batch, but for those that an order withholds now."""
         for peer in peers:
             if (
                 peer.batch_peers is peers

@@ -1,15 +1,14 @@
 # The waiting tasks of one (app, endpoint): which of them may share a call, and which batch is next.
 #
-# When a permit is free a batch leaves, so at low load a command goes at once and alone, and under load batches fill by
-# themselves. Only while a backlog is read, and a second's permits can carry more than waits, does a batch wait a moment for what
-# fills it (``patience``).
+# When a permit is free a batch is sent, so at low load a command is sent at once and alone, and under load batches fill by themselves.
+# Only while the worker catches up, and a second's permits can carry more than is waiting, does a batch wait a moment for tasks that fill
+# it (``patience``).
 #
-# Urgent groups are looked for by themselves: they go first, but never take more than a share of the permits while others wait,
-# so neither starves.
+# Urgent groups are looked for by themselves: they go first, but never take more than a share of the permits while others wait, so neither
+# starves.
 #
-# A target may have as many groups as tasks, and is blocked and freed with every call. So the queue looks among targets, and
-# each target among its groups: neither blocking nor learning touches a group. What is known of a target's calls lives in
-# endpoint_state.py.
+# A target may have as many groups as tasks, and is blocked and freed with every call. So the queue looks among targets, and each target
+# among its groups: neither blocking nor learning touches a group. The state of a target's calls is in target_state.py.
 
 from __future__ import annotations
 
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
     from worker.domain.progress.open_commands import MemberTask
 
 GroupKey = tuple[str, "EffectKey", bool, bool]
-"""The target, the effect that all tasks of a group have, whether each of them goes alone, and whether they are urgent."""
+"""The target, the effect key of all tasks of a group, whether each of them goes alone, and whether they are urgent."""
 
 
 class CompatibleGroup:
@@ -36,12 +35,13 @@ class CompatibleGroup:
 
     Attributes:
         goes_alone: Each of its tasks has a call of its own.
-        is_urgent: They go before others.
-        tasks: Those that may be sent, oldest first.
-        resting: Those that came back from a bisection that is not over.
+        is_urgent: Its tasks go before others.
+        tasks: Its tasks that may be sent, oldest first.
+        resting: Its tasks that came back from a bisection that is not over.
         started: Those of ``tasks`` whose command is started.
-        level: The number of ``tasks``, up to what a call may carry, and 0 if they are urgent; None: it is empty, and gone.
-        waiting_since: Since when the first of ``tasks`` waits; None if there is none. Written by the heap that it is in.
+        level: Size class: number of ``tasks``, at most a full call; 0 if urgent; None once removed.
+        waiting_since: Since when the first of ``tasks`` waits; None if there is none, or if they are urgent. Written by ``AgeHeap``, or by
+            ``reindex`` while there is none.
 
     """
 
@@ -68,23 +68,23 @@ class CompatibleGroup:
         self.waiting_since: float | None = None
 
     def add(self, task: MemberTask) -> None:
-        """Take a task that may be sent."""
+        """Add a task that may be sent."""
         self.resting.pop(task, None)
         self.tasks[task] = None
         if task.command.started:
             self.started[task] = None
 
     def rest(self, task: MemberTask) -> None:
-        """Take a task that is to wait for the end of a bisection."""
+        """Add a task that waits for the end of a bisection."""
         self.resting[task] = None
 
-    def start(self, task: MemberTask) -> None:
-        """Note that the command of a task is started."""
+    def note_started(self, task: MemberTask) -> None:
+        """Note that the command of one of its tasks is started."""
         if task in self.tasks:
             self.started[task] = None
 
     def remove(self, task: MemberTask) -> None:
-        """Give up a task."""
+        """Remove a task."""
         if task in self.resting:
             del self.resting[task]
         else:
@@ -104,15 +104,15 @@ class CompatibleGroup:
     @property
     def most(self) -> int:
         """How many tasks its next batch may hold."""
-        return 1 if self.goes_alone else self.target.batch.members
+        return 1 if self.goes_alone else self.target.batch_size.members
 
     @property
     def first_since(self) -> float | None:
-        """Since when the first task that may be sent waits."""
+        """Since when the first of ``tasks`` waits; None if there is none."""
         return next(iter(self.tasks)).waiting_since if self.tasks else None
 
     def set_waiting_since(self, since: float | None) -> None:
-        """Note since when it waits."""
+        """Note since when the first of ``tasks`` waits."""
         self.waiting_since = since
 
     def __repr__(self) -> str:
@@ -121,22 +121,23 @@ class CompatibleGroup:
 
 class TargetQueue:
     """
-    The waiting tasks of one group or room on one endpoint, by what may share a call.
+    The waiting tasks of one target on one endpoint, in groups that may share a call.
 
     Attributes:
-        batch: How many tasks its next batch may hold.
+        batch_size: How many tasks its next batch may hold.
         blocked: None of its groups may be taken now.
         groups_by_level: Its groups by their level.
-        started: Those of them with tasks of started commands, unless these are urgent.
-        urgent: Those with urgent tasks that may be sent.
-        rank: The level of its fullest group, up to a whole batch; 0 if nothing of it may be taken.
-        waiting_since: Since when the first of its tasks waits that may be taken. Written by the heap that it is in.
+        started: Its groups with tasks of started commands, but for urgent ones.
+        urgent: Its groups with urgent tasks that may be sent.
+        rank: The level of its fullest group, at most a full batch; 0 if none of its groups may be taken, or all are urgent.
+        waiting_since: Since when the oldest of its tasks waits that may be taken and is not urgent; None if there is none. Written by
+            ``AgeHeap``.
 
     """
 
     __slots__ = (
         "_ages",
-        "batch",
+        "batch_size",
         "blocked",
         "groups_by_level",
         "name",
@@ -148,7 +149,7 @@ class TargetQueue:
 
     def __init__(self, name: str, per_call: int) -> None:
         self.name = name
-        self.batch = AdaptiveBatchSize(per_call)
+        self.batch_size = AdaptiveBatchSize(per_call)
         self.blocked = False
         self.groups_by_level: dict[int, dict[CompatibleGroup, None]] = {}
         self.started: dict[CompatibleGroup, None] = {}
@@ -170,44 +171,44 @@ class TargetQueue:
 
     @property
     def first(self) -> CompatibleGroup | None:
-        """The group that goes first, if it has the target's turn: an urgent one, else the fullest; None if it has none."""
+        """The group that goes first when it is the target's turn: an urgent one, else the fullest; None if there is none."""
         return next(iter(self.urgent)) if self.urgent else self.fullest
 
     @property
     def fullest(self) -> CompatibleGroup | None:
-        """The group with the most tasks to send that are not urgent; None if it has none."""
+        """The group with the most tasks to send that are not urgent; None if there is none."""
         level = max(self.groups_by_level, default=0)
         return next(iter(self.groups_by_level[level])) if level else None
 
     @property
     def oldest(self) -> CompatibleGroup | None:
-        """The group whose first task has waited longest; None if none has tasks to send. Urgent ones do not count."""
+        """The group whose first task has waited longest; None if none has tasks to send. Urgent groups do not count."""
         return self.fullest if self._ages is None else self._ages.oldest()
 
     def set_waiting_since(self, since: float | None) -> None:
-        """Note since when it waits."""
+        """Note since when the oldest of its tasks waits."""
         self.waiting_since = since
 
-    def open_group(self, key: GroupKey, order: int) -> CompatibleGroup:
-        """Begin a group, empty as yet. ``order`` is higher at each call of ``open_group`` and ``file``."""
+    def open_group(self, key: GroupKey, sequence: int) -> CompatibleGroup:
+        """Open a group, empty as yet. ``sequence`` is higher at each call of ``open_group`` and ``reindex``."""
         if self.groups_by_level and self._ages is None:
             self._ages = AgeHeap()
             (first,) = self.groups
             since = first.waiting_since
             first.waiting_since = None
-            self._ages.set(first, since, order)
+            self._ages.set(first, since, sequence)
         group = CompatibleGroup(key, self)
         self.groups_by_level.setdefault(0, {})[group] = None
         return group
 
-    def file(self, group: CompatibleGroup, per_call: int, order: int) -> None:
-        """Put a group that has changed where it is looked for."""
+    def reindex(self, group: CompatibleGroup, per_call: int, sequence: int) -> None:
+        """Put a changed group where it is looked for, or remove it if it is empty."""
         is_urgent = group.is_urgent
         since = None if is_urgent else group.first_since
         if self._ages is None:
             group.waiting_since = since
         else:
-            self._ages.set(group, since, order)
+            self._ages.set(group, since, sequence)
         if group.started and not is_urgent:
             self.started[group] = None
         else:
@@ -243,13 +244,13 @@ class TargetQueue:
 
 class EndpointQueue:
     """
-    All waiting tasks of one (app, endpoint), at most ``per_call`` to a batch. While others wait, no more than ``urgent_share`` of the
+    All waiting tasks of one (app, endpoint), at most ``per_call`` to a batch. While other tasks wait, no more than ``urgent_share`` of the
     batches are urgent.
 
     Attributes:
-        targets: The targets of which something waits, or waited lately.
+        targets: The targets with waiting tasks, and those without that are not forgotten yet.
         waiting: How many tasks wait.
-        emptied: Targets of which the last task left, since ``take_emptied`` was asked. Of some, something may wait again.
+        emptied: Targets whose last task left since the last ``take_emptied``; some may have tasks again.
 
     """
 
@@ -257,7 +258,7 @@ class EndpointQueue:
         "_ages",
         "_ahead",
         "_groups",
-        "_order",
+        "_sequence",
         "_started",
         "_targets_by_rank",
         "_urgent",
@@ -272,7 +273,7 @@ class EndpointQueue:
         self.per_call = per_call
         self._urgent: dict[TargetQueue, None] = {}
         self._urgent_share = urgent_share
-        self._ahead = 0.0  # how many batches the urgent ones have had beyond their share
+        self._ahead = 0.0  # how many batches the urgent groups have had beyond their share
         self.waiting = 0
         self.emptied: dict[str, None] = {}
         self.targets: dict[str, TargetQueue] = {}
@@ -280,7 +281,7 @@ class EndpointQueue:
         self._targets_by_rank: list[dict[TargetQueue, None]] = [{} for _ in range(per_call + 1)]
         self._started: dict[TargetQueue, None] = {}
         self._ages: AgeHeap[TargetQueue] = AgeHeap()
-        self._order = count()
+        self._sequence = count()
 
     def target(self, name: str) -> TargetQueue:
         """Return the queue of a target."""
@@ -290,18 +291,18 @@ class EndpointQueue:
         return target
 
     def has_group_for(self, target: str, effect_key: EffectKey) -> bool:
-        """Return whether something waits here that may share a call with a member of such a command."""
+        """Return whether tasks wait here that may share a call with those of such a command."""
         groups = self._groups
         return (target, effect_key, False, False) in groups or (target, effect_key, False, True) in groups
 
     def take_emptied(self) -> list[str]:
-        """Hand out the targets of which the last task left, and nothing waits again."""
+        """Hand out the targets whose last task left since the last call, but for those that have tasks again."""
         names = [name for name in self.emptied if not self.targets[name].groups_by_level]
         self.emptied.clear()
         return names
 
     def forget(self, names: Iterable[str]) -> None:
-        """Forget targets of which nothing waits."""
+        """Forget targets without waiting tasks."""
         for name in names:
             assert not self.targets[name].groups_by_level
             self.emptied.pop(name, None)
@@ -310,21 +311,22 @@ class EndpointQueue:
     # Tasks that come and go
 
     def put(self, task: MemberTask, now: float) -> bool:
-        """Take a task that may be sent from now on. Return whether its group is new."""
+        """Add a task that may be sent from now on. Return whether its group is new."""
         group, is_new = self._group_of(task)
         task.mark_waiting(now)
         group.add(task)
         self.waiting += 1
         if group.resting:
-            self._fill_batches(group)
+            self._wake_full_batches(group)
+        # Else it was a full batch before, and one task more at its end changes nothing.
         if group.level != self.per_call or group.started:
-            self._file(group)  # else it was a whole batch before: one more at its end changes nothing
+            self._reindex(group)
         return is_new
 
     def rest(self, tasks: Iterable[MemberTask]) -> bool:
         """
-        Take tasks that came back from a bisection. They wait until it ends (``wake``), unless with others they fill a whole
-        batch. Return whether their group is new.
+        Add tasks that came back from a bisection. They wait until it ends (``wake``), unless they fill a batch with others. Return
+        whether their group is new.
         """
         group, is_new = None, False
         for task in tasks:
@@ -333,19 +335,19 @@ class EndpointQueue:
             group.rest(task)
             self.waiting += 1
         if group is not None:
-            self._fill_batches(group)
+            self._wake_full_batches(group)
         return is_new
 
     def wake(self, tasks: Iterable[MemberTask]) -> None:
-        """Let those of the tasks that still rest be sent: the bisection is over."""
+        """Let the tasks that still rest be sent: their bisection is over."""
         for task in tasks:
             group = self._find(task) if task.state is TaskState.WAITING else None
             if group is not None and task in group.resting:
                 group.add(task)
-                self._file(group)
+                self._reindex(group)
 
     def remove(self, *tasks: MemberTask) -> None:
-        """Give up tasks that need no call any more. A partition that goes takes thousands: each group is filed once."""
+        """Remove tasks that need no call any more. A closing partition has thousands: each group is reindexed once."""
         changed: dict[CompatibleGroup, None] = {}
         for task in tasks:
             group = self._groups[_key_of(task)]
@@ -353,38 +355,38 @@ class EndpointQueue:
             changed[group] = None
         self.waiting -= len(tasks)
         for group in changed:
-            self._file(group)
+            self._reindex(group)
 
-    def start(self, task: MemberTask) -> None:
+    def note_started(self, task: MemberTask) -> None:
         """Note that the command of a waiting task is started: its group goes before others."""
         group = self._find(task)
         if group is not None:
-            group.start(task)
-            self._file(group)
+            group.note_started(task)
+            self._reindex(group)
 
     def hurry(self, task: MemberTask) -> None:
-        """Let a waiting task be urgent from now on."""
+        """Make a waiting task urgent."""
         group = self._groups[_key_of(task)]
         is_resting = task in group.resting
         group.remove(task)
-        self._file(group)
+        self._reindex(group)
         task.hurry()
         group, _ = self._group_of(task)
         if is_resting:
             group.rest(task)
         else:
             group.add(task)
-        self._file(group)
+        self._reindex(group)
 
     # Which batch is next
 
     def take(self, now: float, overdue_after: float, patience: float = 0.0) -> list[MemberTask]:
         """
-        Hand out the next batch, all of one group: empty if none may leave.
+        Hand out the next batch, all of one group; empty if none may be sent.
 
-        An urgent group first, within their share. Then a group whose oldest task has waited longer than ``overdue_after`` (oldest
-        first), then groups of started commands, else the fullest. With ``patience``, in seconds, a batch that is not whole leaves only
-        after its oldest task, or that of another, has waited as long: then the oldest goes.
+        An urgent group goes first, within the urgent share. Then a group whose oldest task has waited longer than ``overdue_after``
+        (oldest first), then groups of started commands, else the fullest. With ``patience`` (seconds), a batch that is not full waits
+        until the oldest waiting task has waited that long. Then that task's group goes.
         """
         group = self._next_normal(now, overdue_after, patience)
         if self._urgent and (group is None or self._ahead <= 0.0):
@@ -409,35 +411,35 @@ class EndpointQueue:
 
     @property
     def oldest_normal_since(self) -> float | None:
-        """Since when the oldest task waits that may be taken and is not urgent; None if there is none."""
+        """Since when the oldest task that may be taken and is not urgent waits; None if there is none."""
         oldest = self._ages.oldest()
         return None if oldest is None else oldest.waiting_since
 
     def take_of(self, target: TargetQueue, most: int) -> list[MemberTask]:
-        """Hand out a batch of at most this many tasks of this target, blocked or not: for probes."""
+        """Hand out a batch of at most ``most`` tasks of this target, blocked or not, for a probe."""
         group = target.first
         return self._take(group, most) if group is not None else []
 
-    def block(self, target: TargetQueue, *, blocked: bool) -> None:
-        """Say whether the target's groups may be taken."""
+    def set_blocked(self, target: TargetQueue, *, blocked: bool) -> None:
+        """Set whether the target is blocked: then none of its groups may be taken."""
         if target.blocked is not blocked:
             target.blocked = blocked
-            self._file_target(target)
+            self._reindex_target(target)
 
     def learn(self, target: TargetQueue, *, good: int = 0, bad: int = 0) -> None:
-        """Note how many tasks of the target were applied, and how many found bad: a full batch of it may be smaller now."""
-        if target.batch.learn(good=good, bad=bad):
-            self._file_target(target)
+        """Count tasks of the target that were applied, or found bad: its full batch may be smaller or larger now."""
+        if target.batch_size.learn(good=good, bad=bad):
+            self._reindex_target(target)
 
-    def waiting_since(self) -> float | None:
-        """Return since when the task waits that has waited longest; None if none waits."""
+    def oldest_since(self) -> float | None:
+        """Return since when the task that has waited longest waits; None if none waits."""
         ages = (group.first_since for group in self._groups.values())
         return min((since for since in ages if since is not None), default=None)
 
     # Inside
 
-    def _fill_batches(self, group: CompatibleGroup) -> None:
-        """Let as many of the resting tasks be sent as fill whole batches with those that wait."""
+    def _wake_full_batches(self, group: CompatibleGroup) -> None:
+        """Let as many resting tasks be sent as fill batches with the group's other tasks."""
         together = len(group.tasks) + len(group.resting)
         needed = together - together % group.most - len(group.tasks)
         self.wake(list(islice(group.resting, max(0, needed))))
@@ -450,7 +452,7 @@ class EndpointQueue:
         group = self._groups.get(key)
         if group is not None:
             return group, False
-        group = self._groups[key] = self.target(key[0]).open_group(key, next(self._order))
+        group = self._groups[key] = self.target(key[0]).open_group(key, next(self._sequence))
         return group, True
 
     def _take(self, group: CompatibleGroup, most: int | None = None) -> list[MemberTask]:
@@ -461,39 +463,39 @@ class EndpointQueue:
         return batch
 
     def _to_the_end(self, group: CompatibleGroup) -> None:
-        """File a group that was taken from, and its target, behind all others: none goes twice before another one of its kind."""
+        """Reindex a group just taken from, and its target, last among their equals."""
         target = group.target
         self._targets_by_rank[target.rank].pop(target, None)
         self._urgent.pop(target, None)
         target.urgent.pop(group, None)
         target.rank = 0
         target.move(group, 0)
-        self._file(group)
+        self._reindex(group)
 
     def _fullest(self) -> CompatibleGroup | None:
-        """Return the fullest group of those that may be taken. There is one."""
+        """Return the fullest group that may be taken. There must be one."""
         level = next(level for level in range(self.per_call, 0, -1) if self._targets_by_rank[level])
         return next(iter(self._targets_by_rank[level])).fullest
 
-    def _file(self, group: CompatibleGroup) -> None:
+    def _reindex(self, group: CompatibleGroup) -> None:
         """
-        File a group that has changed, and its target, where they are looked for.
+        Put a changed group, and its target, where they are looked for.
 
-        Whatever changes a group ends here. Afterwards it is in the level of its target that its number of tasks says, and gone if it is
-        empty; its target is in ``_targets_by_rank`` at its rank if that is not 0, among ``_urgent`` and ``_started`` if it has such groups and is
-        not blocked, and in ``_ages`` since its oldest task that may be taken.
+        Every change of a group ends here. Afterwards the group is in its target, at the level of its number of tasks, or removed if it is
+        empty. The target is in ``_targets_by_rank`` at its rank if that is not 0, in ``_urgent`` and ``_started`` if it has such groups and
+        is not blocked, and in ``_ages`` by its oldest task that may be taken.
         """
         target = group.target
-        target.file(group, self.per_call, next(self._order))
+        target.reindex(group, self.per_call, next(self._sequence))
         if group.level is None:
             del self._groups[group.key]
             if not target.groups_by_level:
                 self.emptied[target.name] = None
-        self._file_target(target)
+        self._reindex_target(target)
 
-    def _file_target(self, target: TargetQueue) -> None:
-        """Put a target that has changed where ``take`` looks."""
-        rank = 0 if target.blocked else min(max(target.groups_by_level, default=0), target.batch.members)
+    def _reindex_target(self, target: TargetQueue) -> None:
+        """Put a changed target where ``take`` looks for it."""
+        rank = 0 if target.blocked else min(max(target.groups_by_level, default=0), target.batch_size.members)
         if rank != target.rank:
             self._targets_by_rank[target.rank].pop(target, None)
             target.rank = rank
@@ -508,7 +510,7 @@ class EndpointQueue:
         else:
             self._started.pop(target, None)
         oldest = target.oldest if rank else None
-        self._ages.set(target, None if oldest is None else oldest.waiting_since, next(self._order))
+        self._ages.set(target, None if oldest is None else oldest.waiting_since, next(self._sequence))
 
     def __repr__(self) -> str:
         return f"<EndpointQueue {self.waiting} waiting in {len(self._groups)} groups>"

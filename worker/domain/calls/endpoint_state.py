@@ -1,8 +1,8 @@
-# One EndpointState for each (app, endpoint): its queue, its permits, its gates, its calls (in_flight_call.py) and what is known of
-# its targets (target_state.py). One AppState for what all endpoints of an app share.
+# One EndpointState for each (app, endpoint): its queue, its permits, its gates, its calls (in_flight_call.py) and the states of its
+# targets (target_state.py). One AppState for what all endpoints of an app share.
 #
-# They keep their own books, and whether a target may leave is computed whenever its calls change. What is sent is decided in
-# scheduler.py, what an answer means in response_handler.py.
+# They keep their own books, and whether a target may begin another call is computed whenever its calls change. What is sent is decided
+# in scheduler.py, what an answer means in response_handler.py.
 
 from __future__ import annotations
 
@@ -31,22 +31,22 @@ if TYPE_CHECKING:
 
 NEVER = float("inf")
 PACE = 1.5
-"""While an endpoint is saturated, requests leave evenly, at this many times the permits a second. A permit comes back a second after its
-answer, so what leaves together does so again in each second; such a bunch asks for more CPU than there is, and its permits wait.
-Measured with a backlog of single-member bans on one core: 3,590 members a second in bunches, 3,800 so."""
+"""While an endpoint is saturated, requests are sent evenly, at this many times its permits a second. A permit comes back a second after
+the answer, so requests that are sent together are so again in each second; such a bunch asks for more CPU than there is, and its permits
+wait. Measured with a backlog of single-member bans on one core: 3,590 members a second in bunches, 3,800 so."""
 SLOWEST_PACE = 300.0
-"""Requests a second. A core can always do as many, so a replica with few permits would only lose by waiting."""
+"""Requests a second. A core can always send as many, so a replica with few permits would only lose by waiting."""
 TIMER_GRAIN = 0.002
-"""Seconds. A request that is late by no more does not delay those behind it: the loop's timers are no finer."""
+"""Seconds. A request that is late by no more does not delay the next ones: the loop's timers are no finer."""
 PACED_SECONDS = 0.1
-"""A saturated endpoint that sent so lately is limited by its quota, though a permit may be free until the next request leaves."""
+"""A saturated endpoint that sent so lately is limited by its quota, though a permit may be free until the next request is due."""
 FILL_SECONDS = 0.1
 """
-While a backlog is read, and permits are plenty, a batch that is not whole waits this long for what fills it. A worker at the limit
-of its core reads the next records within as long. Measured with five endpoints at once: 16.9 members a call, and 14.1 without.
+While the worker catches up, and permits are plenty, a batch that is not full waits this long for tasks that fill it. A worker at the
+limit of its core reads the next records within as long. Measured with five endpoints at once: 16.9 members a call, and 14.1 without.
 """
 LONG_WAIT = 1.0
-"""A request that has waited this long for its connection has not left yet: an order may still recall it."""
+"""Seconds. A request that has waited longer for its connection is not sent if an order withholds one of its commands meanwhile."""
 
 
 class AppState:
@@ -55,11 +55,11 @@ class AppState:
 
     Attributes:
         halt: The app's halt: a wrong key, plan or region concerns all its endpoints.
-        lockout: Shut while Tencent lets nothing in, after too many bad signatures.
-        probe: The call that tests whether the halt is corrected.
-        refused_users: Who was refused lately.
-        unknown_codes: Codes of no table but of the platform's ranges -> targets that got them, with no success between; as
-            many as are needed to tell whose fault it is.
+        lockout: Shut while Tencent refuses every request, after too many bad signatures.
+        probe: The call that tests whether the cause of the halt is corrected.
+        refused_users: The users that were refused lately.
+        unknown_codes: Code in the platform's ranges but in no table → targets that got it since the last success, only as many as are
+            needed.
 
     """
 
@@ -79,13 +79,13 @@ class AppState:
         self.endpoints.append(endpoint)
 
     def note_unknown_code(self, code: int, target: str, most: int) -> None:
-        """Note that a target got a code of no table."""
+        """Note that a target got a code that is in no table. At most ``most`` targets are kept of each."""
         targets = self.unknown_codes.setdefault(code, set())
         if len(targets) < most:
             targets.add(target)
 
     def proved_alive(self) -> None:
-        """Note that an endpoint did its work."""
+        """Note that an endpoint of the app did its work."""
         if self.unknown_codes:
             self.unknown_codes.clear()
 
@@ -95,27 +95,28 @@ class EndpointState:
     One (app, endpoint).
 
     Attributes:
-        awaiting_permit: Calls that wait for a permit: retries, and halves of bisections. They go before new batches.
+        awaiting_permit: Calls that wait for a permit: retries, and halves of bisections. They are sent before new batches.
         calls: Calls that are not over.
         halt: The endpoint's own halt: no permission for several targets.
         shadow_queue: The tasks in shadow. They wait for permits, and for nothing else.
         retry_after: Shut while Tencent asked to wait.
-        gates: All gates that it is behind, its own and the app's, in the order in which they are reported.
-        probe: The call that tests whether the breaker may close or the endpoint's halt is corrected.
-        probed_at: When it last was probed, for taking turns.
-        held: The targets that were refused, it is not clear by whose fault, and are held.
-        ended: Targets of which a call ended since the last sweep.
-        took_effect_at: When the latest of the requests that were applied was sent.
-        has_news: Something has come for a target that was not refused yet, since the last search for a probe found none.
-        paced_until: While it is saturated, nothing leaves before.
-        filling_until: While it is not saturated, a batch may wait until then for what fills it.
-        wake_at: When to look again, if nothing happens before.
+        gates: Its gates and the app's, the one to be reported first.
+        probe: The call that tests whether the breaker may close or the cause of the endpoint's halt is corrected.
+        probed_at: When it was last probed, for taking turns.
+        held: Held targets: refused, and it is not clear by whose fault.
+        ended: Targets of which a call ended since the last ``forget_idle``.
+        last_applied_sent_at: When the latest of the requests that were applied was sent.
+        fresh_task_came: Whether a task has come for a target never held since the last search for a probe found none.
+        paced_until: While it is saturated, no request is sent before then.
+        filling_until: Until then a batch may wait for tasks that fill it, unless the endpoint is saturated.
+        wake_at: When to look again, if no event comes before.
 
     """
 
     __slots__ = (
-        "_probed_gates", "_timed_gates", "app", "awaiting_permit", "breaker", "calls", "ended", "filling_until", "gates", "halt", "has_news", "held",
-        "key", "limiter", "name", "paced_until", "probe", "probed_at", "queue", "retry_after", "shadow_queue", "targets", "took_effect_at", "wake_at",
+        "_probed_gates", "_timed_gates", "app", "awaiting_permit", "breaker", "calls", "ended", "filling_until", "fresh_task_came", "gates", "halt",
+        "held", "key", "last_applied_sent_at", "limiter", "name", "paced_until", "probe", "probed_at", "queue", "retry_after", "shadow_queue",
+        "targets", "wake_at",
     )  # fmt: skip
 
     def __init__(
@@ -139,9 +140,9 @@ class EndpointState:
         self.held: dict[str, TargetState] = {}
         self.ended: dict[str, None] = {}
         self.probe: InFlightCall | None = None
-        self.took_effect_at = float("-inf")
+        self.last_applied_sent_at = float("-inf")
         self.probed_at = 0.0
-        self.has_news = False
+        self.fresh_task_came = False
         self.paced_until = 0.0
         self.filling_until = 0.0
         self.wake_at = NEVER
@@ -150,22 +151,22 @@ class EndpointState:
 
     @property
     def only_probes_may_go(self) -> bool:
-        """Whether nothing goes but probes, until an answer opens the gate."""
+        """Whether only probes may be sent, until an answer opens the gate."""
         return any(gate.is_shut for gate in self._probed_gates)
 
     @property
     def is_skipped_by_drain(self) -> bool:
-        """Whether a drain or a handover does not wait for what is behind its gates."""
+        """Whether a drain or a handover does not wait for tasks behind its gates."""
         return any(gate.is_shut and not gate.policy.holds_up_drain for gate in self.gates)
 
     @property
     def is_halted(self) -> bool:
-        """Whether its configuration, or its app's, is refused."""
+        """Whether it, or its app, is halted for its configuration."""
         return self.app.halt.gate.is_shut or self.halt.gate.is_shut
 
     @property
     def impostor(self) -> Halt | None:
-        """What answers in Tencent's place, if that is why the breaker is open: an outage that waiting does not end."""
+        """A halt that says what answers in Tencent's place, if the breaker is open for that: waiting does not end such an outage."""
         cause = self.breaker.cause
         if cause is None or not is_foreign(cause.verdict, cause.http_status):
             return None
@@ -175,15 +176,15 @@ class EndpointState:
 
     @property
     def blocked_until(self) -> float:
-        """When the last of the gates that open by themselves does; in the past if none is closed."""
+        """When the last of the gates that open by themselves opens; in the past if none of them is shut."""
         return max([gate.until for gate in self._timed_gates])
 
     def give_up_clock(self, now: float) -> float:
-        """Return seconds that stand still while a gate is shut that stops them."""
+        """Return a clock that stands still while a clock-stopping gate is shut."""
         return now - sum(gate.shut_for(now) for gate in self.gates if gate.policy.stops_clock)
 
     def limited_by(self, now: float) -> LimitedBy:
-        """Return what keeps the waiting members from going."""
+        """Return what keeps the waiting members from being sent."""
         if not self.queue.waiting and not self.awaiting_permit:
             return "nothing"
         shut = next((gate for gate in self.gates if gate.is_shut), None)
@@ -202,11 +203,11 @@ class EndpointState:
     # Its permits
 
     def is_saturated(self, now: float) -> bool:
-        """Return whether more waits than a second's permits can carry."""
+        """Return whether more tasks wait than a second's permits can carry."""
         return self.queue.waiting > self.queue.per_call * self.limiter.granted(now)
 
     def sendable_now(self, now: float) -> int:
-        """Return how many requests may leave at once: as many as there are permits, but only at its pace while it is saturated."""
+        """Return how many requests may be sent at once: as many as there are permits, but only at its pace while it is saturated."""
         free = self.limiter.free(now)
         if free <= 0 or not self.is_saturated(now):
             return free
@@ -221,7 +222,7 @@ class EndpointState:
     # Its targets
 
     def target(self, name: str) -> TargetState:
-        """Return what is known of the target."""
+        """Return the state of the target."""
         target = self.targets.get(name)
         if target is None:
             target = self.targets[name] = TargetState(self.queue.target(name))
@@ -229,62 +230,62 @@ class EndpointState:
 
     def took_effect(self, sent_at: float) -> None:
         """Note that a request which was sent then was applied."""
-        self.took_effect_at = max(self.took_effect_at, sent_at)
+        self.last_applied_sent_at = max(self.last_applied_sent_at, sent_at)
 
     @property
-    def targets_with_work(self) -> Iterable[TargetState]:
-        """The targets that have tasks to send, blocked or not: for probes."""
+    def sendable_targets(self) -> Iterable[TargetState]:
+        """The targets that have tasks to send, blocked or not, to be probed."""
         return (target for target in self.targets.values() if target.queue.is_sendable)
 
     def hold(self, target: TargetState, refusal: AttemptResult, now: float, *, of_probe: bool) -> None:
-        """Send nothing to the target until it is known whose fault the refusal is."""
+        """Hold the target until it is known whose fault the refusal is."""
         target.hold(refusal, of_probe=of_probe)
         self.held[target.name] = target
-        self.reconsider(target, now)
+        self.update_blocked(target, now)
 
     def release(self, target: TargetState, now: float, *, at_fault: bool = False) -> None:
-        """Hold the target no longer; ``at_fault``: because it was shown to be at fault itself."""
+        """Release the held target; ``at_fault``: because it was shown to be at fault itself."""
         target.release(now if at_fault else None)
         del self.held[target.name]
-        self.reconsider(target, now)
+        self.update_blocked(target, now)
 
-    def forget_idle(self, now: float) -> None:
-        """Release the held targets that have nothing left to send: they expired, or a later command made them needless."""
+    def release_idle_held(self, now: float) -> None:
+        """Release the held targets without tasks: these expired, say, or a later command superseded them."""
         for target in [target for target in self.held.values() if not target.has_work]:
             self.release(target, now)
 
-    def sweep(self) -> None:
-        """Forget targets without work (after ``forget_idle``): only those are visited whose last task or call went since the last time."""
-        went = dict.fromkeys(chain(self.queue.take_emptied(), self.ended))
+    def forget_idle(self) -> None:
+        """Forget idle targets, after ``release_idle_held``. Only those are visited whose queue was emptied or whose call ended lately."""
+        candidates = dict.fromkeys(chain(self.queue.take_emptied(), self.ended))
         self.ended.clear()
-        idle = [name for name in went if name in self.targets and self.targets[name].is_idle]
+        idle = [name for name in candidates if name in self.targets and self.targets[name].is_idle]
         for name in idle:
             del self.targets[name]
         self.queue.forget(idle)
         self.shadow_queue.forget(self.shadow_queue.take_emptied())
 
-    def reconsider(self, target: TargetState, now: float) -> None:
-        """Compute whether another call of the target may begin: its calls, or what is known of it, have changed."""
-        self.queue.block(target.queue, blocked=target.is_blocked(self.max_out_per_target(now)))
+    def update_blocked(self, target: TargetState, now: float) -> None:
+        """Compute whether the target may begin another call: its calls or its state have changed."""
+        self.queue.set_blocked(target.queue, blocked=target.is_blocked(self.max_out_per_target(now)))
 
     def max_out_per_target(self, now: float) -> int:
-        """Return how many requests of one target may be out: an eighth of the permits, at least two. So none can take them all."""
+        """Return how many requests of one target may be in flight: an eighth of the permits, at least two, so that none takes them all."""
         return max(2, self.limiter.granted(now) // 8)
 
     # Its tasks
 
     def put(self, task: MemberTask, now: float) -> None:
-        """Let a task wait for a permit."""
+        """Queue a task that waits for a permit."""
         if task.command.mode.simulates:
             self.shadow_queue.put(task, now)
             return
         target = task.command.spec.target
-        task.batch_alone(alone=self.app.refused_users.are_likely(target, task.user, now))
+        task.set_goes_alone(goes_alone=self.app.refused_users.are_likely(target, task.user, now))
         if self.queue.put(task, now) and self.target(target).is_fresh:
-            self.has_news = True
+            self.fresh_task_came = True
 
     def remove(self, tasks: Iterable[MemberTask]) -> None:
-        """Give up tasks that are not to be sent any more."""
+        """Remove tasks that are not to be sent any more."""
         queued: list[MemberTask] = []
         in_shadow: list[MemberTask] = []
         for task in tasks:
@@ -293,24 +294,24 @@ class EndpointState:
         self.shadow_queue.remove(*in_shadow)
 
     def hurry(self, task: MemberTask) -> None:
-        """Let a task that waits go before others."""
+        """Make a waiting task urgent."""
         (self.shadow_queue if task.command.mode.simulates else self.queue).hurry(task)
 
     def rest(self, tasks: list[MemberTask]) -> None:
-        """Let tasks that a bisection has left untested wait until it ends."""
+        """Queue tasks that a bisection has left untested: they wait until it ends."""
         if tasks and self.queue.rest(tasks) and self.target(tasks[0].command.spec.target).is_fresh:
-            self.has_news = True
+            self.fresh_task_came = True
 
-    def fill_batches(self, now: float) -> None:
-        """Let batches that are not whole wait a moment: records come that may fill them."""
+    def wait_to_fill(self, now: float) -> None:
+        """Let batches that are not full wait a moment: further records may fill them."""
         self.filling_until = now + FILL_SECONDS
 
     def is_filling(self, now: float) -> bool:
-        """Return whether batches wait to be filled: not where permits are scarce, for then they fill by themselves."""
+        """Return whether batches wait to be filled: not while permits are scarce, for then they fill by themselves."""
         return now < self.filling_until and not self.is_saturated(now)
 
     def next_batch(self, now: float, overdue_after: float) -> list[MemberTask]:
-        """Hand out the next batch; empty if none may leave now."""
+        """Hand out the next batch; empty if none may be sent now."""
         patience = FILL_SECONDS if self.is_filling(now) else 0.0
         batch = self.queue.take(now, overdue_after, patience)
         if patience and not batch and (since := self.queue.oldest_normal_since) is not None:
@@ -319,17 +320,17 @@ class EndpointState:
 
     # Its calls
 
-    def may_still_leave(self, call: InFlightCall, now: float) -> bool:
+    def may_still_send(self, call: InFlightCall, now: float) -> bool:
         """
-        Return whether the call's attempt may still leave: its permit's slice or lease is still there, and no order withholds one of
-        its commands, if it has waited for long.
+        Return whether the call's attempt may still be sent: its permit is still good, and, if it has waited longer than ``LONG_WAIT``,
+        no order withholds one of its commands.
         """
         if now > call.permitted_at + LONG_WAIT and any(task.command.mode.withholds for task in call.tasks):
             return False
         return self.limiter.is_good(call.permit, now)
 
     def begin(self, call: InFlightCall) -> None:
-        """Take a new call in."""
+        """Take in a new call."""
         call.target.call_opened()
         self.calls[call.call_id] = call
 
@@ -345,16 +346,16 @@ class EndpointState:
             self.app.probe = None
         call.target.call_closed()
         self.ended[call.target.name] = None
-        self.reconsider(call.target, now)
+        self.update_blocked(call.target, now)
 
     def request_permit(self, call: InFlightCall) -> None:
-        """Let a call wait for a permit, before new batches."""
+        """Let a call wait for a permit. It is sent before new batches."""
         if call.state is CallState.BACKING_OFF:
             call.move_to(CallState.AWAITING_PERMIT)
         self.awaiting_permit.append(call)
 
     def next_awaiting(self, now: float) -> InFlightCall | None:
-        """Hand out the first call that waits for a permit and may go."""
+        """Hand out the first call that waits for a permit and may be sent; None if there is none."""
         bound = self.max_out_per_target(now)
         for call in self.awaiting_permit:
             if call.target.has_room(bound):
@@ -362,37 +363,37 @@ class EndpointState:
                 return call
         return None
 
-    def send(self, call: InFlightCall, now: float) -> None:
+    def take_permit(self, call: InFlightCall, now: float) -> None:
         """Take a permit for the call's next attempt."""
-        call.send(self.limiter.acquire(now), now)
-        call.target.request_left()
+        call.begin_attempt(self.limiter.acquire(now), now)
+        call.target.request_sent()
         self.paced_until = min(max(self.paced_until, now - TIMER_GRAIN), now) + self._interval(now)
-        self.reconsider(call.target, now)
+        self.update_blocked(call.target, now)
 
-    def unsent(self, call: InFlightCall) -> None:
-        """Give a permit back: the request did not leave this process after all."""
+    def return_permit(self, call: InFlightCall) -> None:
+        """Return the call's permit at once: its request was not sent after all."""
         call.target.request_ended()
         self.limiter.release()
 
     def request_ended(self, call: InFlightCall, now: float, *, accepted: bool) -> None:
-        """Let a permit come back in a second: the request has ended."""
+        """Let the call's permit come back in a second: its request has ended."""
         call.target.request_ended()
         self.limiter.request_ended(now, accepted=accepted)
 
     def back_off(self, call: InFlightCall, now: float) -> None:
-        """Let a call wait for its next attempt."""
+        """Let a call wait before its next attempt."""
         call.move_to(CallState.BACKING_OFF)
-        self.reconsider(call.target, now)
+        self.update_blocked(call.target, now)
 
     def waiting_calls(self, target: TargetState | None = None) -> list[InFlightCall]:
-        """Return the calls, or those of one target, that hold neither a permit nor a connection."""
+        """Return the calls, of one target or of all, that hold neither a permit nor a connection."""
         return [call for call in self.calls.values() if call.waits and target in (None, call.target)]
 
     # Its probes
 
     def take_probe(self, target: TargetState) -> list[MemberTask]:
         """
-        Hand out a batch of the target for a probe. It is half as large after each that was refused: what is refused for one of
+        Hand out a batch of the target for a probe. It is half as large after each refused probe: a batch that is refused for one of
         its members, or for its size, passes in the end.
         """
         return self.queue.take_of(target.queue, self.queue.per_call >> target.refused_probes)
@@ -414,7 +415,7 @@ class EndpointState:
         self.wake_at = min(self.wake_at, at)
 
     def look_again_for_shadow(self, now: float) -> None:
-        """Look again when something in shadow that waits may go: when a permit comes back, or where one is free at the pace of calls."""
+        """Look again when tasks in shadow may get a permit: when one comes back, or, if one is free, at the pace of requests."""
         if self.limiter.free(now) > 0:
             self.wake_by(max(self.paced_until, now + self._interval(now)))
         else:
@@ -426,8 +427,8 @@ class EndpointState:
         self.wake_at = NEVER if at is None else at
 
     def search_failed(self, now: float) -> None:
-        """Search for a probe again when something new comes, or in a while: no target is worth one now."""
-        self.has_news = False
+        """Search for a target to probe again when a fresh task comes, or in a while: no target is worth a probe now."""
+        self.fresh_task_came = False
         self.halt.search_failed(now)
         self.wake_at = self.halt.search_at
 

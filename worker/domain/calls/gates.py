@@ -1,7 +1,7 @@
-# Gates: what keeps an endpoint from sending. Each kind is a row of one table that says what follows while it is shut.
+# Gates: a shut gate keeps an endpoint from sending. Each kind is a row of one table that says what follows while it is shut.
 #
-# An outage is not poison and a wrong key fails no command: while either lasts, nothing goes but one probe at a time. Whether a
-# gate shuts or opens is decided by the breaker (here) and by halt_handler.py; what goes is the scheduler's business.
+# An outage is not poison and a wrong key fails no command: while either lasts, only one probe at a time is sent. Whether a gate shuts
+# or opens is decided by the breaker (here) and by halt_handler.py; what is sent, by scheduler.py.
 
 from __future__ import annotations
 
@@ -25,9 +25,10 @@ class GatePolicy:
     """What follows while a gate is shut."""
 
     name: str
-    limited_by: LimitedBy  # what the metric says keeps the endpoint's members from going
-    is_probed: bool  # one attempt at a time goes through, to find out whether it may open
-    holds_up_drain: bool  # a drain or a handover waits for what is behind it; else that is given up at once
+    limited_by: LimitedBy  # the word of the metric for what keeps the endpoint's members from being sent
+    is_probed: bool  # one attempt at a time is let through, to find out whether it may open
+    # a drain or a handover waits for the tasks behind it; else they are given up at once
+    holds_up_drain: bool
     stops_clock: bool  # the time to give up (``retry.give_up_after_seconds``) stands still
 
 
@@ -43,7 +44,7 @@ class GateKind(Enum):
     SIGNATURE_LOCKOUT = GatePolicy(
         "signature lockout", "throttle", is_probed=False, holds_up_drain=True, stops_clock=False
     )
-    """Too many bad signatures: Tencent lets nothing of the app in for a minute."""
+    """Too many bad signatures: Tencent refuses every request of the app for a minute."""
     RETRY_AFTER = GatePolicy(
         "retry after", "throttle", is_probed=False, holds_up_drain=True, stops_clock=False
     )
@@ -79,7 +80,7 @@ class SendGate:
         return True
 
     def shut_until(self, until: float) -> None:
-        """Shut it until then, or longer if it is."""
+        """Shut it until then, or longer if it is shut longer already."""
         self.until = max(self.until, until)
 
     def open(self, now: float) -> bool:
@@ -92,12 +93,12 @@ class SendGate:
 
     @property
     def shut_since(self) -> float:
-        """When it was shut; it must be."""
+        """When it was shut; it must be shut."""
         assert self.is_shut
         return self._shut_since
 
     def blocks(self, now: float) -> bool:
-        """Return whether nothing but probes goes through now."""
+        """Return whether it is shut now, so that at most probes are let through."""
         return self.is_shut or now < self.until
 
     def shut_for(self, now: float) -> float:
@@ -112,14 +113,14 @@ class SendGate:
 
 FAILURES_TO_OPEN: Final = 5
 """
-This many failures in a row, with no answer between that shows life, are an outage. At 1 % of transient codes and the whole quota
+This many failures in a row, with no answer between that proves life, are an outage. At 1 % of transient codes and the full quota
 two in a row come by chance every minute, five not once in a year.
 """
 TARGETS_TO_OPEN: Final = 2
-"""Retry codes are among those failures where this many targets got them in that row: of one target alone they are its own."""
+"""Retry codes count among those failures if this many targets got them in that row: codes of one target alone are its own matter."""
 FIRST_PROBE: Final = 0.2
 SLOWEST_PROBE: Final = 5.0
-"""Seconds between the probes of an open breaker: doubling from the first to the slowest."""
+"""Seconds between the probes of an open breaker: doubled from the first to the slowest."""
 MAX_UNCOUNTED: Final = 1000
 """Failures that are remembered until a success shows that they count; in an outage they never will."""
 
@@ -128,12 +129,12 @@ class CircuitBreaker:
     """
     The breaker of one (app, endpoint), and its gate.
 
-    Closed, everything may go. It opens on an outage, which shuts the gate; then one probe at a time goes, and the first answer
-    closes it. While it is open, attempts are not counted and the time to give up stands still.
+    While it is closed, all calls may be sent. An outage opens it, which shuts the gate; then one probe at a time is sent, and the first
+    answer closes it. While it is open, attempts are not counted and the time to give up stands still.
 
     Attributes:
         cause: The latest failure while it is open; None when it is closed.
-        probe_at: When the next probe may go.
+        probe_at: When the next probe may be sent.
         openings: How often it has opened.
 
     """
@@ -163,7 +164,7 @@ class CircuitBreaker:
 
     @property
     def is_tripped(self) -> bool:
-        """Whether only probes may go."""
+        """Whether it is open: only probes may be sent."""
         return self.gate.is_shut
 
     @property
@@ -184,7 +185,7 @@ class CircuitBreaker:
             if len(self._retry_targets) < TARGETS_TO_OPEN:
                 self._retry_targets.add(target)
         if not is_of_endpoint and len(self._retry_targets) < TARGETS_TO_OPEN:
-            _count(tasks)  # one target's own, so far
+            _count(tasks)  # so far the failure is one target's own matter
         else:
             self._uncounted.append((result.ended_at, tasks))
         if self.failures < FAILURES_TO_OPEN:
@@ -193,17 +194,17 @@ class CircuitBreaker:
         self.openings += 1
         self.probe_at = now + FIRST_PROBE
         self._interval = FIRST_PROBE
-        self._uncounted.clear()  # they were the outage, not the members
+        self._uncounted.clear()  # these failures were the outage's, not their members'
         return self.gate.shut(now)
 
     def probe_failed(self, now: float) -> None:
-        """Let the next probe go later: this one had no success."""
+        """Delay the next probe: this one has failed."""
         self._interval = min(self._interval * 2, SLOWEST_PROBE)
         self.probe_at = now + self._interval
 
     def succeeded(self, result: AttemptResult, now: float) -> bool:
         """
-        Note that an attempt was answered: the endpoint lives. Failures that ended before it was sent count as attempts now.
+        Note that an attempt was answered: the endpoint lives. Failures that ended before it was sent count as attempts from now on.
 
         Return whether this closes the breaker.
         """
@@ -231,7 +232,7 @@ def _count(tasks: list[MemberTask]) -> None:
 QUICK_PROBES: Final = 5
 QUICK_INTERVAL: Final = 1.0
 SLOW_INTERVAL: Final = 30.0
-"""A halt is probed every second at first, for a slip that is corrected at once, then every half minute."""
+"""Seconds. A halt is probed every second at first, for a slip that is corrected at once, then every half minute."""
 
 
 class ConfigHalt:
@@ -239,12 +240,12 @@ class ConfigHalt:
     The halt of an app or of one endpoint for its configuration, and its gate: why, and when to probe.
 
     Attributes:
-        reason: Why it is halted; None when it is not.
-        probe_at: When the next probe may go.
-        fresh_probe_at: When it may go with a target that was not refused yet: sooner, so that those that are refused by
+        reason: Why it is halted; None if it is not.
+        probe_at: When the next probe may be sent.
+        fresh_probe_at: When the next probe may be sent to a target that was not refused yet: sooner, so that targets that are refused by
             their own fault do not hold up the others.
         search_at: When to search for such a target again, if none has come.
-        resumed_at: When it last was corrected: answers to what was sent before say nothing any more.
+        resumed_at: When it was last resumed: answers to requests sent before say nothing any more.
 
     """
 
@@ -281,7 +282,7 @@ class ConfigHalt:
         return is_new
 
     def probe_sent(self, now: float) -> None:
-        """Plan the probes after the one that is sent now. One that goes sooner, as it is fresh, takes nobody's turn."""
+        """Plan the probes after the one that is sent now. A fresh target's probe, which is sent sooner, takes no other target's turn."""
         self.fresh_probe_at = now + QUICK_INTERVAL
         if now < self.probe_at:
             return
@@ -289,11 +290,11 @@ class ConfigHalt:
         self.probe_at = now + (QUICK_INTERVAL if self._probes < QUICK_PROBES else SLOW_INTERVAL)
 
     def search_failed(self, now: float) -> None:
-        """Search again in a while: there is no target that was not refused yet."""
+        """Search again in a while: all targets were refused."""
         self.search_at = min(now + QUICK_INTERVAL, self.probe_at)
 
     def resume(self, now: float) -> bool:
-        """Go on: it is corrected. Return whether it was halted."""
+        """Resume: the cause is corrected. Return whether it was halted."""
         if not self.gate.open(now):
             return False
         self.reason = None

@@ -1,6 +1,6 @@
-# Halts in progress: which answers stop an app or an endpoint, and which let it go on.
+# Halts in progress: which answers halt an app or an endpoint, and which let it go on.
 #
-# When a probe may go is decided in gates.py, which one goes in probe_choice.py. Nothing fails for a halt.
+# When a probe may be sent is decided in gates.py, to which target in probe_choice.py. No command fails for a halt.
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
     from worker.domain.effects import AttemptResult
 
 HELD_FOR: Final = 5.0
-"""A single target is held, and no other one has passed for this long: then it is the endpoint."""
+"""Seconds. When a single target has been held for this long, and no other has passed, it is the endpoint's fault."""
 HELD_TARGETS: Final = 2
 """This many targets held, with no success between, are the endpoint's fault and not their own."""
 PROOF_FOR: Final = 5.0
-"""For this long the proof that a target itself is at fault is good: after that the configuration may have changed."""
+"""Seconds. So long the proof that a target itself is at fault is good: after that the configuration may have changed."""
 
 
 class HaltHandler:
-    """Stops what is not configured rightly, and lets it go on when it is corrected."""
+    """Halts an app or endpoint that is not configured rightly, and lets it go on when that is corrected."""
 
     __slots__ = ("_scheduler",)
 
@@ -34,7 +34,7 @@ class HaltHandler:
         self._scheduler = scheduler
 
     def locked(self, call: InFlightCall, result: AttemptResult, now: float) -> None:
-        """Let nothing of the app go for a while, after too many bad signatures."""
+        """Send nothing of the app for a while: Tencent locks it out after too many bad signatures."""
         endpoint = call.endpoint
         endpoint.app.lockout.shut_until(now + LOCK_SECONDS)
         self._scheduler.log(
@@ -43,7 +43,7 @@ class HaltHandler:
         self._scheduler.give_back(call, now)
 
     def fatal(self, call: InFlightCall, result: AttemptResult, now: float) -> None:
-        """Halt the app: it is not configured rightly. What was sent before it was corrected says nothing any more."""
+        """Halt the app: it is not configured rightly. Answers to requests sent before it was corrected say nothing any more."""
         app = call.endpoint.app
         if result.sent_at >= app.halt.resumed_at:
             reason, what_to_do = _reason(result), remedy(result.error_code, result.http_status)
@@ -58,8 +58,8 @@ class HaltHandler:
         self, call: InFlightCall, result: AttemptResult, now: float, *, is_shown: bool = False
     ) -> bool:
         """
-        Judge a refusal that may be the target's fault, or everybody's: no permission, something on the way, a code of no table.
-        The target is held until it is known which.
+        Judge a refusal that may be the target's fault or the endpoint's: no permission, a gateway on the way, a code of no table. The
+        target is held until it is known whose fault it is.
 
         Return whether it is known to be the target's own (``is_shown`` is one way to know): then nothing was done here.
         """
@@ -72,7 +72,7 @@ class HaltHandler:
             if proven_at is not None and result.sent_at >= proven_at:
                 return True
         if result.sent_at < (endpoint.halt.resumed_at if proven_at is None else proven_at):
-            # It was under way when the fault was shown, or the configuration corrected: once more, like the others.
+            # It was in flight when the fault was shown, or the configuration corrected: try its tasks once more.
             self._scheduler.give_back(call, now)
             return False
         endpoint.hold(target, result, now, of_probe=call.is_probe)
@@ -86,14 +86,14 @@ class HaltHandler:
 
     def check(self, endpoint: EndpointState, now: float) -> None:
         """
-        Halt the endpoint when it has become clear that the refusals are not its targets' fault. Targets that were shown to be at
-        fault before are no witnesses against it.
+        Halt the endpoint if it has become clear that the refusals are not its targets' fault. Targets that were shown to be at fault
+        before are no witnesses against it.
         """
         if endpoint.halt.gate.is_shut:
             return
-        # What has just expired, or come forward, says which targets are idle.
+        # Tasks that have just expired or become ready decide which targets are idle.
         self._scheduler.apply_changes(now)
-        endpoint.forget_idle(now)
+        endpoint.release_idle_held(now)
         if not endpoint.held:
             return
         held = endpoint.held.values()
@@ -106,9 +106,9 @@ class HaltHandler:
         self, endpoint: EndpointState, target: TargetState, result: AttemptResult, now: float
     ) -> None:
         """
-        Draw the conclusion from a success of one target: those that were refused before it was sent were refused by their own
-        fault. Their members are tried once more, and refused if that is refused: what was corrected in the meantime costs
-        nobody. Of a code of no table a success of the target itself says as much: the code is one of its members'.
+        Draw the conclusion from a success of one target: targets that were refused before it was sent were refused by their own fault.
+        Their members are tried once more, and refused if that is refused, so that a fault corrected meanwhile costs nobody. For a code
+        of no table a success of the same target counts, too: the code is one of its members' fault.
         """
         for held in list(endpoint.held.values()):
             assert held.held_at is not None
@@ -120,7 +120,7 @@ class HaltHandler:
             self._resume(endpoint, now)
 
     def probed(self, call: InFlightCall, result: AttemptResult, now: float, *, of_app: bool) -> None:
-        """Let go on what the probe, which has ended, has shown to work."""
+        """Resume the app or endpoint if the probe, which has ended, has shown that it works."""
         endpoint = call.endpoint
         if of_app:
             # A refused permission is the endpoint's own matter: the app was let in.
@@ -152,7 +152,7 @@ class HaltHandler:
 
 
 def _proven_at(target: TargetState, refusal: AttemptResult, now: float) -> float | None:
-    """Return since when it is proven that the target refuses like this by its own fault; None if it is not, or no longer."""
+    """Return since when it is proven that such a refusal is the target's own fault; None if it is not, or the proof is too old."""
     shown_at = target.at_fault_since
     if shown_at is None or now > shown_at + PROOF_FOR or not _is_alike(refusal, target.fault):
         return None
@@ -175,7 +175,7 @@ def _what(refusal: AttemptResult) -> str:
 
 
 def _is_over(halt: Halt | None, probe: AttemptResult) -> bool:
-    """Return whether a probe has shown that what its endpoint was halted for is corrected."""
+    """Return whether a probe has shown that the cause of its endpoint's halt is corrected."""
     if halt is not None and halt.error_code is not None and halt.error_code not in VERDICTS:
         # Halted for a code of no table: a refusal for another reason says nothing about that.
         return probe.verdict is Verdict.DONE

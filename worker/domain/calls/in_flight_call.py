@@ -1,4 +1,4 @@
-# One call that is not over: its members, its attempts, and the search that it is a part of.
+# One call that is not over: its tasks, its attempts, and the bisection that it is a part of.
 #
 # It moves itself (state_transitions.py); when, is decided in scheduler.py and response_handler.py.
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from worker.domain.state_transitions import CALL_STEPS, CallState, TaskState
 
 if TYPE_CHECKING:
-    from worker.domain.calls.bisection import Bisection
+    from worker.domain.calls.bad_member_search import Bisection
     from worker.domain.calls.endpoint_state import EndpointState
     from worker.domain.calls.rate_limiter import Permit
     from worker.domain.calls.target_state import TargetState
@@ -22,11 +22,11 @@ class InFlightCall:
 
     Attributes:
         number: How many attempts it has had.
-        bisection: The search that it is a half of.
-        doubted_at: When the first of its attempts that got a code of no table had ended; None: none did.
-        effect_before: Its endpoint's ``took_effect_at`` when its latest attempt left.
-        permit: What its latest attempt has taken, and ``permitted_at`` when.
-        is_probe: It tests whether a gate may open: one attempt only.
+        bisection: The bisection that it is a half of; None if it is of none.
+        doubted_at: When the first of its attempts that got a code of no table ended; None: none did.
+        effect_before: Its endpoint's ``last_applied_sent_at`` when its latest attempt took a permit.
+        permit: The permit of its latest attempt, taken at ``permitted_at``.
+        is_probe: It tests whether a gate may open, with one attempt only.
 
     """
 
@@ -74,16 +74,16 @@ class InFlightCall:
         assert state in CALL_STEPS[self.state], f"{self!r} cannot become {state.value}"
         self.state = state
 
-    def send(self, permit: Permit, now: float) -> None:
+    def begin_attempt(self, permit: Permit, now: float) -> None:
         """Begin its next attempt."""
         self.move_to(CallState.OUT)
         self.permitted_at = now
-        self.effect_before = self.endpoint.took_effect_at
+        self.effect_before = self.endpoint.last_applied_sent_at
         self.number += 1
         self.permit = permit
 
     def doubt(self, at: float) -> None:
-        """Note when an attempt with a code of no table had ended: the first one counts."""
+        """Note when an attempt that got a code of no table ended: the first one counts."""
         self.doubted_at = at if self.doubted_at is None else self.doubted_at
 
     def keep(self, tasks: list[MemberTask]) -> None:
@@ -91,7 +91,7 @@ class InFlightCall:
         self.tasks = tasks
 
     def end_bisection(self) -> Bisection[MemberTask] | None:
-        """Leave the search that it is a half of, if it is. Return that."""
+        """Part it from its bisection, if it is a half of one. Return that."""
         bisection, self.bisection = self.bisection, None
         return bisection
 

@@ -1,7 +1,7 @@
-# What is said and heard of lending: the messages of all lanes of this replica, between the permits and the quota channel.
+# The messages of lending, of all lanes of this replica, between the permits and the quota channel.
 #
 # What they mean, and why they are safe, is in replica_lending.py. A lane is one endpoint of one app in one consumer group: replicas of
-# another group or of another app of that name have slices of their own, so nothing is lent to them.
+# another group or of another app of that name have slices of their own, so no permits are lent to them.
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class LendingRouter:
     The lanes of one replica.
 
     Attributes:
-        strange: Messages since the start that nobody here could read.
+        strange: Messages since the start that this build cannot read.
 
     """
 
@@ -54,7 +54,7 @@ class LendingRouter:
             limiter.hungry(calls_waiting(endpoint, now))
 
     def speak(self, endpoint: EndpointState, now: float) -> None:
-        """Publish what is to be said of the endpoint's permits, and look again when something more may be."""
+        """Publish the endpoint's message to its lenders, if one is due, and look again when the next may be."""
         limiter = endpoint.limiter
         message = limiter.lending_message(now)
         if message is not None:
@@ -63,7 +63,7 @@ class LendingRouter:
             endpoint.wake_by(limiter.borrower.due_at)
 
     def heard(self, payloads: Iterable[bytes], now: float, *, may_lend: bool) -> None:
-        """Take messages of the quota channel, the own ones among them."""
+        """Take messages of the quota channel, including this replica's own."""
         for payload in payloads:
             message = decode(payload)
             if message is None:

@@ -1,7 +1,7 @@
 # Which target is the next probe of an endpoint that is down or halted: one at a time, and each in its turn.
 #
-# Questions only. Whether a gate shuts or opens is decided in gates.py and halt_handler.py; scheduler.py sends the probe and
-# notes that a search for one has failed.
+# Questions only. Whether a gate shuts or opens is decided in gates.py and halt_handler.py; scheduler.py sends the probe and notes that
+# a search for a target has failed.
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class NextProbe(NamedTuple):
     The target that a probe may go to now, or when to look again.
 
     Attributes:
-        target: None if no probe may go.
-        look_again_at: None if what it waits for is an event.
-        search_failed: There is no target to be probed soon, among all that wait.
+        target: None if no probe may be sent now.
+        look_again_at: None if only an event can change that.
+        search_failed: None of the targets is worth a probe before its turn.
 
     """
 
@@ -29,7 +29,7 @@ class NextProbe(NamedTuple):
 
 
 def choose_probe(endpoint: EndpointState, now: float) -> NextProbe:
-    """Choose the target that a probe of the endpoint, or of its app, may go to now."""
+    """Choose the target to which a probe of the endpoint, or of its app, may be sent now."""
     app, halt = endpoint.app, endpoint.halt
     app_is_halted, is_halted = app.halt.gate.is_shut, halt.gate.is_shut
     if app_is_halted:
@@ -47,30 +47,30 @@ def choose_probe(endpoint: EndpointState, now: float) -> NextProbe:
     if endpoint.limiter.free(now) <= 0:
         return NextProbe(look_again_at=endpoint.limiter.next_return())
     goes_slowly = not app_is_halted and is_halted and now < halt.probe_at
-    if goes_slowly and now < halt.search_at and not endpoint.has_news:
+    if goes_slowly and now < halt.search_at and not endpoint.fresh_task_came:
         return NextProbe(look_again_at=halt.search_at)
-    target = min(endpoint.targets_with_work, key=_reluctance if goes_slowly else _turn, default=None)
+    target = min(endpoint.sendable_targets, key=_reluctance if goes_slowly else _turn, default=None)
     if goes_slowly and (target is None or not target.is_fresh):
-        # Thousands may be held, and every event comes by here: do not search again before something new comes.
+        # Thousands may be held, and this is asked at every event: do not search again before a fresh task comes.
         return NextProbe(search_failed=True)
     return NextProbe(target)
 
 
 def _next_in_turn(app: AppState) -> EndpointState | None:
-    """Find the endpoint whose turn it is: a halted app has one probe for all."""
-    able = (endpoint for endpoint in app.endpoints if any(endpoint.targets_with_work))
+    """Return the endpoint whose turn it is: a halted app has one probe for all its endpoints."""
+    able = (endpoint for endpoint in app.endpoints if any(endpoint.sendable_targets))
     return min(able, key=lambda endpoint: endpoint.probed_at, default=None)
 
 
 def _turn(target: TargetState) -> tuple[float, tuple[bool, bool, bool, float]]:
-    """Rank a target by its turn: each has one before any has two, however little worth it is as a probe."""
+    """Rank a target by its turn: each is probed once before any is probed twice, however little it is worth as a probe."""
     return target.probed_at, _reluctance(target)
 
 
 def _reluctance(target: TargetState) -> tuple[bool, bool, bool, float]:
     """
     Rank how little a target is worth as a probe: one that is refused, perhaps by its own fault, tells least; one that may hang by
-    itself tells little, and late, and until then nothing else goes.
+    itself tells little, and late, and until then no other probe is sent.
     """
     return (
         target.held_at is not None,

@@ -1,12 +1,12 @@
 # Permits: how many requests one replica may send, so that all replicas together never exceed the quota.
 #
-# Each partition of the command topic owns a fixed slice of an endpoint's quota, and a replica uses the slices of the
-# partitions that it owns, less what it has lent, and what others have lent to it (replica_lending.py). A permit comes back one second
-# after the answer to its request. The server sees a request before it answers it, so no rolling second on the server holds
-# more requests than there are permits.
+# Each partition of the command topic owns a fixed slice of an endpoint's quota, and a replica uses the slices of the partitions that it
+# owns, less the permits that it has lent, and those that others have lent to it (replica_lending.py). A permit comes back one second
+# after the answer to its request. The server sees a request before it answers it, so no rolling second on the server holds more requests
+# than there are permits.
 #
-# Permits are counted and never told apart. A request is started only while fewer are taken than there are own and usable
-# borrowed ones; what own permits do not cover is what the lenders must not use meanwhile.
+# Permits are counted and never told apart. A request is started only while fewer are taken than there are own and usable borrowed ones.
+# As many as own permits do not cover the lenders must not use meanwhile.
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from worker.domain.calls.replica_lending import LoanGrant, LoanRequest, LoanReturn
 
 THROTTLED_SHARE: Final = 0.95
-"""On a throttle code the ceiling becomes this share of what was accepted in the last second."""
+"""On a throttle code the ceiling becomes this share of the requests that were accepted in the last second."""
 RECOVERY_PER_SECOND: Final = 0.01
 """The ceiling rises by this share of the owned permits a second. With both, simulated at a true limit of 120 of 200:
 98 % used, 0.3 % throttled; halving with additive recovery used 78 %."""
 HEADROOM: Final = 4
-"""A lender keeps a quarter of what it has used in the last second free, and one more: its own commands shall not wait."""
+"""A lender keeps a quarter of the permits that it has used in the last second free, and one more: its own commands shall not wait."""
 NEVER: Final = float("inf")
 
 
@@ -35,11 +35,11 @@ def quota_slice(limit: int, partition: int, partitions: int) -> int:
 
 class Permit(NamedTuple):
     """
-    What one request has taken. Which permit it is nobody tells; only until when there is certainly one.
+    The permit that one request has taken. Permits are not told apart: this says only until when there is certainly one.
 
     Attributes:
-        until: When the lease of a borrowed one ends; infinity for one that is owned.
-        losses: How often slices had gone when it was taken: with one more, its own may have.
+        until: When its lease ends, if it is borrowed; infinity if it is owned.
+        losses: How often slices were lost before it was taken: after one loss more, it may be lost.
 
     """
 
@@ -53,9 +53,9 @@ class RateLimiter:
     ``name`` this replica.
 
     Attributes:
-        borrower, lender: What others have lent, and what is lent to others.
-        owned: The slices of the partitions that this replica works on, added up.
-        out: Requests sent and not answered yet.
+        borrower, lender: The permits that others have lent, and those that are lent to others.
+        owned: The permits of all slices that this replica uses.
+        out: Requests in flight: sent and not answered yet.
 
     """
 
@@ -83,7 +83,7 @@ class RateLimiter:
         self._window = window
         self._window_from_send = window_from_send
         self._returns: deque[tuple[float, bool]] = deque()
-        # Of those in `_returns`: answered within the last window, and not refused for their number.
+        # How many of `_returns` were accepted: not refused for the number of requests.
         self._accepted = 0
         # None: never throttled, or recovered.
         self._ceiling: float | None = None
@@ -91,7 +91,7 @@ class RateLimiter:
         self._lowered_at = float("-inf")
 
     def set_share(self, permits: int) -> None:
-        """Use this many permits from now on: the partitions of this replica have changed."""
+        """Own this many permits from now on: the slices of this replica have changed."""
         self._losses += permits < self.owned
         self.owned = permits
 
@@ -101,15 +101,15 @@ class RateLimiter:
         return max(0, self.granted(now) - self.out - len(self._returns))
 
     def own(self, now: float) -> int:
-        """Return the permits that are owned and not lent."""
+        """Return how many permits are owned and not lent."""
         return max(0, self.owned - self.lender.lent(now))
 
     def total(self, now: float) -> int:
-        """Return the permits that are there: own ones and borrowed ones."""
+        """Return how many permits there are, own and borrowed."""
         return self.own(now) + self.borrower.usable(now)
 
     def granted(self, now: float) -> int:
-        """Return the permits that may be used at once: those there are, less what throttling has taken."""
+        """Return how many permits may be used: the total, or fewer while throttled."""
         total = self.total(now)
         if self._ceiling is None:
             return total
@@ -125,12 +125,12 @@ class RateLimiter:
         return self.granted(now) / total if total else 1.0
 
     def used(self, now: float) -> int:
-        """Return the permits that are taken: out, or answered less than a window ago."""
+        """Return how many permits are taken: by requests in flight, and by those answered less than a window ago."""
         self._expire(now)
         return self.out + len(self._returns)
 
     def acquire(self, now: float) -> Permit:
-        """Take a permit: one request is sent. It leaves only while the permit ``is_good``."""
+        """Take a permit for one request, which is sent only while the permit ``is_good``."""
         if self._window_from_send:
             self._returns.append((now + self._window, True))
             self._accepted += 1
@@ -141,14 +141,14 @@ class RateLimiter:
 
     def is_good(self, permit: Permit, now: float) -> bool:
         """
-        Return whether the request that took the permit may leave: no slice has gone since, and no lease has ended; or there still is a
-        permit for each request that has taken one.
+        Return whether the request that took the permit may be sent: no slice was lost since, and its lease has not ended; or there
+        still is a permit for each request that has taken one.
         """
         is_certain = now < permit.until and permit.losses == self._losses
         return is_certain or self.used(now) <= self.total(now)
 
     def release(self) -> None:
-        """Give a permit back at once: its request did not leave this process after all."""
+        """Return a permit at once: its request was not sent after all."""
         if not self._window_from_send:
             self.out -= 1
         # Else the permit comes back by itself, if it has not yet: the refusal may be older than the window.
@@ -172,7 +172,7 @@ class RateLimiter:
         self._ceiling_at = self._lowered_at = now
 
     def _see_accepted(self, now: float) -> None:
-        """Count acceptances after the first refusal of a burst, until its second is over."""
+        """Raise the ceiling by acceptances after the first refusal of a burst, until its second is over."""
         self._expire(now)
         seen = THROTTLED_SHARE * min(self._accepted, self.total(now))
         if self._ceiling is not None and seen > self._ceiling:
@@ -182,45 +182,46 @@ class RateLimiter:
         """Return when the next permit comes back by itself; None: only an answer can bring one."""
         return self._returns[0][0] if self._returns else None
 
-    def is_covered(self, now: float) -> bool:
+    def permits_cover_in_flight(self, now: float) -> bool:
         """
-        Return whether the permits that are owned cover all requests that are out, and all that is lent. From the sending on, nobody
-        counts what is out.
+        Return whether the requests in flight and the loans fit into the permits that are owned. With permits that count from the sending
+        on, requests in flight are not counted: then they never do.
         """
-        return self.may_be_covered(now) and self.out + self.lender.lent(now) <= self.owned
+        return self.may_soon_cover_in_flight(now) and self.out + self.lender.lent(now) <= self.owned
 
-    def may_be_covered(self, now: float) -> bool:
-        """Return whether ``is_covered`` may soon be true, as requests are answered. What is lent comes back too late."""
+    def may_soon_cover_in_flight(self, now: float) -> bool:
+        """Return whether ``permits_cover_in_flight`` may soon be true, as requests are answered. Loans come back too late for that."""
         return not self._window_from_send and self.lender.lent(now) <= self.owned
 
-    def covered_in(self, now: float) -> float:
+    def seconds_until_covered(self, now: float) -> float:
         """
-        Return the seconds until the permits that are owned cover all that counts: what is out, lent, or was answered less than a
-        window ago. What is out and lent alone must be covered.
+        Return the seconds until the permits that are owned also cover the requests answered less than a window ago, beside those in
+        flight and the loans (``permits_cover_in_flight``, which must be true).
 
         Of 100 owned permits, evenly used, 33 have just gone: the 33 that come back first do so within 0.33 s. Until then none of the
-        67 that remain is taken again. Borrowed ones may be, and their lender keeps those aside until they are back.
+        67 that remain is taken again. Borrowed permits may be taken, and their lender keeps them aside until they are back.
         """
-        assert self.is_covered(now)
+        assert self.permits_cover_in_flight(now)
         lacking = self.used(now) + self.lender.lent(now) - self.owned
         return self._returns[lacking - 1][0] - now if lacking > 0 else 0.0
 
     # Lending
 
     def hungry(self, calls: int) -> None:
-        """Note that so many calls wait for a permit. While throttling takes permits, more of them would not help."""
+        """Note that ``calls`` calls wait for a permit, unless this replica is throttled: then more permits would not help."""
         if self._ceiling is None:
             self.borrower.need(calls)
 
     def lending_message(self, now: float) -> LoanRequest | LoanReturn | None:
-        """Return what is to be said to those who lend; None if nothing is."""
+        """Return the message to the lenders that is due; None if none is."""
         return self.borrower.message(now, max(0, self.used(now) - self.own(now)))
 
     def lend(self, request: LoanRequest, now: float, *, waiting: int, may_lend: bool) -> LoanGrant | None:
         """
-        Set aside for another replica what it keeps, and what it wants as far as it is idle here. Return the grant, or None.
+        Set aside for another replica the permits that it keeps, and those that it wants as far as they are idle here. Return the
+        grant, or None.
 
-        ``waiting``: calls that wait here for a permit. ``may_lend``: the own slices are certainly nobody else's yet.
+        ``waiting``: how many calls wait here for a permit. ``may_lend``: the own slices are certainly not another replica's yet.
         """
         used = self.used(now)
         idle = self.owned - used - used // HEADROOM - 1 - waiting

@@ -1,7 +1,7 @@
-# Who was refused a short while ago: such a user is probably refused again, and in a batch that costs a search of some five calls.
+# Users that were refused a short while ago: such a user is probably refused again, and in a batch that costs a search of some five calls.
 #
-# They go alone: then a repeat costs one call, and the others nothing. It is a guess, and only about how to batch: nobody is refused
-# for it.
+# Their tasks go alone: then a further refusal costs one call, and other users nothing. It is a guess, and only about batching: no user is
+# refused for it.
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from collections import OrderedDict
 from typing import Final
 
 MOST: Final = 10_000
-"""Users that are remembered of each app; with one more, the one that was refused longest ago is forgotten."""
+"""The most users that are remembered of each app; with one more, the one that was refused longest ago is forgotten."""
 SECONDS: Final = 600.0
-"""For so long: meanwhile an account may have been made, or a user have come back."""
+"""So long a user is remembered: meanwhile an account may have been made, or the user have come back."""
 
 
 class RecentlyRefusedUsers:
-    """The users of an app that were refused lately, each in the group or room in which that was."""
+    """The users of an app that were refused lately, each with the target that it was refused for."""
 
     __slots__ = ("_since",)
 

@@ -6,18 +6,19 @@
 #   borrower  t0 noted -> LoanRequest published      starts requests until t0 + D, and none later
 #   lender    r: LoanRequest received, k set aside   uses the k again when the borrower says so, or at r + HOLD
 #
-# As t0 was noted before r, the borrower stops no later than r + D. What it sent last reaches the server within NETWORK, which is
-# what a crash is given anyway, and counts there for the WINDOW: at r + D + NETWORK + WINDOW = r + HOLD nothing of it counts any
-# more. HOLD is also how long a slice lies idle after its partition was assigned to another replica, so what its old owner had
-# lent is over by then (unless that one's remaining permits cover it: a clean handover): that is why D is one second. A borrower that lives names in each request what it still keeps, answered or
-# not, so that a request that hangs longer than NETWORK keeps its permit aside as long as messages arrive.
+# As t0 was noted before r, the borrower stops no later than r + D. Its last requests reach the server within NETWORK, which a crashed
+# process is given anyway, and count there for the WINDOW: at r + D + NETWORK + WINDOW = r + HOLD none of them counts any more. HOLD is
+# also how long a slice lies idle after its partition was assigned to another replica, so by then the loans of its old owner are over
+# (unless that one's remaining permits cover them: a clean handover). That is why D is one second. A borrower that lives names in each
+# request the permits that it still keeps, answered or not, so that one whose request hangs longer than NETWORK is kept aside as long as
+# messages arrive.
 #
 # Rules that make it safe with messages late, lost, doubled and in any order:
 # - A request and a return have a number of their borrower, and a lender ignores one that is not above the last it has seen.
 # - A grant counts only for the borrower's latest number, and only before t0 + D of that request.
-# - A borrower lowers what it keeps before it says so. A lender lowers what it has set aside only when it hears so, or at HOLD.
-# - A lender grants only while its own membership is proven (the caller knows): else its slices may be another's by now.
-# - What is borrowed is never lent on: a lender counts its own permits only.
+# - A borrower lowers the number that it keeps before it says so. A lender lowers the number set aside only when it hears so, or at HOLD.
+# - A lender grants only while its own membership is proven (the caller knows): else its slices may be another replica's by now.
+# - Borrowed permits are never lent on: a lender counts its own permits only.
 # Losing a message wastes permits for about D; it never makes any.
 
 from __future__ import annotations
@@ -31,11 +32,11 @@ from msgspec import Meta, Struct
 from worker.domain.engine_rules import WINDOW
 
 LEASE: Final = 1.0
-"""D: seconds from a request on, by the borrower's clock, in which what was granted for it may be used."""
+"""D: seconds from a request on, by the borrower's clock, in which the permits granted for it may be used."""
 NETWORK: Final = 1.0
 """Seconds that a request of a process which has died, or lost its messages, may need to reach the server."""
 HOLD: Final = LEASE + NETWORK + WINDOW
-"""Seconds from the receipt of a request after which the lender uses the permits again, whatever it has heard."""
+"""Seconds from the receipt of a request after which the lender uses the permits again, whatever it has heard meanwhile."""
 RENEW: Final = 0.25
 """Seconds from a request that was granted to the next: two may be lost before a lease ends."""
 PATIENCE: Final = 0.75
@@ -44,7 +45,7 @@ Seconds from a request that nobody granted to the next. A grant counts only for 
 a message and its answer lends nothing.
 """
 BORROWERS: Final = 256
-"""The most borrowers that a lender remembers in a lane: more than replicas that can be hungry at once. And as many lenders a borrower."""
+"""The most borrowers that a lender remembers in a lane, and lenders that a borrower does: more than replicas can be hungry at once."""
 NEVER: Final = float("inf")
 
 _Name = Annotated[str, Meta(min_length=1, max_length=512)]
@@ -71,7 +72,7 @@ class LoanRequest(Struct, frozen=True, array_like=True, tag="request1"):
 
 
 class LoanReturn(Struct, frozen=True, array_like=True, tag="return1"):
-    """A borrower keeps nothing any more: the last permit that it used has come back."""
+    """A borrower keeps no permits any more: the last one that it used has come back."""
 
     lane: _Name
     borrower: _Name
@@ -79,7 +80,7 @@ class LoanReturn(Struct, frozen=True, array_like=True, tag="return1"):
 
 
 class LoanGrant(Struct, frozen=True, array_like=True, tag="grant1"):
-    """A lender lets a borrower use so many of its permits in all, until the lease of the request of this number ends."""
+    """A lender lets a borrower use ``permits`` of its permits in all, until the lease of the request of this number ends."""
 
     lane: _Name
     lender: _Name
@@ -95,7 +96,7 @@ _decoder: Final[msgspec.json.Decoder[Message]] = msgspec.json.Decoder(LoanReques
 
 
 def encode(message: Message) -> bytes:
-    """Return the message as a record's value. Its first element names its kind and the version of the format."""
+    """Return the message as a record's value. The first element names the kind of message and the version of the format."""
     return _encoder.encode(message)
 
 
@@ -110,11 +111,11 @@ def decode(payload: bytes) -> Message | None:
 @dataclass(slots=True, eq=False)
 class BorrowedPermits:
     """
-    What one lender has lent.
+    The permits that one lender has lent.
 
     Attributes:
-        keeps: What it must not use: in use here, or to be used until the lease ends.
-        usable: Of these, with how many a request may be started.
+        keeps: How many the lender must not use: those in use here, and those that may be used until the lease ends.
+        usable: With how many of these a request may be started.
         until: When the lease ends.
 
     """
@@ -133,7 +134,7 @@ class Borrower:
     The borrowing side of a lane.
 
     Attributes:
-        due_at: When the next message is due, if there is anything to say.
+        due_at: When the next message is due, while ``is_active``.
 
     """
 
@@ -154,21 +155,21 @@ class Borrower:
         return self._wanted > 0 or bool(self._loans)
 
     def need(self, permits: int) -> None:
-        """Note that so many more could have been used just now."""
+        """Note that ``permits`` more permits could have been used just now."""
         self._wanted = max(self._wanted, permits)
 
     def usable(self, now: float) -> int:
-        """Return how many borrowed permits there are to start requests with, the ones in use included."""
+        """Return with how many borrowed permits requests may be started, the permits in use included."""
         if not self._loans:
             return 0
         return sum(loan.usable_at(now) for loan in self._loans.values())
 
     def lease_ends(self, now: float) -> float:
-        """Return when the first of the leases that still run ends."""
+        """Return when the first of the running leases ends."""
         return min((loan.until for loan in self._loans.values() if now < loan.until), default=now)
 
     def granted(self, grant: LoanGrant, now: float) -> bool:
-        """Take what was granted for the latest request. Return whether it still counts."""
+        """Take the permits that were granted for the latest request. Return whether the grant still counts."""
         until = self._asked_at + LEASE
         if grant.borrower != self._name or grant.number != self._number or now >= until:
             return False
@@ -182,7 +183,7 @@ class Borrower:
 
     def message(self, now: float, in_use: int) -> LoanRequest | LoanReturn | None:
         """
-        Return what is to be published now; None if nothing is. ``in_use``: the requests that own permits do not cover.
+        Return the message that is to be published now; None if none is. ``in_use``: how many requests own permits do not cover.
 
         It must be published after this call, however late: the lease runs from ``now``.
         """
@@ -200,11 +201,11 @@ class Borrower:
 
     def _lower(self, now: float, in_use: int, *, is_hungry: bool) -> None:
         """
-        Keep what is in use, and while more is wanted all that may be used.
+        Keep the permits in use, and while more are wanted all that may be used.
 
-        Of two loans of 4, with 5 requests that own permits do not cover and nothing wanted, the first covers 4 and the second 1: its
-        other 3 are given back. If the lease of the first is over, no request may be started with it, so the second covers 4; the one
-        that is left is an earlier request of the first, which keeps 1 until that is answered, and gives 3 back.
+        Of two loans of 4, with 5 requests that own permits do not cover and no more wanted, the first covers 4 and the second 1: its
+        other 3 are given back. If the lease of the first is over, no request may be started with it, so the second covers 4; the fifth is
+        an earlier request of the first, which keeps 1 until that is answered, and gives 3 back.
         """
         uncovered = in_use
         for loan in self._loans.values():
@@ -224,13 +225,13 @@ class Borrower:
 @dataclass(slots=True, eq=False)
 class LentPermits:
     """
-    What is set aside for one borrower.
+    The permits that are set aside for one borrower.
 
     Attributes:
-        number: The highest that it has sent.
-        permits: How many are set aside.
-        until: When they are used again, whatever is heard.
-        asked_at: When it last asked for any.
+        number: The highest number of its messages.
+        permits: How many permits are set aside.
+        until: When the lender uses them again, whatever is heard.
+        asked_at: When the borrower last asked for permits.
         demand: How many it would take in all.
 
     """
@@ -247,7 +248,7 @@ class Lender:
     The lending side of a lane.
 
     Attributes:
-        back_at: When the next of what is lent comes back by itself.
+        back_at: When the next loan comes back by itself.
 
     """
 
@@ -268,13 +269,12 @@ class Lender:
 
     def requested(self, request: LoanRequest, now: float, idle: int) -> LoanGrant | None:
         """
-        Set aside what the borrower keeps, and if there is more to lend than that, more. Return the grant, or None.
+        Set aside the permits that the borrower keeps, and more if there are more to lend. Return the grant, or None.
 
-        ``idle``: own permits that nobody here uses or waits for, those that are lent included; 0 or less, and nothing is
-        granted.
+        ``idle``: how many own permits nobody here uses or waits for, the lent ones included; at 0 or less no permits are granted.
 
-        Of 10 idle ones 4 are set aside for this borrower, which keeps 3 and wants 5 more. Nobody else asks, so its whole demand of 8
-        is set aside and granted. If another one had asked for 8 too, each could have 5.
+        Of 10 idle permits 4 are set aside for this borrower, which keeps 3 and wants 5 more. No other asks, so its whole demand of 8 is
+        set aside and granted. If another borrower had asked for 8, too, each could have 5.
         """
         debt = self._debts.get(request.borrower)
         if not self._is_news(debt, request.number) or request.borrower == self._name:
@@ -283,7 +283,7 @@ class Lender:
         before = 0 if debt is None or now >= debt.until else debt.permits
         spare = max(0, idle - self._total + before)
         claimed = request.keeps.get(self._name, 0)
-        # What came back here by itself while a request hung there is set aside again, as far as it is idle.
+        # Permits that came back here by themselves while a request hung there are set aside again, as far as they are idle.
         kept = min(claimed, max(before, spare))
         debt = LentPermits(request.number, kept, now + HOLD, now, claimed + request.wanted)
         self._debts[request.borrower] = debt
@@ -295,7 +295,7 @@ class Lender:
         )
 
     def returned(self, message: LoanReturn, now: float) -> None:
-        """Use again what the borrower has given back."""
+        """Use the permits that the borrower has given back again."""
         debt = self._debts.get(message.borrower)
         if debt is not None and self._is_news(debt, message.number):
             debt.number, debt.permits, debt.demand = message.number, 0, 0
@@ -305,7 +305,7 @@ class Lender:
         return len(self._debts) < BORROWERS if debt is None else number > debt.number
 
     def _fair(self, idle: int, debt: LentPermits, now: float) -> int:
-        """Return how much of what is idle this borrower may have: all get their demand, or the same."""
+        """Return how many idle permits this borrower may have: each gets its demand, or as many as the others."""
         left = max(0, idle)
         asking = sorted(
             (asker for asker in self._debts.values() if now - asker.asked_at < LEASE),
@@ -318,7 +318,7 @@ class Lender:
         return shares[asking.index(debt)]
 
     def _count(self, now: float) -> None:
-        """Forget what has come back by itself, and add up the rest."""
+        """Forget the loans that have come back by themselves, and add up the others."""
         self._debts = {name: debt for name, debt in self._debts.items() if now < debt.until}
         self._total = sum(debt.permits for debt in self._debts.values())
         self.back_at = min((debt.until for debt in self._debts.values()), default=NEVER)

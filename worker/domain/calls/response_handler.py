@@ -1,7 +1,7 @@
 # What an answer means for the call, its members, its target and its endpoint.
 #
 # Every request ends here: either its call goes on (after a backoff), or the call is over and its verdict's method settles the
-# members: here, in bisection_handler.py or in halt_handler.py. What leaves next is scheduler.py's business.
+# members: here, in bisection_handler.py or in halt_handler.py. What is sent next is decided in scheduler.py.
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ if TYPE_CHECKING:
     from worker.domain.calls.endpoint_state import EndpointState
     from worker.domain.calls.in_flight_call import InFlightCall
     from worker.domain.calls.scheduler import Scheduler
-    from worker.domain.clock_offset import ClockOffset
     from worker.domain.effects import AttemptResult, EffectQueue
     from worker.domain.engine_rules import EngineRules
     from worker.domain.progress.member_ordering import MemberOrdering
     from worker.domain.progress.open_commands import MemberTask
+    from worker.domain.wall_clock import WallClock
 
 LONGEST_PAUSE: Final = 60.0
-"""A Retry-After of more is taken for a mistake."""
+"""Seconds. A longer Retry-After is taken for a mistake."""
 UNKNOWN_TRIES: Final = 3
 """How often a code of no table is tried before it is believed."""
 UNKNOWN_TARGETS: Final = 2
-"""Such a code of the platform's own ranges, from this many targets with no success between, is the app's configuration's fault."""
+"""A code of no table in the platform's own ranges, got by this many targets with no success between, is the app's configuration's fault."""
 
 
 class ResponseHandler:
     """
-    Draws the consequences of what Tencent, or the lack of an answer, says.
+    Draws the consequences of an answer, or of the lack of one.
 
     Attributes:
-        bisections: The searches for members at fault.
+        bisections: Searches for members at fault.
 
     """
 
@@ -57,7 +57,7 @@ class ResponseHandler:
     def __init__(
         self,
         rules: EngineRules,
-        clock: ClockOffset,
+        clock: WallClock,
         ordering: MemberOrdering,
         scheduler: Scheduler,
         effects: EffectQueue,
@@ -89,7 +89,7 @@ class ResponseHandler:
     def attempt_finished(self, call: InFlightCall, result: AttemptResult, now: float) -> None:
         """Record the request's end; then let the call go on, or close it."""
         if result.verdict is Verdict.UNSENT:
-            call.endpoint.unsent(call)
+            call.endpoint.return_permit(call)
         else:
             self._ended(call, result, now)
         verdict = result.verdict
@@ -110,7 +110,7 @@ class ResponseHandler:
         self._by_verdict[result.verdict](call, result, now)
 
     def check_held(self, now: float) -> None:
-        """Look, as time has passed, whether it has become clear whose fault a refusal is."""
+        """Check, as time has passed, whether it has become clear whose fault a refusal is."""
         for endpoint in self._scheduler.endpoints.values():
             if endpoint.held:
                 self._halts.check(endpoint, now)
@@ -183,7 +183,7 @@ class ResponseHandler:
         sent_at, ended_at = result.sent_at, result.ended_at
         for task in call.tasks:
             task.command.record_attempt(attempt, sent_at, ended_at)
-            for follower in task.coalesced or ():
+            for follower in task.followers or ():
                 follower.command.record_attempt(attempt, sent_at, ended_at)
             if result.end_unknown:
                 self._ordering.ended_unknown(task, ended_at)
@@ -231,7 +231,7 @@ class ResponseHandler:
             self.bisections.worked(call, call.bisection, now)
 
     def _requeue_or_fail(self, call: InFlightCall, result: AttemptResult, now: float) -> None:
-        """Make no further attempt for now: those whose attempts are used up have failed, the others go back."""
+        """Make no further attempt for now: fail the tasks whose attempts are used up, and put the others back into their queue."""
         endpoint = call.endpoint
         spent = (
             []
@@ -263,9 +263,9 @@ class ResponseHandler:
 
     def _unknown(self, call: InFlightCall, result: AttemptResult, now: float) -> None:
         """
-        Judge a code of no table, got again and again. Nobody knows whose fault it is until something of the endpoint passes that
-        was sent after it: until then the target is held. Then one of the platform's own ranges refuses the call, and any other
-        is searched for like a member's. Of the platform's ranges and from several targets it halts the app.
+        Judge a code of no table that a call got again and again. Whose fault it is becomes known when a later request to the endpoint
+        is applied: until then the target is held. Then a code of the platform's own ranges refuses the call, and for any other the
+        member at fault is searched for. A code of the platform's ranges that several targets got halts the app.
         """
         code, endpoint = result.error_code, call.endpoint
         of_platform = code is not None and is_platform(code)
@@ -273,7 +273,7 @@ class ResponseHandler:
         if of_platform and (len(targets) >= UNKNOWN_TARGETS or endpoint.is_halted):
             self._halts.fatal(call, result, now)
         elif call.number < UNKNOWN_TRIES and not endpoint.halt.gate.is_shut:
-            # A breaker's or app's probe, or an outage or a halt came between: the other attempts are yet to come.
+            # It was a probe of the breaker or the app, or an outage or a halt came between: its other attempts are still to come.
             self._scheduler.give_back(call, now)
         elif self._halts.doubted(call, result, now, is_shown=call.effect_before > _doubted_since(call)):
             if of_platform:
@@ -283,7 +283,7 @@ class ResponseHandler:
 
 
 def _doubted_since(call: InFlightCall) -> float:
-    """Return since when something must have been sent, and passed, to show that a code of no table is no outage."""
+    """Return after which instant an applied request must have been sent to show that a code of no table is no outage."""
     bisection = call.bisection
     if bisection is not None and bisection.began_with.verdict is Verdict.UNKNOWN:
         return bisection.began_with.ended_at

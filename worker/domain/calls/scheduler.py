@@ -1,8 +1,8 @@
-# What leaves next: at a free permit a retry or a half of a bisection, else the next batch; while an endpoint is down or
-# halted, one probe at a time.
+# What is sent next: at a free permit a retry or a half of a bisection, else the next batch; while an endpoint is down or halted, one
+# probe at a time.
 #
-# Here permits are taken and bodies are built, at each attempt anew: members whose time is over leave the call, durations are
-# computed. What an answer means is decided in response_handler.py.
+# Here permits are taken and bodies are built, at each attempt anew: expired members are removed from the call, durations are computed.
+# What an answer means is decided in response_handler.py.
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from worker.domain.calls.rate_limiter import RateLimiter, quota_slice
 from worker.domain.calls.shadow_calls import ShadowCalls
 from worker.domain.contract.actions import MEMBERS_PER_CALL
 from worker.domain.effects import AllowAttempt, Attempt, CancelCall, LogEvent, StartCall
-from worker.domain.progress.member_ordering import TaskChange, expired
+from worker.domain.progress.member_ordering import TaskChange, expired_result
 from worker.domain.state_transitions import TaskState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from worker.domain.calls.bisection import Bisection
+    from worker.domain.calls.bad_member_search import Bisection
     from worker.domain.calls.target_state import TargetState
-    from worker.domain.clock_offset import ClockOffset
     from worker.domain.effects import EffectQueue
     from worker.domain.engine_rules import EngineRules
     from worker.domain.guard_counters import GuardCounters
     from worker.domain.progress.member_ordering import MemberOrdering
     from worker.domain.progress.open_commands import EndpointKey, MemberTask
+    from worker.domain.wall_clock import WallClock
 
 
 class Scheduler:
@@ -41,8 +41,8 @@ class Scheduler:
         apps: By name.
         calls: By id.
         endpoints: By (app, endpoint).
-        recalled: Waiting calls since the start that an outage, a halt or a held target has ended.
-        lending: What is said and heard of lending permits.
+        recalled: Waiting calls since the start that were ended by an outage, a halt or a held target.
+        lending: The messages of lending permits.
 
     """
 
@@ -65,7 +65,7 @@ class Scheduler:
     def __init__(
         self,
         rules: EngineRules,
-        clock: ClockOffset,
+        clock: WallClock,
         ordering: MemberOrdering,
         effects: EffectQueue,
         guards: GuardCounters,
@@ -98,7 +98,7 @@ class Scheduler:
         self.lending = LendingRouter(rules, self.endpoints, effects)
 
     def use_slices(self, partitions: Iterable[int]) -> None:
-        """Use the slices of the quota of these partitions, and no others."""
+        """Use these partitions' slices of the quota, and no others."""
         rules, numbers = self._rules, list(partitions)
         for endpoint in self.endpoints.values():
             limit = rules.calls_per_second.get(endpoint.name, rules.default_calls_per_second)
@@ -106,27 +106,29 @@ class Scheduler:
                 sum(quota_slice(limit, number, rules.partitions) for number in numbers)
             )
 
-    def is_covered(self, now: float) -> bool:
-        """Return whether the slices that are used now cover what is out and lent."""
-        return all(endpoint.limiter.is_covered(now) for endpoint in self.endpoints.values())
+    def permits_cover_in_flight(self, now: float) -> bool:
+        """Return whether ``RateLimiter.permits_cover_in_flight`` is true on every endpoint."""
+        return all(endpoint.limiter.permits_cover_in_flight(now) for endpoint in self.endpoints.values())
 
-    def may_be_covered(self, now: float) -> bool:
-        """Return whether ``is_covered`` may soon be true."""
-        return all(endpoint.limiter.may_be_covered(now) for endpoint in self.endpoints.values())
+    def may_soon_cover_in_flight(self, now: float) -> bool:
+        """Return whether ``permits_cover_in_flight`` may soon be true."""
+        return all(endpoint.limiter.may_soon_cover_in_flight(now) for endpoint in self.endpoints.values())
 
-    def covered_in(self, now: float) -> float:
-        """Return the seconds until the slices that are used now cover all that counts, on each endpoint. ``is_covered`` must be true."""
-        return max((endpoint.limiter.covered_in(now) for endpoint in self.endpoints.values()), default=0.0)
+    def seconds_until_covered(self, now: float) -> float:
+        """Return the longest ``RateLimiter.seconds_until_covered`` of all endpoints. ``permits_cover_in_flight`` must be true."""
+        return max(
+            (endpoint.limiter.seconds_until_covered(now) for endpoint in self.endpoints.values()), default=0.0
+        )
 
-    # What leaves
+    # What is sent
 
-    def backlog_is_read(self, now: float) -> None:
-        """Note that many records came at once, and more follow: they may fill the batches that are not whole."""
+    def note_catching_up(self, now: float) -> None:
+        """Note that the worker is catching up: further records follow at once, and may fill batches that are not full."""
         for endpoint in self.endpoints.values():
-            endpoint.fill_batches(now)
+            endpoint.wait_to_fill(now)
 
     def apply_changes(self, now: float) -> bool:
-        """Let tasks that became ready wait for a permit, and forget those that need none. Return whether any became ready."""
+        """Queue tasks that became ready, and remove those that need no permit any more. Return whether any became ready."""
         any_ready = False
         withdrawn: dict[EndpointState, list[MemberTask]] = {}
         for change, task in self._ordering.take_changes():
@@ -142,16 +144,16 @@ class Scheduler:
             elif change is TaskChange.HURRIED:
                 endpoint.hurry(task)
             else:
-                endpoint.queue.start(task)
+                endpoint.queue.note_started(task)
         if withdrawn:
             _withdraw(withdrawn)
         return any_ready
 
     def pump(self, now: float, *, outbox_has_room: bool) -> bool:
         """
-        Let everything go that may go now. ``outbox_has_room``: not too many results wait to be published.
+        Send all that may be sent now. ``outbox_has_room``: not too many results wait to be published.
 
-        Return whether something became ready meanwhile, perhaps for an endpoint that had its turn already: pump once more.
+        Return whether tasks became ready meanwhile, perhaps of an endpoint that had its turn already: pump once more.
         """
         any_ready = False
         for endpoint in self.endpoints.values():
@@ -173,7 +175,7 @@ class Scheduler:
             endpoint.set_wake_at(blocked_until)
             return False
         if not outbox_has_room:
-            return False  # what is published wakes it
+            return False  # the end of a transaction wakes it
         if endpoint.only_probes_may_go:
             self._probe(endpoint, now)
             return self.apply_changes(now)
@@ -189,7 +191,7 @@ class Scheduler:
             free -= self._send(call, now)
             any_ready |= self.apply_changes(now)
             if self._guards.tripped:
-                return True  # what is above a limit is stopped before anything else goes
+                return True  # a scope above its limit is stopped before anything else is sent
         if free <= 0 and (endpoint.queue.waiting or endpoint.awaiting_permit):
             if endpoint.limiter.free(now) > 0:
                 endpoint.set_wake_at(endpoint.paced_until)
@@ -198,7 +200,7 @@ class Scheduler:
         return any_ready
 
     def _probe(self, endpoint: EndpointState, now: float) -> None:
-        """Send the one probe that may go, if it is due."""
+        """Send the one probe that may be sent, if it is due."""
         choice = choose_probe(endpoint, now)
         if choice.search_failed:
             endpoint.search_failed(now)
@@ -215,9 +217,9 @@ class Scheduler:
 
     def _send(self, call: InFlightCall, now: float) -> bool:
         """
-        Take a permit and let the call's next attempt go, with those of its tasks whose time is not over.
+        Take a permit and send the call's next attempt, with those of its tasks that are still to be sent.
 
-        Return False if none is left: then the call is over.
+        Return False if no task is left: then the call is over.
         """
         endpoint, ordering = call.endpoint, self._ordering
         for task in call.tasks:
@@ -225,12 +227,12 @@ class Scheduler:
             if (
                 command.dropped
                 or command.mode.withholds
-                or (command.last_moment is not None and ordering.is_over(task, now))
+                or (command.last_moment is not None and ordering.is_expired(task, now))
             ):
                 if not self._remove_unwanted(call, now):
                     return False
                 break
-        endpoint.send(call, now)
+        endpoint.take_permit(call, now)
         at = endpoint.give_up_clock(now)
         if self._rules.guards:
             self._guards.sent([task.command.spec for task in call.tasks if not task.was_sent], now)
@@ -250,7 +252,7 @@ class Scheduler:
         return True
 
     def _remove_unwanted(self, call: InFlightCall, now: float) -> bool:
-        """Take tasks out of the call that are not to be sent any more: dropped, stopped, out of time. Return whether any is left."""
+        """Remove tasks from the call that are not to be sent any more: dropped, withheld, expired. Return whether any is left."""
         if call.bisection is not None:
             self.give_back(call, now, all_but=call.tasks)  # the search ends: its other suspects wait again
         call.keep([task for task in call.tasks if self._is_wanted(task, now)])
@@ -285,21 +287,21 @@ class Scheduler:
         return call
 
     def close(self, call: InFlightCall, now: float) -> None:
-        """Remove the finished call and free its slot."""
+        """Forget a call that is over."""
         del self.calls[call.call_id]
         call.endpoint.close(call, now)
 
     def give_back(self, call: InFlightCall, now: float, all_but: Iterable[MemberTask] = ()) -> None:
         """
-        Put the tasks of a call that is over without a verdict on them, but for some of them, back into their queue, and so all
-        suspects of its bisection.
+        Put the tasks of a call that is over without a verdict on them back into their queue, and all suspects of its bisection; but
+        not the tasks ``all_but``.
         """
         tasks = call.tasks if call.bisection is None else self.end_bisection(call)
         kept = set(all_but)
         self.requeue(call.endpoint, [task for task in tasks if task not in kept], now)
 
     def requeue(self, endpoint: EndpointState, tasks: Iterable[MemberTask], now: float) -> None:
-        """Put tasks back into their queue, as they are."""
+        """Put tasks back into their queue."""
         for task in tasks:
             if self._is_wanted(task, now):
                 task.move_to(TaskState.WAITING)
@@ -313,7 +315,7 @@ class Scheduler:
         endpoint.rest(wanted)
 
     def end_bisection(self, call: InFlightCall) -> list[MemberTask]:
-        """End the search that the call is a half of. Return all its suspects; those that rested may go again."""
+        """End the bisection that the call is a half of, and let its resting tasks be sent. Return its suspects."""
         bisection = call.end_bisection()
         assert bisection is not None
         call.endpoint.queue.wake(bisection.untested)
@@ -321,8 +323,8 @@ class Scheduler:
 
     def cancel_waiting(self, endpoint: EndpointState, now: float, target: TargetState | None = None) -> None:
         """
-        End the calls of the endpoint, or of one target, that wait: they hold no permit and no connection, and their tasks go
-        back to their queue at once.
+        End the waiting calls of the endpoint, or of one target: they hold no permit and no connection. Their tasks are put back into
+        their queue at once.
         """
         for call in endpoint.waiting_calls(target):
             self.recalled += 1
@@ -332,7 +334,7 @@ class Scheduler:
             self.give_back(call, now)
 
     def take_back_stopped(self, now: float) -> None:
-        """Take those whose command an order withholds out of the calls that wait, and end the calls of which none is left."""
+        """Remove tasks whose command an order withholds from waiting calls, and end the calls without a task left."""
         for endpoint in self.endpoints.values():
             for call in endpoint.waiting_calls():
                 if any(task.command.mode.withholds for task in call.tasks):
@@ -344,11 +346,11 @@ class Scheduler:
         self._effects.ask_for(LogEvent(event, level, where | fields))
 
     def _is_wanted(self, task: MemberTask, now: float) -> bool:
-        """Return whether the task, which was in a call, is still to be sent. If not, its result or its order is seen to here."""
+        """Return whether the task, which was in a call, is still to be sent. If not, settle it or return it to its member queue."""
         if task.command.dropped:
             self._ordering.abandon(task, now)
-        elif self._ordering.is_over(task, now):
-            self._ordering.settle(task, expired(task), now)
+        elif self._ordering.is_expired(task, now):
+            self._ordering.settle(task, expired_result(task), now)
         elif task.command.mode.withholds:
             self._ordering.stop(task, now)
         else:
@@ -358,7 +360,7 @@ class Scheduler:
 
 
 def _withdraw(withdrawn: dict[EndpointState, list[MemberTask]]) -> None:
-    """Give up these tasks, and forget them here."""
+    """Remove these tasks from their endpoints' queues, and clear ``withdrawn``."""
     for endpoint, tasks in withdrawn.items():
         endpoint.remove(tasks)
     withdrawn.clear()

@@ -1,6 +1,6 @@
-# Calls that are not made: a batch in shadow takes a permit, is listed in its commands' outcomes, and that is all.
+# Calls that are not made: a batch in shadow takes a permit and is listed in its commands' outcomes; no request is sent.
 #
-# It teaches nothing about target or endpoint, and proves nothing: no breaker, halt, bisection or learned batch size knows of it.
+# It says nothing about target or endpoint: breaker, halts, bisections and batch sizes do not know of it.
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from worker.domain.contract.timestamps import rfc3339
 
 if TYPE_CHECKING:
     from worker.domain.calls.endpoint_state import EndpointState
-    from worker.domain.clock_offset import ClockOffset
     from worker.domain.progress.member_ordering import MemberOrdering
     from worker.domain.progress.open_commands import EndpointKey, MemberTask
+    from worker.domain.wall_clock import WallClock
 
 
 class ShadowCalls:
-    """Settles batches in shadow, as fast as they could have been sent."""
+    """Settles batches in shadow as fast as they could have been sent."""
 
     __slots__ = ("_clock", "_numbers", "_ordering", "_prefix", "_turns")
 
-    def __init__(self, clock: ClockOffset, ordering: MemberOrdering, call_prefix: str) -> None:
+    def __init__(self, clock: WallClock, ordering: MemberOrdering, call_prefix: str) -> None:
         self._clock = clock
         self._ordering = ordering
         self._prefix = f"{call_prefix}-shadow"
         self._numbers = count(1)
-        # 1: the last permit was sent with, so the next is for shadow.
+        # 1: the last permit was used for a request, so the next one is for shadow.
         self._turns: dict[EndpointKey, int] = {}
 
     def pump(self, endpoint: EndpointState, now: float, overdue_after: float) -> None:
-        """Settle what may go now. Where batches wait that are sent, every second permit is theirs."""
+        """Settle the batches in shadow that get a permit now. While live tasks wait, too, every second permit is theirs."""
         if endpoint.queue.waiting or endpoint.awaiting_permit:
-            # Of those that may leave at once: of all that are free, half would be taken at each event, and few left to be sent with.
+            # Half of the requests that may be sent at once. Half of all free permits, at each event, would leave few for live tasks.
             may_leave = endpoint.sendable_now(now)
             free, self._turns[endpoint.key] = divmod(may_leave + self._turns.get(endpoint.key, 0), 2)
         else:
@@ -51,6 +51,6 @@ class ShadowCalls:
         call_id = f"{self._prefix}-{next(self._numbers)}"
         attempt = AttemptRecord(call_id, endpoint.name, rfc3339(self._clock.wall(now)), 0.0, len(batch))
         for task in batch:
-            for settling in (task, *(task.coalesced or ())):
+            for settling in (task, *(task.followers or ())):
                 settling.command.record_attempt(attempt, now, now)
             self._ordering.simulated(task, now)

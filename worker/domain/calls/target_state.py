@@ -1,4 +1,4 @@
-# What is known of one group or room on one endpoint: how many of its requests are out, and what its answers taught.
+# The state of one group or room on one endpoint: how many of its requests are in flight, and what its answers taught.
 #
 # A question or a note each; what an answer means is decided in response_handler.py and halt_handler.py.
 
@@ -13,22 +13,23 @@ if TYPE_CHECKING:
 
 class TargetState:
     """
-    What is known of the calls of one group or room on one endpoint.
+    The state of one group or room on one endpoint.
 
     Attributes:
         name: The group's or room's id.
         queue: Its waiting tasks.
-        out: Requests sent and not answered.
-        calls: Calls that are not over, retries included.
+        out: How many of its requests are in flight: sent and not answered.
+        calls: How many of its calls are not over.
         is_suspect: Its last attempt had no answer or a retry code.
-        held_at: When it was refused, perhaps not by its own fault; until it is known whose that is, nothing is sent. None: not held.
-        refusal: The answer for which it is held: the first, if there were others meanwhile.
+        held_at: When it was refused, perhaps not by its own fault; until it is known whose fault that was, nothing is sent. None: not
+            held.
+        refusal: The refusal for which it is held: the first, if there were others meanwhile.
         refused_probes: How many of its probes were refused since it is held.
-        at_fault_since: When a success of another target showed that the refusal was this target's own fault; None: it never
-            was, or something of it has passed since.
+        at_fault_since: When a success of another target showed that the refusal was this target's own fault; None: none did, or a
+            request of this target was applied since.
         fault: That refusal.
-        probed_at: When it was last a probe, for taking turns.
-        refused_alone: The code that a member alone got, and how often, with none of the target passed since.
+        probed_at: When it was last probed, for taking turns.
+        refused_alone: The code that a member alone in its call got, and how often in a row; None once a request of the target was applied.
 
     """
 
@@ -68,7 +69,7 @@ class TargetState:
 
     @property
     def has_work(self) -> bool:
-        """Whether tasks of it wait or are called."""
+        """Whether it has waiting tasks or calls."""
         return bool(self.queue.groups_by_level) or self.calls > 0
 
     @property
@@ -85,17 +86,17 @@ class TargetState:
         self.calls -= 1
         assert self.calls >= 0
 
-    def request_left(self) -> None:
+    def request_sent(self) -> None:
         """Count a request that is sent."""
         self.out += 1
 
     def request_ended(self) -> None:
-        """Count a request that was answered, failed, or did not leave after all."""
+        """Count a request that was answered, failed, or was not sent after all."""
         self.out -= 1
         assert self.out >= 0
 
     def probed(self, now: float) -> None:
-        """Note that it is a probe now."""
+        """Note that it is probed now."""
         self.probed_at = now
 
     def suspect(self) -> None:
@@ -107,7 +108,7 @@ class TargetState:
         self.is_suspect = False
 
     def took_effect(self) -> None:
-        """Note a call that took effect: nothing speaks against the target any more."""
+        """Note a request that was applied: the target is not at fault."""
         self.refused_alone = None
         self.at_fault_since = None
 
@@ -119,7 +120,7 @@ class TargetState:
             self.refusal = refusal
 
     def release(self, at_fault_since: float | None) -> None:
-        """Hold it no longer; with a time, because it was shown to be at fault itself."""
+        """Hold it no longer. ``at_fault_since``: when it was shown to be at fault itself; None: it was not."""
         self.held_at = None
         self.refused_probes = 0
         if at_fault_since is not None:
@@ -127,7 +128,7 @@ class TargetState:
             self.fault = self.refusal
 
     def count_refused_alone(self, code: int) -> int:
-        """Count a member alone that got this code. Return how many did in a row."""
+        """Count a member alone in its call that got this code. Return how many did in a row."""
         before = (
             self.refused_alone[1] if self.refused_alone is not None and self.refused_alone[0] == code else 0
         )

@@ -1,3 +1,3 @@
-# What comes in and what goes out: commands and outcomes, the table of actions, the table of codes.
+# The contract: commands and outcomes, the table of actions, the table of codes.
 #
-# Nothing here knows of batches, calls, partitions or what was seen before.
+# Nothing here knows of batches, calls, partitions or earlier records.

@@ -1,4 +1,4 @@
-# The table of actions: what each one is called, where it goes, and what it needs.
+# The table of actions: the name of each, its endpoint, and the fields that it needs.
 #
 # Adding an endpoint is adding a row. Nothing else in the code may branch on an action's name; spelling_suggestions.py takes names
 # apart, to guess. Not here: how a command is read (command_decoding.py), what an answer means (error_codes.py).
@@ -54,16 +54,16 @@ class Action:
         name: What a command calls it.
         endpoint: ``<service>/<command>`` in Tencent's URL; the quota is counted per endpoint and app.
         target: The field of a command that names the target.
-        target_key: The same in Tencent's body.
-        members_key: Where the members stand in Tencent's body.
-        members_per_call: The most that one call may carry (the endpoint's page).
+        target_key: The field of Tencent's body that names the target.
+        members_key: The field of Tencent's body with the members.
+        members_per_call: The most members that one call may carry (the endpoint's page).
         kind: State or event.
         undone_by: The actions that undo this one and that it undoes.
         takes: The parameters that a command of this action may have.
-        needs: Those of them that it must have; of a nested tuple, exactly one.
-        changed_elsewhere: What of its state others change as well: ``EVERYTHING``, or fields of ``member_info``. There an effect
-            that was applied a moment ago may hold no longer, so a repeat of it is sent.
-        reason_key: Where ``reason`` stands in Tencent's body.
+        needs: The parameters that it must have; of a nested tuple, exactly one.
+        changed_elsewhere: The part of its state that others change as well: ``EVERYTHING``, or fields of ``member_info``. There an
+            effect that was applied a moment ago may hold no longer, so a repeat of it is sent.
+        reason_key: The field of Tencent's body with the ``reason``.
         returns_request_id: Whether Tencent answers with a RequestId (the group service does not).
         source: The title of Tencent's page.
 
@@ -193,7 +193,7 @@ ACTIONS: Final[dict[str, Action]] = {
 
 
 def per_call(rows: Iterable[Action]) -> dict[str, int]:
-    """Return the most members that one call to each endpoint may carry: what all its actions say."""
+    """Return the most members that one call to each endpoint may carry, on which all its actions agree."""
     most: dict[str, int] = {}
     for row in rows:
         said = most.setdefault(row.endpoint, row.members_per_call)

@@ -1,8 +1,8 @@
-# What stands around a command: the headers of its record (CloudEvents' binary mode, the trace that it belongs to), or the
-# attributes of a structured CloudEvent.
+# The envelope of a command: the headers of its record (CloudEvents' binary mode, the trace that it belongs to), or the attributes of a
+# structured CloudEvent.
 #
-# Neither is part of the command: one that is not usable is as good as absent, and never a reason to refuse.
-# What is made of it is decided in command_decoding.py.
+# Neither is part of the command: a header or attribute that is not usable is as good as absent, and never a reason to refuse. How they
+# are used is decided in command_decoding.py.
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _CHECKS: Final = dict(_HEADERS.values())
 
 
 def envelope_of(headers: Sequence[tuple[str, bytes | None]]) -> Envelope:
-    """Return what is usable of a record's headers. Of a repeated header the last usable one counts."""
+    """Return the usable part of a record's headers. Of a repeated header the last usable one counts."""
     found: dict[str, str] = {}
     for header, value in headers:
         if header in _HEADERS and value is not None:
@@ -51,7 +51,7 @@ def envelope_of(headers: Sequence[tuple[str, bytes | None]]) -> Envelope:
 
 
 def envelope_of_event(attributes: Mapping[str, Any], headers: Envelope) -> Envelope:
-    """Return what is usable of a structured CloudEvent's attributes, and of its record's headers where the event says nothing."""
+    """Return the usable part of a structured CloudEvent's attributes; of its record's headers, where the event has none."""
     found = {
         name: attributes[attribute]
         for attribute, name in (("id", "command_id"), ("time", "issued_at"), ("traceparent", "traceparent"))

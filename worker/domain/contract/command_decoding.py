@@ -1,10 +1,10 @@
 # Bytes of a record -> Command, or Rejected with all that is wrong with it.
 #
-# What fields mean together (what each action takes, what excludes what, who is protected) is decided here, from the table in
-# actions.py; what a field must look like by itself stands in field_checks.py. Each rule stands twice: where it is kept, fast
-# (command_wire_format.py, and `_judge` here: a command must pass both), and where a record that broke one is explained
-# (record_diagnosis.py with field_checks.py, and `_faults_together` here). The property tests in test_command_decoding_fuzzed.py
-# hold the two together. Nothing here knows what was seen before: repeats and order are the engine's.
+# What fields mean together (which parameters each action takes, which exclude each other, who is protected) is decided here, from the
+# table in actions.py; what a field must look like by itself, in field_checks.py. Each rule is there twice: once to judge, fast
+# (command_wire_format.py, and `_judge` here: a command must pass both), and once to explain what is wrong with a record
+# (record_diagnosis.py with field_checks.py, and `_faults_together` here). The property tests in test_command_decoding_fuzzed.py hold the
+# two together. Nothing here knows of earlier records: repeats and order are the engine's.
 
 from __future__ import annotations
 
@@ -56,11 +56,11 @@ class Command(Struct, frozen=True, gc=False):
 
     Attributes:
         users: Without repeats, in the order given.
-        parameters: As they were commanded.
-        banned_until: That of the parameters in seconds since 1970.
-        effect: The action and the parameters by value. It is the same object in most commands that are alike.
+        parameters: Its parameters as they were commanded.
+        banned_until: The parameter of that name, in seconds since 1970.
+        effect: The action and the parameters by value. Most commands with the same effect share one object.
         not_after: Seconds since 1970, or None.
-        urgent: Whether it goes before others. It is no part of what the command's id stands for.
+        urgent: Whether it goes before others. The fingerprint of its id does not include that.
 
     """
 
@@ -82,9 +82,9 @@ class Command(Struct, frozen=True, gc=False):
     @property
     def last_moment(self) -> float | None:
         """
-        The last instant at which a try may be sent, in seconds since 1970; None: there is none.
+        The last instant at which an attempt may be sent, in seconds since 1970; None: there is none.
 
-        A ban of less than a second is none any more.
+        A ban of less than a second is no ban any more.
         """
         if self.banned_until is None:
             return self.not_after
@@ -111,7 +111,7 @@ _STAND_INS: Final[dict[str, Any]] = {
     "command_id": "?", "group_id": "?", "room_id": "?", "duration": 1, "banned_until": "2030-01-01T00:00:00Z", "reason": "?",
     "member_info": WireMemberInfo(role="Member"), "not_after": "2030-01-01T00:00:00Z",
 }  # fmt: skip
-"""What a field that is wrong by itself is taken for when all fields are looked at together: right, so that it is not reported twice."""
+"""The right value that stands in for a field that is wrong by itself when all are looked at together, so that it is not reported twice."""
 
 
 class _Plan(Struct, frozen=True):
@@ -149,15 +149,15 @@ def _mix_fault(action: Action, given: list[str]) -> OutcomeError | None:
 
 
 _UNREADABLE: Final = OutcomeError("not_json", "the record is JSON that the worker cannot read")
-"""For a record that the typed decoder refuses and in which nothing is found to be wrong. None is known."""
+"""For a record that the typed decoder refuses and in which no fault is found. No such record is known."""
 
 
 class AppRules(Protocol):
-    """What of the settings decides whom a command may be for: the part of ``EngineRules`` that is read here, below it."""
+    """The settings that decide whom a command may be for: the part of ``EngineRules`` that is read here, below it."""
 
     @property
     def apps(self) -> Mapping[str, str]:
-        """The configured apps: name -> the admin's identifier, which is never acted on."""
+        """The configured apps: name -> the admin's identifier, to which no action is ever applied."""
 
     @property
     def default_app(self) -> str | None:
@@ -165,7 +165,7 @@ class AppRules(Protocol):
 
     @property
     def protected_users(self) -> frozenset[str]:
-        """Who is never acted on, in any app."""
+        """Users to whom no action is ever applied, in any app."""
 
 
 class CommandDecoder:
@@ -192,10 +192,10 @@ class CommandDecoder:
 
     def decode(self, record: Record) -> Command | Rejected:
         """
-        Return what the record commands, or why it is refused.
+        Return the command of the record, or why it is rejected.
 
         In CloudEvents' binary mode the headers ``ce_id`` and ``ce_time`` stand in for an absent ``command_id`` and
-        ``issued_at``. Of a repeated header the last counts; one that is not usable is as good as absent.
+        ``issued_at``. Of a repeated header the last counts; a header that is not usable is as good as absent.
         """
         value, headers = record.value, record.headers
         envelope = envelope_of(headers) if headers else NO_ENVELOPE
@@ -220,7 +220,7 @@ class CommandDecoder:
         return rejected(reading.fields, faults or (_UNREADABLE,), envelope)
 
     def _decode(self, value: bytes, envelope: Envelope) -> Command | RecordDiagnosis | None:
-        """Return the command, when it is one; else what was read with care, or None when that is still to be done."""
+        """Return the command if the record is a valid one; else the careful diagnosis, or None if that is still to be made."""
         metadata: dict[str, Any] | None = None
         try:
             wire = self._wire.decode(value)
@@ -260,7 +260,7 @@ class CommandDecoder:
         alike = self._alike
         if len(alike) > MAX_ALIKE:
             alike.clear()
-        return Command(  # by position: as in `Admission._open`, for the time that names take
+        return Command(  # by position: as in `AdmissionControl._open_command`, for the time that names take
             command_id,
             plan.action,
             app,
@@ -278,7 +278,7 @@ class CommandDecoder:
         )
 
     def _ask(self, plan: _Plan, as_written: _AsWritten) -> _Asked | None:
-        """Return what a command with these parameters asks for, and keep it for those that are alike; None if they are not right."""
+        """Return the effect of a command with these parameters, and keep it for others with the same; None if they are not valid."""
         if _parameters_fault(plan, as_written) is not None:
             return None
         duration, until, reason, info = as_written
@@ -298,7 +298,7 @@ class CommandDecoder:
         return asked
 
     def _faults_together(self, reading: RecordDiagnosis, envelope: Envelope) -> Iterator[OutcomeError]:
-        """Return what is wrong with the fields of a record together, as far as those that are right by themselves can tell."""
+        """Return the faults of a record's fields together, as far as the fields that are right by themselves show any."""
         wire = _as_wire(reading)
         if not (wire.command_id or envelope.command_id):
             what = "command_id is missing, and no usable header ce_id stands in for it"
@@ -340,7 +340,7 @@ class CommandDecoder:
 
 
 def _is_any_of(users: tuple[str, ...], protected: Mapping[str, str]) -> bool:
-    """Return whether one of the users is written like one of those that are protected, by whose folded names they are known."""
+    """Return whether one of the users is written like a protected one: their folded names are equal."""
     if len(users) == 1:
         return folded(users[0]) in protected
     together = "\n".join(users)
@@ -356,7 +356,7 @@ def _nothing_in(value: bytes | None) -> OutcomeError:
 
 
 def _as_wire(reading: RecordDiagnosis) -> WireCommand:
-    """Return the fields that are right by themselves; what is wrong or misspelt stands in as right, so that it is not missed as well."""
+    """Return the fields that are right by themselves, and stand-ins for wrong or misspelt ones, so that these are not missed as well."""
     made: dict[str, Any] = {"action": "", "user_ids": ()}
     made |= {name: stand_in for name, stand_in in _STAND_INS.items() if name in reading.given}
     made |= {name: reading.fields[name] for name in reading.right}

@@ -1,7 +1,7 @@
 # The JSON of a command as a type: for the fast decoder, and for the schema.
 #
-# Lengths are counted in characters here, so they are necessary and not sufficient; is_plain() tells when they suffice.
-# Not here: the same in sentences (field_checks.py), and what the fields mean together or for an action (command_decoding.py).
+# Lengths are counted in characters here, so these checks are necessary and not sufficient; is_plain() tells when they suffice.
+# Not here: the same checks in sentences (field_checks.py), and what the fields mean together or for an action (command_decoding.py).
 
 from __future__ import annotations
 
@@ -74,9 +74,9 @@ class WireCommand(Struct, frozen=True, forbid_unknown_fields=True, gc=False):
 
 def is_plain(value: bytes, wire: WireCommand) -> bool:
     """
-    Return whether what the typed decoder has checked is all that there is to check of each field by itself.
+    Return whether the checks of the typed decoder suffice for each field by itself.
 
-    ``wire`` is what it made of ``value``. If not, ``record_diagnosis.read`` must judge: it costs much more, and is always right.
+    ``wire`` is the decoder's result for ``value``. If not, ``record_diagnosis.read`` must judge: it costs much more, and is always right.
     """
     parts = astuple(wire)  # in the order of the fields above, which is faster than by name
     if not value.isascii() or _BACKSLASH in value or _DELETE in value:

@@ -1,7 +1,7 @@
 # The records of the control topic: what an operator, or a guard, wants done with the commands of a scope.
 #
-# A record's key is the scope and its value the order; the latest record of a key holds, and a tombstone ends it. Here they
-# are read and written. What follows from them is decided in domain/operator_orders.py.
+# A record's key is the scope and its value the order; the latest record of a key is in force, and a tombstone ends its order. Here they
+# are read and written. Which orders are in force is in domain/orders_in_force.py.
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 MAX_KEY_BYTES: Final = 1_024
 MAX_VALUE_BYTES: Final = 4_096
-"""The most that a record's key and value may take: what is longer was not written by one of us."""
+"""The most bytes of a record's key and value: a longer record was not written by this program."""
 SCOPE_FIELDS: Final = ("app", "action", "issuer", "target")
 BY_GUARD: Final = "guard"
 BY_SETTINGS: Final = "settings"
@@ -32,11 +32,11 @@ class OrderState(StrEnum):
     """What is done with the commands of a scope, the strongest first."""
 
     CANCEL = "cancel"
-    """Those that wait and those that come get the outcome ``cancelled``."""
+    """Its waiting and its later commands get the outcome ``cancelled``."""
     PAUSED = "paused"
-    """Nothing new of it is sent: its commands wait."""
+    """Its commands are not sent: they wait."""
     SHADOW = "shadow"
-    """All is done but the request: they get the outcome ``simulated``."""
+    """All is done but the request: its commands get the outcome ``simulated``."""
 
     @property
     def row(self) -> OrderRow:
@@ -47,17 +47,17 @@ class OrderState(StrEnum):
 @dataclass(frozen=True, slots=True)
 class OrderMode:
     """
-    What an order does with its commands. The defaults are those of a command for which none holds.
+    What an order does with its commands. The defaults are for commands without an order.
 
-    One that ``withholds`` says by ``waits``, ``ends_at_once`` or ``simulates``, by exactly one of them, what comes instead.
+    If it ``withholds``, exactly one of ``waits``, ``ends_at_once`` and ``simulates`` says what happens instead.
 
     Attributes:
-        withholds: No request carries them, and they leave the calls that wait.
-        waits: They stay where they are until the order ends.
-        ends_at_once: They get the outcome ``cancelled``, unless they are on their way.
-        simulates: All is done but the request, apart from what is sent: their queue, ids, effects and results are their own.
-        is_final: No other order holds for a command after it.
-        holds_up_drain: A drain or handover waits for those that are started.
+        withholds: No request carries the commands, and they are removed from waiting calls.
+        waits: They stay in their member queues until the order ends.
+        ends_at_once: They get the outcome ``cancelled``, except for members in a call.
+        simulates: All is done but the request, and apart from live commands: with a queue, ids, effects and results of their own.
+        is_final: No other order holds for a command after this one.
+        holds_up_drain: A drain or handover waits for started commands.
 
     """
 
@@ -101,7 +101,7 @@ _ROWS: Final[dict[OrderState, OrderRow]] = {
         "in shadow",
         "Within 2 s its commands get the outcome `simulated`: everything is done but the request. To end it:",
         may_guard_order=True,
-        # Final: among the ids of what is sent, a command in shadow has left no trace.
+        # Final: the id of a command in shadow is not among the live ones.
         mode=OrderMode(withholds=True, simulates=True, is_final=True),
     ),
 }
@@ -109,7 +109,7 @@ _ROWS: Final[dict[OrderState, OrderRow]] = {
 
 class Scope(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
     """
-    Which commands are meant: those that agree in every field that is given. Without any it is all of them.
+    Which commands an order is for: those that agree in every field that is given. Without any field, all commands.
 
     Attributes:
         target: The id of a group or room.
@@ -140,7 +140,7 @@ class Order(Struct, frozen=True, omit_defaults=True):
     The value of a control record.
 
     Attributes:
-        reason: Why, for those who come later.
+        reason: Why it was given, for whoever reads it later.
         by: Who gave it; ``BY_GUARD`` for a guard.
         at: When it was given, RFC 3339.
         until: When it ends by itself, RFC 3339; None: by a tombstone alone.
@@ -155,7 +155,7 @@ class Order(Struct, frozen=True, omit_defaults=True):
 
 
 class ControlRecord(Struct, frozen=True):
-    """One record of the control topic: from now on this holds for the scope; ``order`` None: nothing any more."""
+    """One record of the control topic: from now on this order holds for the scope; None: no order any more."""
 
     scope: Scope
     order: Order | None
@@ -176,7 +176,7 @@ def gives_way(order: Order | None, before: Order | None, wall: float) -> bool:
     """
     Return whether an order changes nothing, because another one is in force for its scope at ``wall`` (seconds since 1970).
 
-    Whatever a person has ordered, the order of a guard does not replace it: the guard tripped before it knew of that.
+    The order of a guard never replaces that of a person: the guard tripped before it knew of it.
     """
     return (
         order is not None
@@ -198,7 +198,7 @@ def end_of(order: Order) -> float:
 
 
 def read_control(key: bytes | None, value: bytes | None) -> ControlRecord | UnreadableControl:
-    """Read a record of the control topic. What is not understood entirely changes nothing: half an order is none."""
+    """Read a record of the control topic. A record that is not understood entirely changes nothing: half an order is none."""
     scope = _read_scope(key)
     if isinstance(scope, UnreadableControl):
         return scope

@@ -1,7 +1,7 @@
 # A dead letter read back: the original record, and why it could not be carried out.
 #
-# The counterpart of dead_letter_encoding.py. Our headers come after the original's, which may have had headers of the same names: a
-# letter that was replayed and failed again holds nothing of the first time, as a replay sends the original's headers alone.
+# The counterpart of dead_letter_encoding.py. Our headers come after the original's, which may have headers of the same names. A dead
+# letter that was replayed and failed again has no headers of the first failure, as a replay sends only the original's.
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ _PARTS: Final = ("value", "headers", "key")
 
 class ParsedDeadLetter(Struct, frozen=True):
     """
-    What a dead letter tells.
+    The original record of a dead letter, and why it could not be carried out.
 
     Attributes:
-        headers: The original's. One that was null is empty.
-        partition: Of the command topic, as ``offset``.
+        headers: The original's headers. A null header is empty.
+        partition: The original's partition of the command topic.
         omitted: The parts of the original that were left out because they would not fit: of ``value``, ``headers``, ``key``.
-        value_sha256: Of the value that was left out, in hexadecimal; None if it is here.
+        value_sha256: The hash of a value that was left out, in hexadecimal; None if the value is here.
 
     """
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 SMALLEST_LIMIT: Final = 4096
-"""Bytes. What a dead letter of ours needs when all that was its record's is left out, topics with long names included."""
+"""Bytes of a dead letter from which all parts of the original are left out, topics with long names included."""
 
 BATCH_BYTES: Final = 61
 """The header of a record batch."""
@@ -74,7 +74,7 @@ _PARTS: Final = ("value", "headers", "key")
 _OMISSIONS: Final = tuple(
     frozenset(parts) for count in range(len(_PARTS) + 1) for parts in combinations(_PARTS, count)
 )
-"""What may be left out, in the order in which it is tried."""
+"""The parts that may be left out, in the order in which that is tried."""
 
 
 def size_of(fitted: FittedDeadLetter) -> int:

@@ -1,6 +1,6 @@
 # What an answer means: Tencent's error codes and what HTTP and the transport can do, each with one verdict.
 #
-# One table. What follows from a verdict is said at Verdict; who sees to it is the engine's business.
+# One table. The consequences of a verdict are said at Verdict, and drawn in calls/response_handler.py.
 # Sources: the error-code tables of the endpoints' pages and Tencent's "Error Codes" page.
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ class Verdict(StrEnum):
     RESIGN = "resign"
     """The signature is not accepted: make a new one, then again."""
     LOCKED = "locked"
-    """Too many bad signatures: nothing of the app goes for a minute, then as RESIGN."""
+    """Too many bad signatures: nothing of the app is sent for a minute, then as RESIGN."""
     FATAL = "fatal"
     """The configuration, the account or the plan is wrong: halt the app, fail nothing."""
     FORBIDDEN = "forbidden"
-    """No permission, or a refusal by something on the way: the target's fault or everybody's. Hold the members until it is known which."""
+    """No permission, or a refusal by a gateway on the way: the target's fault or the endpoint's. Hold the target until it is known whose."""
     REFUSED = "refused"
     """This request will never be accepted."""
     MEMBER = "member"
-    """One member is at fault: search for it. For a member alone: refused."""
+    """One member is at fault: search for it. A member alone in its call is refused."""
     AMBIGUOUS = "ambiguous"
     """As MEMBER, but it may be the target's fault: two members alone with the same code make it so."""
     UNKNOWN = "unknown"
-    """A code that is in no table: a small budget of retries; then as FORBIDDEN until something passes, and as MEMBER after that."""
+    """A code in no table: a small budget of retries; then as FORBIDDEN until a later request passes, and as MEMBER after that."""
     UNSENT = "unsent"
     """It was not sent: at the last moment this process could not prove that it still owns its partitions."""
 
@@ -74,7 +74,7 @@ class Verdict(StrEnum):
 
     @property
     def backoff(self) -> float:
-        """How much of the usual wait comes before the next attempt; 0: it goes at once."""
+        """How many times the usual wait comes before the next attempt; 0: the attempt is sent at once."""
         return _CONSEQUENCES[self].backoff
 
 
@@ -82,9 +82,9 @@ class FailureScope(Enum):
     """What has failed, as far as one attempt tells."""
 
     ENDPOINT = "endpoint"
-    """Nothing usable came back: every attempt speaks for an outage."""
+    """No usable answer came back: every such attempt speaks for an outage."""
     REQUEST = "request"
-    """A code came back, so it may be one target's own: only those of several targets speak for an outage."""
+    """A code came back, so it may be one target's own matter: only codes of several targets speak for an outage."""
 
 
 class RetryBudget(Enum):

@@ -223,7 +223,7 @@ def _metadata(value: object, path: str) -> OutcomeError | None:
         size = len(msgspec.json.encode(value))
     except UnicodeEncodeError:
         return _half_pair(path)
-    # The size first: what is short can be looked through in no time.
+    # The size first: a short value can be looked through in no time.
     if size > METADATA_BYTES:
         return OutcomeError(
             "too_long", f"{path} has {size} bytes as JSON, and {METADATA_BYTES} are allowed", path

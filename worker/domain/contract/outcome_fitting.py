@@ -1,7 +1,6 @@
-# What is left out of an outcome whose record would not fit, step by step; the last step always fits.
+# How an outcome whose record would not fit is cut down, step by step; the last step always fits.
 #
-# Sizes are the business of whoever makes records (broker/producer_records.py); what is left out of dead letters is in
-# dead_letter_encoding.py.
+# The sizes of records are computed in broker/producer_records.py; dead letters are cut down in dead_letter_encoding.py.
 
 from __future__ import annotations
 
@@ -26,9 +25,9 @@ def shorter(outcome: Outcome, *, has_key: bool) -> Iterator[tuple[Outcome, bool]
     """
     Yield ever smaller forms of the outcome, each with whether its record keeps the command's key.
 
-    First its history goes: the calls, then the texts of results, then metadata and RequestIds. When the key is too long for
-    what remains, the key goes instead, and the history is kept as far as possible. Of a record that still does not fit, each
-    result keeps the user, the status and the code; at last the results are only counted.
+    First its history is left out: the calls, then the texts of results, then metadata and RequestIds. When the key is too long for the
+    rest, the key is left out instead, and the history is kept as far as possible. If that does not fit, each result keeps the user, the
+    status and the code; at last the results are only counted.
     """
     history = [outcome, *_without_history(outcome)]
     for form in history[1:]:

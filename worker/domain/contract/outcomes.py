@@ -1,6 +1,5 @@
-# The nouns of what became of a command: Outcome, its Results and Calls, and what of an outcome must be known
-# to recognise its command again. The status of a command follows from its results by one rule, and what follows from it
-# by one table, both here.
+# The nouns of what became of a command: Outcome, its Results and Calls, and KnownCommandId, by which its command is recognised again. The
+# status of a command follows from its results by one rule, and the consequences of a status from one table, both here.
 #
 # Outcome, and the Structs and enums that it is made of, are the wire format: config/outcome.schema.json is generated from them.
 # The rows of the tables, LeftToDo, HashedUserSet and KnownCommandId are not: they stay within this process.

@@ -1,8 +1,8 @@
-# The parameters of commands, in one place: what a command may say besides what is done, where and to whom.
+# The parameters of commands, in one place: all that a command asks for besides its action, target and users.
 #
-# Whoever needs all of them takes them from here whole: a call is shared, an id is recognised and a repeat is found by their value
-# (`effect_of`), the outcome gives them as they were commanded, and the request is made of them (actions.py). Not here: how they
-# are written (command_wire_format.py), what each must look like (field_checks.py), which action takes which (actions.py).
+# All users of parameters take them from here whole: tasks share a call, an id is recognised and a repeat is found by their value
+# (`effect_of`), the outcome gives them as they were commanded, and the request is made of them (actions.py). Not here: how they are
+# written (command_wire_format.py), what each must look like (field_checks.py), which action takes which (actions.py).
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from msgspec import Struct
 from msgspec.structs import astuple
 
 EffectKey = tuple[object, ...]
-"""What two commands must have in common for one to do as well as the other: the action and its parameters, by value."""
+"""Equal for two commands of which one does as well as the other: the action and its parameters, by value."""
 
 
 class MemberInfo(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -39,16 +39,16 @@ _BANNED_UNTIL, _REASON = (1 + PARAMETERS.index(name) for name in ("banned_until"
 
 def effect_of(action: str, parameters: Parameters, banned_until: float | None) -> EffectKey:
     """
-    Return what a command asks for, to be compared with what others ask for.
+    Return the effect of a command, to be compared with others.
 
-    ``banned_until`` is that of the parameters in seconds since 1970: one instant may be written in several ways.
+    ``banned_until`` is the parameter of that name in seconds since 1970: one instant may be written in several ways.
     """
     effect = (action, *astuple(parameters))
     return effect if banned_until is None else _with(effect, _BANNED_UNTIL, banned_until)
 
 
 def without_reason(effect: EffectKey) -> EffectKey:
-    """Return the same whatever the reason is."""
+    """Return the effect without its reason."""
     return _with(effect, _REASON, None)
 
 

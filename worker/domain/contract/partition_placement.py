@@ -1,9 +1,8 @@
 # Where a record should be: order, deduplication and full batches rest on one target -> one partition, so a record in the wrong
 # place is recognised and gets a reason.
 #
-# A replica sees its own partitions only. So besides what it has seen itself, it asks whether the key's own hash leads to the
-# record's partition: Java's and kafka-python's producers place by murmur2, librdkafka's by CRC32 unless it is told otherwise,
-# and the two agree by chance alone.
+# A replica sees only its own partitions. So it also asks whether the hash of the key leads to the record's partition: Java's and
+# kafka-python's producers place by murmur2, librdkafka's by CRC32 unless it is told otherwise, and the two agree only by chance.
 
 from __future__ import annotations
 
@@ -14,7 +13,7 @@ if TYPE_CHECKING:
     from worker.domain.contract.raw_records import Record
 
 MAX_TARGETS: Final = 50_000
-"""Targets that are remembered, the newest, as numbers: some 5 MB."""
+"""So many targets, the newest, are remembered, as numbers: some 5 MB."""
 
 
 class Misplacement(StrEnum):
@@ -31,7 +30,7 @@ class Misplacement(StrEnum):
 
 
 class Placement:
-    """What partition each target is on, as far as this replica has seen. Bounded by ``MAX_TARGETS``."""
+    """The partition of each target, as far as this replica has seen it. Bounded by ``MAX_TARGETS``."""
 
     __slots__ = ("_partitions", "_seen")
 
@@ -42,7 +41,8 @@ class Placement:
 
     def judge(self, record: Record, target: tuple[str, str] | None) -> Misplacement | None:
         """
-        Return what is wrong with the record's place; ``target`` is its app and its group or room, None of a record that is no command.
+        Return why the record is in the wrong place; None if it is not. ``target`` is its app and its group or room, None for a record
+        that could not be decoded.
 
         Hashing a key takes longer than all else here, and is done once for a target and partition.
         """

@@ -1,6 +1,4 @@
-# A record of the command topic, before anything of it is understood.
-#
-# What it means is decided in command_decoding.py.
+# A record of the command topic, before it is decoded (command_decoding.py).
 
 from __future__ import annotations
 
@@ -12,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def place_of(topic: str, partition: int, offset: int) -> str:
-    """Return what a record is called wherever it is named; of a command it is the outcome_id."""
+    """Return the name of a record, wherever it is named; it is also the outcome_id of its outcome."""
     return f"{topic}-{partition}-{offset}"
 
 
@@ -21,15 +19,15 @@ class Record(Protocol):
 
     @property
     def partition(self) -> int:
-        """Of the command topic."""
+        """The partition of the command topic."""
 
     @property
     def offset(self) -> int:
-        """Within the partition; offsets have gaps."""
+        """The offset within the partition; offsets have gaps."""
 
     @property
     def key(self) -> bytes | None:
-        """The target's id, or whatever always sends one member to one partition."""
+        """The target's id, or another key that always sends one member to one partition."""
 
     @property
     def value(self) -> bytes | None:
@@ -37,17 +35,17 @@ class Record(Protocol):
 
     @property
     def headers(self) -> Sequence[tuple[str, bytes | None]]:
-        """In order, repeated names included."""
+        """The headers in order, repeated names included."""
 
 
 class OmittedBytes(bytes):
     """
-    What stands in for a key or value that is too large to be kept: empty, with size and hash of what it was.
+    Stands in for a key or value that is too large to be kept: empty, with the size and hash of the original.
 
     Attributes:
-        size: Its bytes.
-        sha256: In hexadecimal.
-        why: A sentence, if it is for another reason.
+        size: The bytes of the original.
+        sha256: The hash of the original, in hexadecimal.
+        why: Another reason than its size why it was not kept, as a sentence.
 
     """
 
@@ -56,7 +54,7 @@ class OmittedBytes(bytes):
     why: str | None
 
     def __new__(cls, size: int, sha256: str, why: str | None = None) -> Self:
-        """Make it of what is known of it."""
+        """Make one of the size and hash of the original."""
         made = super().__new__(cls)
         made.size, made.sha256, made.why = size, sha256, why
         return made
@@ -64,12 +62,12 @@ class OmittedBytes(bytes):
 
 class OmittedHeaders(list[tuple[str, bytes | None]]):
     """
-    What stands in for headers that are too large to be kept: empty, with size and hash of what they were.
+    Stands in for headers that are too large to be kept: empty, with the size and hash of the originals.
 
     Attributes:
-        size: Bytes of their names and values, or of what was hashed.
-        sha256: In hexadecimal, of all of them as a dead letter counts them (dead_letter_encoding.py); of more than some thousands, as
-            Kafka's format has them.
+        size: The bytes of their names and values, or of the hashed bytes.
+        sha256: The hash of all of them as a dead letter counts them (dead_letter_encoding.py), or, of more than some thousands, in Kafka's
+            format; in hexadecimal.
 
     """
 

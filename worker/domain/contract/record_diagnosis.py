@@ -1,4 +1,4 @@
-# A record, read with care: all that is wrong with its fields by themselves, and what of it can be read all the same.
+# A record, read with care: all faults of its fields by themselves, and the fields that can be read all the same.
 #
 # The JSON is taken apart in json_fields.py, other formats are recognised in foreign_formats.py.
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from worker.domain.contract.json_fields import JsonFields
 
 FAULTS: Final = 11
-"""The most that are reported of a record: the first, and ten beside it."""
+"""The most faults that are reported of a record: the first, and ten beside it."""
 
 LONG_METADATA: Final = 16 * METADATA_BYTES
 """Characters besides blanks. An escape has at most six for a byte; a number could have more, if somebody wrote needless zeros."""
@@ -37,14 +37,14 @@ LONG_METADATA: Final = 16 * METADATA_BYTES
 
 class RecordDiagnosis(Struct, frozen=True):
     """
-    What could be read of a record, and what is wrong with it.
+    The readable fields of a record, and its faults.
 
     Attributes:
         fields: The fields of the JSON object, whatever their types; empty when it is none.
-        faults: All that is wrong with fields by themselves, at most ``FAULTS``; empty when nothing is.
+        faults: The faults of fields by themselves, at most ``FAULTS``; empty if there are none.
         given: The fields of a command that are in the record in some way: right, wrong, or misspelt.
-        right: Those of them that are right by themselves.
-        is_foreign: It is something else than a command, so nothing can be said of its fields together.
+        right: Those of ``given`` that are right by themselves.
+        is_foreign: It is something else than a command, so its fields are not looked at together.
         event: Of a structured CloudEvent the attributes, and the text of its data; the fault is for one inside another.
 
     """
@@ -66,7 +66,7 @@ def read(value: bytes) -> RecordDiagnosis:
     """
     Read a record with care and find out what is wrong with it. Never raises, and takes time in proportion to its length.
 
-    It costs some twenty times what the typed decoder takes, so it is for records that this refuses or may not judge alone.
+    It takes some twenty times as long as the typed decoder, so it is for records that the decoder refuses or may not judge alone.
     """
     try:
         text = value.decode()
@@ -129,7 +129,7 @@ def _read(reader: JsonReader, json_fields: JsonFields) -> RecordDiagnosis:
 
 
 def _leave_out_long_metadata(reader: JsonReader, json_fields: JsonFields) -> None:
-    """Leave metadata unread that is too long by far, however it was written: it is not looked through."""
+    """Leave metadata unread that is much too long, however it was written."""
     begin, end = json_fields.spans.get("metadata", (0, 0))
     size = end - begin - sum(reader.text.count(blank, begin, end) for blank in " \t\n\r")
     if size > LONG_METADATA and isinstance(json_fields.read.get("metadata"), dict):
@@ -138,7 +138,7 @@ def _leave_out_long_metadata(reader: JsonReader, json_fields: JsonFields) -> Non
 
 
 def _faults(reader: JsonReader, json_fields: JsonFields) -> Iterator[OutcomeError]:
-    """Return what is wrong with the record as JSON, and names that are given twice."""
+    """Return the faults of the record as JSON, names that are given twice among them."""
     for name, constant in json_fields.constants.items():
         where = f" ({shown(name, quoted=False)})" if name else ""
         yield OutcomeError(
@@ -163,7 +163,7 @@ def _faults(reader: JsonReader, json_fields: JsonFields) -> Iterator[OutcomeErro
 
 
 def _unread(json_fields: JsonFields) -> dict[str, list[OutcomeError]]:
-    """Return the fields that were not read, each with what is to be said of it beside the faults that were named before."""
+    """Return the fields that were not read, each with its fault, beside those that were named before."""
     return {
         name: [] if fault is None or fault is TOO_DEEP else [_at(name, fault)]
         for name, fault in json_fields.unread.items()

@@ -1,8 +1,7 @@
-# Why a record is not a command, and what of it the outcome repeats all the same.
+# Why a record was rejected, and which of its fields the outcome repeats all the same.
 #
-# What is wrong is found elsewhere: with its JSON in record_diagnosis.py and json_fields.py, with a field by itself in
-# field_checks.py, with fields together in command_decoding.py, with what came before it in admission.py. That it is another
-# format foreign_formats.py knows.
+# Faults are found elsewhere: of the JSON in record_diagnosis.py and json_fields.py, of a field by itself in field_checks.py, of fields
+# together in command_decoding.py, a reused id in admission_control.py, another format in foreign_formats.py.
 
 from __future__ import annotations
 
@@ -47,22 +46,22 @@ REJECTIONS: Final = {
 """Every code that a rejected outcome can carry, and what it means. The last is found by the engine, not by the decoder."""
 
 CARRIED_BYTES: Final = 512
-"""The longest text of a refused record that its outcome repeats."""
+"""The longest text of a rejected record that its outcome repeats."""
 USER_BYTES: Final = 128
-"""The longest user id that it repeats: longer ones are none, and there may be a hundred."""
+"""The longest user id that an outcome repeats: longer texts are no ids, and there may be a hundred."""
 
 
 class Rejected(Struct, frozen=True):
     """
-    Why a record is not a command. What could be read of it stands beside the reason, for the outcome.
+    Why a record was rejected. Its readable fields stand beside the reason, for the outcome.
 
     Attributes:
         code: One of ``REJECTIONS``.
-        field: The field at fault, as a path (``user_ids[3]``), or None when the record as a whole is.
+        field: The field at fault, as a path (``user_ids[3]``); None if the record as a whole is.
         message: A sentence that a person can act on.
-        command_id: None when it could not be read: then there is a dead letter and no outcome.
+        command_id: None if it could not be read: then there is a dead letter and no outcome.
         also: Further problems of the same record.
-        user_ids: Whom it names, as far as that can be read.
+        user_ids: The users that it names, as far as they can be read.
 
     """
 
@@ -83,7 +82,7 @@ class Rejected(Struct, frozen=True):
 
     @property
     def target(self) -> str | None:
-        """The group or room that it names, if that can be read."""
+        """The group or room that the record names, if that can be read."""
         return self.group_id or self.room_id
 
 
@@ -119,7 +118,7 @@ _carried_user: Final = TextCheck(USER_BYTES, empty=False, free=True)
 
 
 def _users(value: object) -> tuple[str, ...]:
-    """Return those of the named users, or the only one, that are texts and not too long; each once, and not more than are allowed."""
+    """Return the named users (or the only one) that are texts and not too long; each once, and not more than are allowed."""
     named = [value] if isinstance(value, str) else value
     if not isinstance(named, list | tuple):
         return ()

@@ -1,8 +1,8 @@
-# The clean handover of a partition that goes: whether its last commit may say that nothing of it is on its way any more, and when
-# its slice of the quota is free, so that its next owner need not wait longer for what this one had sent.
+# The clean handover of a closing partition: whether its last commit can say that none of its requests can act any more, and when its
+# slice of the quota is free, so that its next owner need not wait longer for this one's requests.
 #
-# Its steps are a table in state_transitions.py. What the commit contains is in offset_tracker.py and commit_metadata.py; how much
-# is out or lent, and whether the permits that remain cover it, the caller knows.
+# Its steps are a table in state_transitions.py. What the commit contains is in offset_tracker.py and commit_metadata.py. Whether the
+# permits that remain cover the requests in flight and the loans, the caller knows.
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from typing import Final
 from worker.domain.engine_rules import WINDOW
 from worker.domain.state_transitions import CLEAN_HANDOVER_STEPS, CleanHandoverState
 
-ENDING_SECONDS: Final = 1.0
-"""How long a partition that goes waits for the calls of others that use its slice, and for its last commit."""
+HANDOVER_SECONDS: Final = 1.0
+"""How long a closing partition waits for the requests of others that use its slice, and for its last commit."""
 
 
 class CleanHandover:
     """
-    How far one partition is with saying, in its last commit, that no request of it can act any more.
+    Tracks whether a partition's last commit can say that none of its requests can act any more.
 
     Attributes:
-        state: How far it is.
-        ends_by: Until when it is waited for, once nothing of the partition is called any more; None before.
+        state: How far that is.
+        deadline: Until when a clean handover is waited for; None while the partition has something left to call.
 
     """
 
-    __slots__ = ("_free_at", "_unknown_until", "ends_by", "state")
+    __slots__ = ("_free_at", "_unknown_until", "deadline", "state")
 
     def __init__(self) -> None:
         self.state = CleanHandoverState.IDLE
-        self.ends_by: float | None = None
+        self.deadline: float | None = None
         self._free_at = 0.0
         self._unknown_until = float("-inf")
 
@@ -40,20 +40,20 @@ class CleanHandover:
 
     @property
     def is_awaited(self) -> bool:
-        """Whether it may still become one: the partition is not quiet before."""
+        """Whether a clean handover is still possible. While it is, the partition is not quiet."""
         return self.state not in (CleanHandoverState.IDLE, CleanHandoverState.OVER)
 
     @property
     def wake_at(self) -> float:
-        """Until when it is waited for; infinity if it is not."""
-        return self.ends_by if self.is_awaited and self.ends_by is not None else float("inf")
+        """When a clean handover is awaited no longer; infinity if it is not awaited, or ``deadline`` is None."""
+        return self.deadline if self.is_awaited and self.deadline is not None else float("inf")
 
     def begin(self) -> None:
-        """Begin to wait until nothing of the partition, which goes, is called any more."""
+        """Begin to wait until the closing partition has nothing left to call."""
         self.move_to(CleanHandoverState.FINISHING)
 
     def give_up(self) -> None:
-        """Say nothing in the last commit, and wait for it no longer."""
+        """Wait for a clean handover no longer: the last commit will not say that it is one."""
         if self.is_awaited:
             self.move_to(CleanHandoverState.OVER)
 
@@ -62,34 +62,35 @@ class CleanHandover:
         self._unknown_until = max(self._unknown_until, until)
 
     def begin_covering(self, now: float) -> None:
-        """Wait, but not for long, until the permits that remain cover all that is out and lent."""
-        self.ends_by = now + ENDING_SECONDS
+        """Wait, but not for long, until the permits that remain cover the requests in flight and the loans."""
+        self.deadline = now + HANDOVER_SECONDS
         self.move_to(
-            CleanHandoverState.COVERING if self._unknown_until <= self.ends_by else CleanHandoverState.OVER
+            CleanHandoverState.COVERING if self._unknown_until <= self.deadline else CleanHandoverState.OVER
         )
 
-    def advance(self, now: float, covered_in: float | None) -> bool:
+    def advance(self, now: float, seconds_until_covered: float | None) -> bool:
         """
-        Go on as far as can be now. Return whether the next commit with nothing open shall say it, and none that does is under way.
+        Advance as far as possible. Return whether the next commit that leaves nothing open should say so, and none that does is
+        under way.
 
-        ``covered_in``: the seconds until the permits that remain cover all that counts; None while they do not even cover what is out
-        and lent.
+        ``seconds_until_covered``: as ``RateLimiter.seconds_until_covered`` on every endpoint; None while the permits that remain do
+        not even cover the requests in flight and the loans.
         """
-        if self.ends_by is not None and now >= self.ends_by:
+        if self.deadline is not None and now >= self.deadline:
             self.give_up()
         elif (
             self.state is CleanHandoverState.COVERING
-            and covered_in is not None
+            and seconds_until_covered is not None
             and now >= self._unknown_until
         ):
-            # What is sent from now on needs none of the slice: the permits that remain cover it, or borrowed ones, which their lender
-            # keeps aside. A request of unknown end may have arrived as late as it may act.
-            self._free_at = max(now + covered_in, self._unknown_until + WINDOW)
+            # Requests from now on need none of the slice: the permits that remain cover them, or borrowed ones, which their lender
+            # keeps aside. A request of unknown end may arrive as late as `_unknown_until`, and counts for WINDOW after that.
+            self._free_at = max(now + seconds_until_covered, self._unknown_until + WINDOW)
             self.move_to(CleanHandoverState.READY)
         return self.state is CleanHandoverState.READY
 
-    def claim(self, now: float, *, leaves_nothing_open: bool) -> float | None:
-        """Return what a commit that is proposed now says: in how many seconds the slice is free. None: it says nothing."""
+    def propose(self, now: float, *, leaves_nothing_open: bool) -> float | None:
+        """Return in how many seconds the slice is free, as a commit that is proposed now says. None: it says nothing of a handover."""
         if self.state is CleanHandoverState.READY and leaves_nothing_open:
             self.move_to(CleanHandoverState.COMMITTING)
         elif self.state is CleanHandoverState.COMMITTING and not leaves_nothing_open:
@@ -97,7 +98,7 @@ class CleanHandover:
         return max(0.0, self._free_at - now) if self.state is CleanHandoverState.COMMITTING else None
 
     def committed(self) -> None:
-        """Note that what was proposed is committed."""
+        """Note that the proposed commit is made."""
         if self.state is CleanHandoverState.COMMITTING:
             self.move_to(CleanHandoverState.OVER)
 

@@ -1,12 +1,12 @@
-# The text in a commit's metadata: which partition of which topic it is of, at which offset, and what is done above it.
+# The text in a commit's metadata: its partition and topic, its offset, and which records above that are done.
 #
-# Whatever commits for the group writes there: Kafka Streams, a mirror that moves offsets, a person. So nothing is believed
-# because it parses: a text is ours only if this module would write exactly the same for this partition and offset.
-# What the bits are used for is in offset_tracker.py.
+# Others may commit for the group, too: Kafka Streams, a mirror that moves offsets, a person. So no text is believed because it parses:
+# a text is ours only if this module would write exactly the same for this partition and offset. What the bits are used for is in
+# offset_tracker.py.
 #
-# The last commit of a clean handover has a tag of its own, and says when the partition's slice of the quota is free. Those of static
-# members also name their owner. A build that does not know a format takes it for a foreign text, believes nothing of it, and waits
-# as long as after a crash.
+# The last commit of a clean handover has a tag of its own, and says when the partition's slice of the quota is free. Commits of static
+# members also name their owner. A build that does not know a format takes it for a foreign text, believes nothing of it, and waits as
+# long as after a crash.
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ METADATA_BYTES: Final = 4096
 FORMAT: Final = "mw1"
 """Names the format and its version: the first field of every text."""
 LAST_FORMAT: Final = "mw2"
-"""As ``FORMAT``, of a clean handover: nothing of it is on its way, of unknown end, or lent. It says when its slice is free."""
+"""As ``FORMAT``, of a clean handover: no request of the partition can act any more. It says when the partition's slice is free."""
 NAMED_FORMAT: Final = "mw3"
 """As ``FORMAT``, with the owner's mark."""
 NAMED_LAST_FORMAT: Final = "mw4"
 """As ``LAST_FORMAT``, with the owner's mark."""
 MARK_CHARACTERS: Final = 16
-"""How long the mark of an owner is: two static members of a group have the same by chance as good as never."""
+"""The length of an owner's mark: two static members of a group have the same one by chance as good as never."""
 NAME_BYTES: Final = 249
 """The longest name that Kafka gives a topic; its id takes 22."""
 FREE_IN_DIGITS: Final = 4
@@ -37,13 +37,13 @@ NAMED_TEXT: Final = re.compile(r"mw[34];[^;]*;[0-9]+;[0-9]{19};([0-9a-f]{16});")
 LAST_TEXT: Final = re.compile(r"mw[24];[^;]*;[0-9]+;[0-9]{19};(?:[0-9a-f]{16};)?([0-9]{4});")
 HEAD_BYTES: Final = len(f"{FORMAT};name:;{2**31 - 1};{2**63 - 1};;{0:08x};") + NAME_BYTES + MARK_CHARACTERS
 MAX_SPAN: Final = (METADATA_BYTES - HEAD_BYTES) // 4 * 3 * 8
-"""How many offsets a bitmap can tell of, in base64, beside the longest head that names no time."""
+"""How many offsets a bitmap can hold, in base64, beside the longest head without ``FREE_IN_DIGITS``."""
 EXCERPT: Final = 32
-"""Characters of a foreign text that are shown."""
+"""How many characters of a foreign text are shown."""
 
 
 def label(topic: str, topic_id: str | None, partition: int) -> str:
-    """Name the partition: by the id of its topic, which another topic of that name would not have; by its name without one."""
+    """Name the partition by the id of its topic, which another topic of that name would not have, or without one by its name."""
     return f"{f'name:{topic}' if topic_id is None else f'id:{topic_id}'};{partition}"
 
 
@@ -54,12 +54,12 @@ def mark_of(instance_id: str | None) -> str:
 
 def encode(whose: str, base: int, bits: int, free_in_ms: int | None = None, owner: str = "") -> str:
     """
-    Return the text for a partition (see ``label``) with ``base`` as its offset; empty when there is nothing to say: nothing is done
-    above it, this is no clean handover, and its owner has no mark.
+    Return the text for a partition (see ``label``) with ``base`` as its offset; empty when there is nothing to say: no record above
+    ``base`` is done, this is no clean handover, and its owner has no mark.
 
-    ``free_in_ms``: of a clean handover, the milliseconds from now on after which nothing that was sent counts on the slice any more.
-    Where it does not fit, beside the fullest bitmap under the longest name, the text says nothing of the handover. Numbers have a
-    fixed width: else a commit could outgrow what the broker takes though no bit was added.
+    ``free_in_ms``: of a clean handover, the milliseconds from now on after which no request counts on the slice any more. Where it does
+    not fit, beside the fullest bitmap under the longest name, the text says nothing of the handover. Numbers have a fixed width: else a
+    commit could become too long for the broker though no bit was added.
     """
     is_last = free_in_ms is not None
     if not bits and not is_last and not owner:
@@ -76,7 +76,7 @@ def encode(whose: str, base: int, bits: int, free_in_ms: int | None = None, owne
 
 
 def decode(text: str, whose: str, base: int) -> int | None:
-    """Return the bitmap of this partition at this offset: 0 for an empty text, None for one that is not ours, or not of here."""
+    """Return the bitmap of this partition at this offset: 0 for an empty text, None for one that is not ours, or of another place."""
     if not text:
         return 0
     if len(text) > METADATA_BYTES:
@@ -91,15 +91,15 @@ def decode(text: str, whose: str, base: int) -> int | None:
 
 def slice_free_in_ms(text: str) -> int | None:
     """
-    Return what a text, if ``decode`` believes it, says of a clean handover: how many milliseconds after it the slice is free. None:
-    it is not that of one.
+    Return, of a text that ``decode`` believes, how many milliseconds after the commit the slice is free; None if it is not that of a
+    clean handover.
     """
     found = LAST_TEXT.match(text)
     return None if found is None else int(found[1])
 
 
 def owner_of(text: str) -> str:
-    """Return the mark of the owner which wrote a text, if ``decode`` believes it; empty without one."""
+    """Return the mark of the owner that wrote a text, if ``decode`` believes it; empty without one."""
     found = NAMED_TEXT.match(text)
     return "" if found is None else found[1]
 

@@ -1,7 +1,7 @@
 # When commands expire: those with a last moment, the next one first.
 #
-# What becomes of an expired one is decided in member_ordering.py. A last moment may be a year away, so a command that is done
-# must not be kept until then.
+# What becomes of an expired command is decided in member_ordering.py. A last moment may be a year away, so a finished command must
+# not be kept until then.
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ FEW: Final = 64
 class DeadlineHeap:
     """The open commands that have a last moment. Instants are seconds since 1970."""
 
-    __slots__ = ("_done", "_heap", "_order")
+    __slots__ = ("_done", "_heap", "_sequence")
 
     def __init__(self) -> None:
         self._heap: list[tuple[float, int, OpenCommand]] = []
-        self._order = count()
+        self._sequence = count()
         self._done = 0
 
     def add(self, command: OpenCommand, last_moment: float) -> None:
         """Add a new command."""
-        heapq.heappush(self._heap, (last_moment, next(self._order), command))
+        heapq.heappush(self._heap, (last_moment, next(self._sequence), command))
 
-    def finished(self) -> None:
-        """Count a command with a last moment that is emitted or dropped. Once half of those here are, forget them."""
+    def count_finished(self) -> None:
+        """Count a command that is emitted or dropped. Once half of the commands here are, forget these."""
         self._done += 1
         if self._done > len(self._heap) // 2 + FEW:
             self._done = 0
@@ -47,7 +47,7 @@ class DeadlineHeap:
 
     @property
     def next(self) -> float | None:
-        """The next last moment."""
+        """The earliest last moment; None if there is none."""
         return self._heap[0][0] if self._heap else None
 
     def __len__(self) -> int:

@@ -1,8 +1,8 @@
-# What was carried out already: command ids (kept per partition, restored from the outcome topic) and effects (the last
+# Which commands were carried out already: command ids (kept per partition, restored from the outcome topic) and effects (the last
 # one of each member, for a minute). Both are bounded by memory and by age, the ids by count as well.
 #
-# Ids and their restoration go through one door, `CommandIds.remember`, so memory and restoration cannot disagree.
-# What becomes of a repeat is decided in member_ordering.py; here is only what is known.
+# Ids of this process and restored ones are both remembered by `CommandIds.remember`, so they cannot disagree. What becomes of a repeat
+# is decided in member_ordering.py.
 
 from __future__ import annotations
 
@@ -31,21 +31,21 @@ if TYPE_CHECKING:
     from worker.domain.contract.parameters import EffectKey
 
 MemberKey = tuple[str, str, str]
-"""(app, target, user): what order is kept for, across actions and services."""
+"""(app, target, user): order is kept for each of these, across actions and services."""
 
 
 def fingerprint(app: str, target: str, users: Iterable[str], effect: EffectKey) -> int:
-    """Return what a command id stands for, as a number that is only compared within this process."""
+    """Return a number for everything that a command id stands for. Such numbers are only compared within this process."""
     return hash((app, target, frozenset(users), effect))
 
 
 def fingerprint_of(command: Command) -> int:
-    """Return the same, of a command."""
+    """Return the fingerprint of a command."""
     return fingerprint(command.app, command.target, command.users, command.effect)
 
 
 def known_of(value: bytes) -> KnownCommandId | None:
-    """Return what one record of the outcome topic tells of its command id; None if nothing (it was rejected, or is not ours)."""
+    """Return what one record of the outcome topic says of its command id; None if nothing (it was rejected, or is not ours)."""
     try:
         return remembered(_decoder.decode(value))
     except (ValueError, RecursionError):
@@ -54,8 +54,8 @@ def known_of(value: bytes) -> KnownCommandId | None:
 
 def remembered(outcome: Outcome) -> KnownCommandId | None:
     """
-    Return what an outcome tells of its command id; None for a rejected one, whose id stands for nothing, for one in shadow, and for
-    one so short that it does not say what its id stands for.
+    Return what an outcome says of its command id; None for that of a rejected record, whose id stands for nothing, of a command in
+    shadow, and for an outcome so short that it does not say what its id stands for.
     """
     if outcome.status not in REMEMBERED or outcome.results_omitted:
         return None
@@ -72,8 +72,8 @@ def remembered(outcome: Outcome) -> KnownCommandId | None:
 
 def known_id(outcome: Outcome, stands_for: int, at: float, *, name: str | None = None) -> KnownCommandId:
     """
-    Return what an outcome tells of its command id, whether it was made or read. ``stands_for`` is the command's fingerprint, ``at``
-    when it finished, in seconds since 1970, ``name`` what is remembered in place of the id of a command that was in shadow.
+    Return what an outcome, made or read, says of its command id. ``stands_for`` is the command's fingerprint, ``at`` when the command
+    finished, in seconds since 1970, ``name`` the name that is remembered in place of the id, of a command that was in shadow.
     """
     results, settled = outcome.results, DONE_FOR_ID if name is None else DONE_FOR_SHADOW_ID
     done: list[str] = []
@@ -98,13 +98,13 @@ _decoder: Final = msgspec.json.Decoder(Outcome)
 
 class CommandIdBudget:
     """
-    What the ids of all partitions take together.
+    The memory that the ids of all partitions take together.
 
-    When that is too much, a partition forgets its oldest ids: the one that has just learned one if it has more than its
-    part, else the one that has most.
+    When that is too much, a partition forgets its oldest ids: the one that has just learned an id if it has more than its part, else
+    the one that has most.
 
     Attributes:
-        bytes_used: What that is now.
+        bytes_used: The bytes of all ids.
         forgotten: Ids since the start that were forgotten early.
 
     """
@@ -118,20 +118,20 @@ class CommandIdBudget:
         self.bytes_used = 0
 
     def join(self, ids: CommandIds) -> None:
-        """Keep a partition's ids here from now on."""
+        """Count a partition's ids from now on."""
         self._parts.append(ids)
 
-    def leave(self, ids: CommandIds) -> None:
-        """Forget a partition that is gone."""
+    def remove(self, ids: CommandIds) -> None:
+        """Count a partition's ids no longer: it is gone."""
         self._parts.remove(ids)
         self.bytes_used -= ids.bytes_used
 
     def count(self, size: int) -> None:
-        """Count bytes that are kept, or kept no longer."""
+        """Count further bytes; a negative ``size`` frees them."""
         self.bytes_used += size
 
     def make_fit(self, newest: CommandIds) -> None:
-        """Forget what does not fit any more: ``newest`` has just learned something."""
+        """Forget ids until the rest fits: ``newest`` has just learned one."""
         while self.bytes_used > self._limit:
             if newest.bytes_used * len(self._parts) > self._limit:
                 forgetting = newest
@@ -143,55 +143,55 @@ class CommandIdBudget:
 
 class CommandIds:
     """
-    The command ids of one partition, newest last, bounded by the number of outcomes, by their age and by the memory of all.
+    The command ids of one partition, bounded by the number of outcomes, by their age and by the memory of all ids.
 
     Attributes:
-        bytes_used: What they take in memory.
+        bytes_used: Their bytes in memory.
 
     """
 
-    __slots__ = ("_by_id", "_max_records", "_memory", "_order", "_window", "bytes_used")
+    __slots__ = ("_by_id", "_max_records", "_memory", "_oldest_first", "_window", "bytes_used")
 
     def __init__(self, window: float, max_records: int, memory: CommandIdBudget) -> None:
         self._window = window
         self._max_records = max_records
         self._memory = memory
         self._by_id: dict[str, KnownCommandId] = {}
-        self._order: deque[KnownCommandId | None] = deque()
+        self._oldest_first: deque[KnownCommandId | None] = deque()
         self.bytes_used = 0
         memory.join(self)
 
     def remember(self, known: KnownCommandId | None) -> None:
         """
-        Take in one outcome record. None is one that says nothing: it takes a place all the same, because the
-        restoration counts records.
+        Remember what one outcome record says. None: it says nothing. It takes a place all the same, because the restoration counts
+        records.
         """
-        self._order.append(known)
+        self._oldest_first.append(known)
         if known is not None:
             self._by_id[known.command_id] = known
             size = known_bytes(known)
             self.bytes_used += size
             self._memory.count(size)
-        if len(self._order) > self._max_records:
+        if len(self._oldest_first) > self._max_records:
             self.forget_oldest()
         self._memory.make_fit(self)
 
     def find(self, command_id: str, wall: float) -> KnownCommandId | None:
-        """Return what is known of the id at ``wall`` (seconds since 1970)."""
+        """Return what is known of the id at ``wall`` (seconds since 1970); None if nothing is."""
         known = self._by_id.get(command_id)
         if known is None or known.at < wall - self._window:
             return None
         return known
 
     def expire(self, wall: float) -> None:
-        """Forget what is older than the window."""
+        """Forget outcome records that are older than the window."""
         oldest = wall - self._window
-        while self._order and ((known := self._order[0]) is None or known.at < oldest):
+        while self._oldest_first and ((known := self._oldest_first[0]) is None or known.at < oldest):
             self.forget_oldest()
 
     def forget_oldest(self) -> None:
         """Forget the oldest outcome record."""
-        known = self._order.popleft()
+        known = self._oldest_first.popleft()
         if known is not None:
             size = known_bytes(known)
             self.bytes_used -= size
@@ -201,20 +201,20 @@ class CommandIds:
 
     def close(self) -> None:
         """Forget everything: the partition is gone."""
-        self._memory.leave(self)
+        self._memory.remove(self)
 
     def __len__(self) -> int:
         return len(self._by_id)
 
 
 def known_bytes(known: KnownCommandId) -> int:
-    """Return what an id takes in memory."""
+    """Return the bytes of a known id in memory."""
     users = 0 if known.done is None else known.done.size
     return ID_BYTES + texts_bytes(known.command_id, known.outcome_id) + users
 
 
 def applied_bytes(member: MemberKey, state: AppliedState) -> int:
-    """Return what an applied state takes in memory."""
+    """Return the bytes of an applied state in memory."""
     return APPLIED_BYTES + texts_bytes(member[2], state.outcome_id, state.request_id or "")
 
 
@@ -231,10 +231,10 @@ class AppliedState(Struct, frozen=True, gc=False):
     The last effect that was applied to a member.
 
     Attributes:
-        what: Compared for equality: the action and what of its parameters makes the state.
-        at: Monotonic seconds of the call's answer.
-        keep: For how long a repeat of it needs no call.
-        during: The assignment in which it was carried out. Once that is over, nothing is known.
+        what: The action and those of its parameters that make the state. Compared for equality.
+        at: When the call was answered (monotonic).
+        keep: For how many seconds a repeat of it needs no call.
+        during: The assignment in which it was carried out. Once that is over, the state is not known any more.
 
     """
 
@@ -248,11 +248,11 @@ class AppliedState(Struct, frozen=True, gc=False):
 
 class AppliedStates:
     """
-    The last effect of each member, for as long as a repeat of it needs no call; bounded by what they take in memory.
+    The last effect of each member, for as long as a repeat of it needs no call; bounded by memory.
 
     Attributes:
-        bytes_used: What that is.
-        forgotten: Those since the start that were forgotten early.
+        bytes_used: Their bytes in memory.
+        forgotten: States since the start that were forgotten early.
 
     """
 
@@ -266,35 +266,33 @@ class AppliedStates:
 
     def applied(self, member: MemberKey, state: AppliedState) -> None:
         """Note the member's state."""
-        self.sent(member)
+        self.forget(member)
         self._by_member[member] = state
         self.bytes_used += applied_bytes(member, state)
         while self.bytes_used > self._limit:
-            self._forget(next(iter(self._by_member)))
+            self.forget(next(iter(self._by_member)))
             self.forgotten += 1
 
-    def sent(self, member: MemberKey) -> None:
-        """Forget what was known of the member: something is on its way to it."""
-        if member in self._by_member:
-            self._forget(member)
-
-    def _forget(self, member: MemberKey) -> None:
-        self.bytes_used -= applied_bytes(member, self._by_member.pop(member))
+    def forget(self, member: MemberKey) -> None:
+        """Forget the member's state, if it is known."""
+        state = self._by_member.pop(member, None)
+        if state is not None:
+            self.bytes_used -= applied_bytes(member, state)
 
     def find(self, member: MemberKey, what: object, now: float) -> AppliedState | None:
-        """Return the effect that makes a command with this effect needless now."""
+        """Return the member's state if it makes a command with this effect needless now; else None."""
         state = self._by_member.get(member)
         if state is None or state.what != what or now >= state.at + state.keep:
             return None
         return state
 
     def expire(self, now: float, longest: float) -> None:
-        """Forget effects older than ``longest``, the longest that any is kept."""
+        """Forget states older than ``longest``, the most seconds that any is kept."""
         while self._by_member:
             member, state = next(iter(self._by_member.items()))
             if state.at > now - longest:
                 return
-            self._forget(member)
+            self.forget(member)
 
     def __len__(self) -> int:
         return len(self._by_member)

@@ -1,9 +1,9 @@
-# Where to go on in a partition whose commit is lost, or has metadata that is not ours: what its own outcomes prove.
+# Where to go on in a partition whose commit is lost, or has metadata that is not ours: its own outcomes prove it.
 #
-# An outcome names the record that it is of (topic, partition, offset) and its command_id. Both must agree with the record
-# that stands there: a topic made again under the same name has other records at the same offsets. A record whose id cannot
-# be read has no outcome, but a dead letter with its value. Nothing is read here (broker/partition_restore.py does), and nothing is
-# guessed: where the outcomes leave a doubt, a person decides.
+# An outcome names its record (topic, partition, offset) and its command_id. Both must agree with the record at that offset: a topic
+# made again under the same name has other records at the same offsets. A record whose id cannot be read has no outcome, but a dead
+# letter with its value. Nothing is read here (broker/partition_restore.py does), and nothing is guessed: where the outcomes leave a
+# doubt, a person decides.
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ if TYPE_CHECKING:
 
 ENOUGH: Final = 2 * MAX_SPAN
 """
-Outcomes. This many of a partition's newest cover every offset that can have been open at the last of them: a record is
-admitted only within ``MAX_SPAN`` above the oldest open one, so what was published before is finished.
+This many of a partition's newest outcomes cover every offset that can have been open at the last of them: a record is admitted only
+within ``MAX_SPAN`` above the oldest open one, so records whose outcomes are older are finished.
 """
 
 
 class OutcomeEvidence(Struct, frozen=True):
-    """What one outcome says of its record."""
+    """Which record one outcome is of."""
 
     command_id: str
     source: Source
 
 
 class RecoveredPosition(Struct, frozen=True):
-    """Where to go on: at ``position``, with what ``done`` (a bitmap from there) tells."""
+    """Where to go on: at ``position``, without the records of ``done`` (a bitmap from there)."""
 
     position: int
     done: int
@@ -45,10 +45,10 @@ class RecoveredPosition(Struct, frozen=True):
 
 class UnclearPosition(Struct, frozen=True):
     """
-    Why nobody but a person can say where to go on.
+    Why only a person can say where to go on.
 
     Attributes:
-        reason: What is not known, as a sentence.
+        reason: Which fact is not known, as a sentence.
         first: The first offset that is in doubt.
         next: The offset after the last record that has an outcome.
 
@@ -68,26 +68,26 @@ def evidence_in(value: bytes) -> OutcomeEvidence | None:
 
 
 def placeholder_id(value: bytes | None) -> str:
-    """Return what stands in for the command_id of a record without a readable one: no command_id begins like this."""
+    """Return the placeholder of a record without a readable command_id: no command_id begins like this."""
     if isinstance(value, OmittedBytes):
         return placeholder_id_from_hash(value.sha256)
     return placeholder_id_from_hash(hashlib.sha256(value or b"").hexdigest())
 
 
 def placeholder_id_from_hash(sha256: str) -> str:
-    """Return the same for a value of which only the hash is known."""
+    """Return the placeholder of a record of whose value only the hash is known."""
     return f"\0{sha256}"
 
 
 def placeholder_id_from_letter(letter: ParsedDeadLetter) -> str:
-    """Return the same for the record that this is the dead letter of."""
+    """Return the placeholder of the record of a dead letter."""
     if letter.value_sha256 is None:
         return placeholder_id(letter.value)
     return placeholder_id_from_hash(letter.value_sha256)
 
 
 def is_placeholder(command_id: str) -> bool:
-    """Return whether it is no command_id, but stands for one."""
+    """Return whether this is a placeholder and no command_id."""
     return command_id.startswith("\0")
 
 
@@ -114,11 +114,11 @@ def recover_position(
     from_start: bool,
 ) -> RecoveredPosition | UnclearPosition:
     """
-    Return where to go on in a partition from ``start`` to ``end`` without a commit, of which there are outcomes.
+    Return where to go on in a partition from ``start`` to ``end`` that has outcomes and no commit.
 
-    ``records`` are those of ``offsets_to_compare(start, ids)`` that exist, in order, and ``ids`` what the outcomes tell of each offset.
-    ``is_whole``: no outcome was ever deleted. ``from_start``: the group began with the partition's first record, so one
-    without an outcome was not left out on purpose.
+    ``records`` are the existing records (offset -> command_id) of ``offsets_to_compare(start, ids)``, in order, and ``ids`` the
+    command_ids that the outcomes name (offset -> command_id). ``is_whole``: no outcome was ever deleted. ``from_start``: the group began
+    with the partition's first record, so a record without an outcome was not skipped on purpose.
     """
     base, top = offsets_to_compare(start, ids).start, max(ids)
     if top >= end:

@@ -1,9 +1,9 @@
-# Order per member, and what needs no call: the tasks of one (app, target, user) stand in a member queue, and only the first of
-# them may be in an endpoint's queue or in a call. A task that repeats what is known or waiting gets its result from there.
+# Order per member, and the tasks that need no call: the tasks of one (app, target, user) stand in a member queue, and only the first
+# of them may be in an endpoint's queue or in a call. A task that repeats a known or waiting one gets its result.
 #
-# Here a task enters, comes forward when its turn comes, and gets its result. What became ready to be sent, or is to be sent no
-# longer, is handed out by `take_changes`, and what is complete by `take_completed`: the caller goes on from there. Who sends,
-# and what an answer means, is decided elsewhere.
+# Here a task enters, advances when its turn comes, and gets its result. Tasks that became ready to be sent, or need no call any more,
+# are handed out by `take_changes`, and complete commands by `take_completed`: the caller goes on from there. Who sends, and what an
+# answer means, is decided elsewhere.
 
 from __future__ import annotations
 
@@ -25,26 +25,26 @@ from worker.domain.state_transitions import TaskState
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from worker.domain.clock_offset import ClockOffset
     from worker.domain.engine_rules import EngineRules
     from worker.domain.progress.dedupe import MemberKey
     from worker.domain.progress.open_commands import MemberTask, OpenCommand
+    from worker.domain.wall_clock import WallClock
 
 UNKNOWN_FOR: Final = 3.0
 """For this many seconds a request of unknown end may still take effect: Tencent's own budget for a request."""
 
 
 class TaskChange(Enum):
-    """What happened to a task that concerns its endpoint's queue."""
+    """What happened to a task that its endpoint's queue must know."""
 
     READY = "ready"
-    """It is to be sent: it waits from now on."""
+    """It waits for a permit from now on."""
     WITHDRAWN = "withdrawn"
-    """It waited, and needs no call any more."""
+    """It waited for a permit, and needs none any more."""
     STARTED = "started"
-    """It waits, and its command is started: it goes before others."""
+    """It waits for a permit, and its command is started now: it goes before others."""
     HURRIED = "hurried"
-    """It waits, and an urgent command of the same member waits for it: it is urgent from now on."""
+    """It waits for a permit, and an urgent command of the same member waits for it: it is urgent from now on."""
 
 
 class MemberOrdering:
@@ -64,8 +64,8 @@ class MemberOrdering:
         "_completed",
         "_deadlines",
         "_delays",
-        "_order",
         "_rules",
+        "_sequence",
         "applied_states",
         "coalesced",
         "repeated_effects",
@@ -73,13 +73,13 @@ class MemberOrdering:
         "superseded",
     )
 
-    def __init__(self, rules: EngineRules, clock: ClockOffset) -> None:
+    def __init__(self, rules: EngineRules, clock: WallClock) -> None:
         self._rules = rules
         self._clock = clock
         self._by_key: dict[MemberKey, MemberQueue] = {}
         self._delays: list[tuple[float, int, MemberQueue]] = []
         self._deadlines = DeadlineHeap()
-        self._order = count()
+        self._sequence = count()
         self._changes: list[tuple[TaskChange, MemberTask]] = []
         self._completed: list[OpenCommand] = []
         self.applied_states = AppliedStates(share("applied", rules.memory_budget))
@@ -91,19 +91,19 @@ class MemberOrdering:
     # What the caller takes
 
     def take_changes(self) -> list[tuple[TaskChange, MemberTask]]:
-        """Hand out what concerns the endpoints' queues since the last call, in order."""
+        """Hand out the changes since the last call that the endpoints' queues must know, in order."""
         changes, self._changes = self._changes, []
         return changes
 
     def take_completed(self) -> list[OpenCommand]:
-        """Hand out the commands that have got all their results since the last call."""
+        """Hand out the commands that became complete since the last call: they have all their results."""
         completed, self._completed = self._completed, []
         return completed
 
     # What happens to commands
 
     def enter(self, command: OpenCommand, now: float) -> None:
-        """Let each member of a new command take its place."""
+        """Put the tasks of a new command into their member queues."""
         spec = command.spec
         member_queues = []
         for user in spec.users:
@@ -121,7 +121,7 @@ class MemberOrdering:
                 self._hurry(task)
 
     def start(self, command: OpenCommand) -> None:
-        """Start the command, and with it those that it waits for."""
+        """Start the command and all commands that it waits for."""
         starting = [command]
         while starting:
             next_command = starting.pop()
@@ -131,20 +131,20 @@ class MemberOrdering:
                     if task.state is TaskState.WAITING:
                         self._changes.append((TaskChange.STARTED, task))
 
-    def emitted(self, commands: Iterable[OpenCommand], now: float) -> None:
-        """Release everything that waits for these commands: their outcomes are on their way."""
+    def forget_emitted(self, commands: Iterable[OpenCommand], now: float) -> None:
+        """Remove emitted commands from their member queues."""
         for command in commands:
-            self._leave(command, now)
+            self._forget(command, now)
 
-    def recall(self, command: OpenCommand) -> None:
-        """Take the command's tasks out of their endpoint's queue: another order will hold for it (``obey``)."""
+    def withdraw(self, command: OpenCommand) -> None:
+        """Take the command's tasks out of their endpoint's queue: another order will hold for it (``apply_order``)."""
         for task in command.tasks:
             if task.state is TaskState.WAITING:
                 self._changes.append((TaskChange.WITHDRAWN, task))
                 task.stand_back()
 
-    def obey(self, command: OpenCommand, now: float) -> None:
-        """Let the command's tasks that are not on their way follow the order that holds for it now, or go on if none does."""
+    def apply_order(self, command: OpenCommand, now: float) -> None:
+        """Apply the order that holds for the command now, or none, to its tasks that are not in a call."""
         for task in command.tasks:
             if command.mode.ends_at_once and task.state in (TaskState.BEHIND, TaskState.COALESCED):
                 self._cancel(task, now)
@@ -153,11 +153,11 @@ class MemberOrdering:
 
     def drop(self, command: OpenCommand, now: float) -> None:
         """
-        Leave the command to the next owner of its partition: it leaves its member queues. What of it is on its way stays there
-        until it ends.
+        Drop the command, for the next owner of its partition, and remove it from its member queues. Tasks in a call stay until the
+        call is over.
         """
         command.drop()
-        self._leave(command, now)
+        self._forget(command, now)
         for task in command.tasks:
             if task.state is TaskState.COALESCED:
                 task.leader.let_go(task)
@@ -167,22 +167,22 @@ class MemberOrdering:
     # What happens to tasks
 
     def sent(self, task: MemberTask, at: float) -> None:
-        """Note that a request which carries the task leaves now, ``at`` on its endpoint's clock."""
-        self.applied_states.sent(task.member_queue.key)
+        """Note that a request which carries the task is sent now, ``at`` on its endpoint's clock."""
+        self.applied_states.forget(task.member_queue.key)
         task.mark_sent(at)
         if not task.command.started:
             self.start(task.command)
-        for follower in task.coalesced or ():
+        for follower in task.followers or ():
             self.start(follower.command)
 
     def ended_unknown(self, task: MemberTask, ended_at: float) -> None:
-        """Hold back every different effect: a request that carried the task ended without an answer, and may still act."""
+        """Delay every different effect: a request that carried the task ended without an answer, and may still act."""
         member_queue, until = task.member_queue, ended_at + UNKNOWN_FOR
-        for carried in (task, *(task.coalesced or ())):
+        for carried in (task, *(task.followers or ())):
             carried.mark_unknown_end()
         task.command.partition.clean_handover.ended_unknown(until)
         member_queue.delay(until, task.command.effect_key)
-        heapq.heappush(self._delays, (until, next(self._order), member_queue))
+        heapq.heappush(self._delays, (until, next(self._sequence), member_queue))
 
     def applied(self, task: MemberTask, request_id: str | None, now: float) -> None:
         """Settle a task whose effect is in place. For some time a repeat of it needs no call."""
@@ -190,17 +190,17 @@ class MemberOrdering:
         self.settle(task, Result(task.user, ResultStatus.APPLIED, request_id), now)
 
     def simulated(self, task: MemberTask, now: float) -> None:
-        """Settle a task in shadow, as if its effect was in place: for others in shadow it is."""
+        """Settle a task in shadow, as if its effect was in place: for other tasks in shadow it is."""
         self._note_state(task, _shadow_key(task), None, now)
         self.settle(task, Result(task.user, ResultStatus.SIMULATED), now)
 
     def settle(self, task: MemberTask, result: Result, now: float) -> None:
-        """Give the task, and those coalesced with it, a result. The next one of its member queue comes forward."""
+        """Settle the task and its followers with this result, and advance its member queue."""
         self._settle(task, result)
         self._advance(task.member_queue, now)
 
     def abandon(self, task: MemberTask, now: float) -> None:
-        """Let a dropped command's task that is not on its way leave. One that was coalesced with it takes its place."""
+        """Remove a dropped command's task, which is not in a call. Its first follower takes its place."""
         if task.state is TaskState.WAITING:
             self._changes.append((TaskChange.WITHDRAWN, task))
         self._vacate(task)
@@ -208,7 +208,7 @@ class MemberOrdering:
         self._advance(task.member_queue, now)
 
     def stop(self, task: MemberTask, now: float) -> None:
-        """Let a task whose call is over return to its member queue: an order holds for its command, so it is not sent again."""
+        """Return a task whose call is over to its member queue: an order withholds its command."""
         task.stand_back()
         if task.command.mode.ends_at_once:
             self._cancel(task, now)
@@ -216,28 +216,28 @@ class MemberOrdering:
             self._advance(task.member_queue, now)
 
     def release_cancelled(self, task: MemberTask) -> None:
-        """Part a task, which is to be sent again, from those that it took along and that were cancelled meanwhile."""
-        for follower in [each for each in task.coalesced or () if each.command.mode.ends_at_once]:
+        """Settle the followers, cancelled meanwhile, of a task that is to be sent again."""
+        for follower in [each for each in task.followers or () if each.command.mode.ends_at_once]:
             task.let_go(follower)
-            self._complete(follower, cancelled(follower))
+            self._complete(follower, cancelled_result(follower))
 
-    def is_over(self, task: MemberTask, now: float) -> bool:
-        """Return whether no attempt may carry the task any more."""
+    def is_expired(self, task: MemberTask, now: float) -> bool:
+        """Return whether the last moment of the task is over: no attempt may carry it any more."""
         last_moment = task.command.last_moment
         return last_moment is not None and self._clock.wall(now) > last_moment
 
     # Time
 
     def due(self, now: float) -> None:
-        """Let those come forward whose delay is over, and settle those whose time is."""
+        """Advance the queues whose delay is over, and settle expired tasks."""
         for command in self._deadlines.due(self._clock.wall(now)):
-            self._expire(command, now)
+            self._expire_command(command, now)
         while self._delays and self._delays[0][0] <= now:
             self._advance(heapq.heappop(self._delays)[2], now)
 
     @property
     def wake_at(self) -> float | None:
-        """When ``due`` has something to do next."""
+        """When ``due`` has something to do next; None: never."""
         delay = self._delays[0][0] if self._delays else None
         last_moment = self._deadlines.next
         if last_moment is None:
@@ -248,50 +248,50 @@ class MemberOrdering:
     # Inside
 
     def _hurry(self, urgent: MemberTask) -> None:
-        """Let everything that is before a new urgent task go as soon as that."""
+        """Make the tasks before a new urgent task urgent, too."""
         for task in reversed(urgent.member_queue.tasks):
             if task is urgent:
                 continue
             if task.urgent:
-                return  # and so is all that is before it
+                return  # and so are all tasks before it
             if task.state is TaskState.WAITING:
                 self._changes.append((TaskChange.HURRIED, task))
             else:
                 task.hurry()
 
     def _join(self, task: MemberTask, now: float) -> None:
-        """Put the task at the end of its queue, unless the one that waits there makes it needless, or is made needless by it."""
+        """Append the task to its member queue, unless it can follow the last task there. If it supersedes that one, settle that."""
         member_queue, command = task.member_queue, task.command
         if command.mode.ends_at_once:
             member_queue.append(task)
             self._cancel(task, now)
             return
-        if command.last_moment is not None and self.is_over(task, now):
+        if command.last_moment is not None and self.is_expired(task, now):
             member_queue.append(task)
-            self._end(task, now)
+            self._expire_task(task, now)
             return
         while member_queue.tasks and command.repeat_of is None:
             last = member_queue.last_like(command)
             if last is None or last.state is TaskState.CALLED or last.command.repeat_of is not None:
-                break  # on its way, or not known yet whether it will be sent: decided when this one's turn comes
+                break  # in a call, or not known yet whether it will be sent: decided when this task's turn comes
             if may_coalesce(task, last):
                 last.coalesce(task)
                 self.coalesced += 1
                 return
             if command.mode.waits or not self._rules.supersede or last.was_sent:
-                break  # a paused command may be cancelled, and then neither would be carried out
+                break  # a paused command may be cancelled, and then neither command would be carried out
             if not overwrites(command.spec, last.command.spec):
                 break
             if last.state is TaskState.WAITING:
                 self._changes.append((TaskChange.WITHDRAWN, last))
             self.superseded += 1
             result = Result(last.user, ResultStatus.SUPERSEDED, superseded_by=command.outcome_id)
-            self._settle(last, _as_known_for(last, result))
+            self._settle(last, _hide_done_in_shadow(last, result))
         member_queue.append(task)
         self._advance(member_queue, now)
 
     def _advance(self, member_queue: MemberQueue, now: float) -> None:
-        """Let the first of the queue go on: to its result if it needs no call, else to its endpoint, unless it must stay."""
+        """Advance the first task of the queue: to its result if it needs no call, else to its endpoint, unless it must stay."""
         while member_queue.tasks:
             task = member_queue.tasks[0]
             if task.state is not TaskState.BEHIND:
@@ -306,14 +306,14 @@ class MemberOrdering:
             self._forget_if_idle(member_queue, now)
 
     def _settle_without_call(self, task: MemberTask, now: float) -> bool:
-        """Give the task whose turn it is the result that is known already, or that time or an order gives it. Return whether it has one."""
+        """Settle the task whose turn it is if its result is known, it is expired, or its order says so. Return whether it is settled."""
         command = task.command
         result = self._known_result(task, now)
-        if result is None and command.last_moment is not None and self.is_over(task, now):
-            result = expired(task)
+        if result is None and command.last_moment is not None and self.is_expired(task, now):
+            result = expired_result(task)
         if result is None and command.mode.ends_at_once:
             self._vacate(task)
-            self._complete(task, cancelled(task))
+            self._complete(task, cancelled_result(task))
             return True
         if result is None and command.mode.simulates:
             self._part(task)
@@ -324,31 +324,33 @@ class MemberOrdering:
         return True
 
     def _known_result(self, task: MemberTask, now: float) -> Result | None:
-        """Find the result of a task that needs no call, because its command, or its effect, was carried out already."""
+        """Return the result of a task whose command id, or effect, was carried out already; None if it needs a call."""
         command = task.command
         if command.repeat_of is not None:
             done_by = done_for(command.repeat_of, task.user)
             if done_by is not None:
                 self.repeated_ids += 1
-                return _as_known_for(task, Result(task.user, ResultStatus.DUPLICATE, duplicate_of=done_by))
+                return _hide_done_in_shadow(
+                    task, Result(task.user, ResultStatus.DUPLICATE, duplicate_of=done_by)
+                )
         simulated = None
         if command.mode.simulates and not task.unknown_end:
             simulated = self.applied_states.find(_shadow_key(task), command.effect_key, now)
         state = simulated or self.applied_states.find(task.member_queue.key, command.effect_key, now)
         if state is None or state.during.is_gone:
-            return None  # of an earlier assignment: another owner may have changed the state since
+            return None  # once that assignment is over, another owner may have changed the state
         self.repeated_effects += 1
         if simulated is not None and not command.was_always_in_shadow:
-            # Its id is among those that are sent, and nothing was.
+            # Its id is remembered as a live one, and nothing was sent for it: DUPLICATE would say that it was carried out.
             return Result(task.user, ResultStatus.SIMULATED)
         result = Result(task.user, ResultStatus.DUPLICATE, state.request_id, duplicate_of=state.outcome_id)
-        return _as_known_for(task, result)
+        return _hide_done_in_shadow(task, result)
 
     def _note_state(self, task: MemberTask, key: MemberKey, request_id: str | None, now: float) -> None:
         command = task.command
         keep = kept_for(command.spec, self._rules, self._clock.wall(now))
         if keep <= 0:
-            self.applied_states.sent(key)
+            self.applied_states.forget(key)
             return
         effect = command.effect_key
         state = AppliedState(effect, now, keep, command.outcome_id, request_id, command.partition)
@@ -357,16 +359,16 @@ class MemberOrdering:
     def _settle(self, task: MemberTask, result: Result) -> None:
         task.member_queue.remove(task)
         self._complete(task, result)
-        for follower in task.coalesced or ():
+        for follower in task.followers or ():
             self._complete(follower, result)
 
     def _complete(self, task: MemberTask, result: Result) -> None:
-        """Give the task, which has left its member queue, its result."""
+        """Give the task, which is in no member queue any more, its result."""
         if task.settle(result):
             self._completed.append(task.command)
 
     def _vacate(self, task: MemberTask) -> None:
-        """Let the task leave its member queue. One that was coalesced with it takes its place."""
+        """Remove the task from its member queue. Its first follower takes its place."""
         heir = task.bequeath()
         if heir is None:
             task.member_queue.remove(task)
@@ -374,53 +376,53 @@ class MemberOrdering:
             task.member_queue.replace(task, heir)
 
     def _part(self, task: MemberTask) -> None:
-        """Part a task in shadow from those that it took along and that are sent: they come right behind it."""
+        """Part a task in shadow from its live followers: they come right behind it."""
         heir = task.part()
         if heir is not None:
             task.member_queue.put_after(task, heir)
 
     def _cancel(self, task: MemberTask, now: float) -> None:
         """
-        Settle a cancelled task; those coalesced with it go on without it. One that is coalesced with a task on its way ends with that
-        (or in ``release_cancelled``). One that repeats a command_id waits for its turn, as in ``_end``.
+        Settle a cancelled task; its followers go on without it. A task that follows one in a call is settled with that (or by
+        ``release_cancelled``). A task that repeats a command_id waits for its turn, as in ``_expire_task``.
         """
         if task.state is TaskState.COALESCED:
             leader = task.leader
             if leader.state is not TaskState.CALLED:
                 leader.let_go(task)
-                self._complete(task, cancelled(task))
+                self._complete(task, cancelled_result(task))
         elif task.command.repeat_of is None:
             self._vacate(task)
-            self._complete(task, cancelled(task))
+            self._complete(task, cancelled_result(task))
             self._advance(task.member_queue, now)
         elif task.member_queue.tasks[0] is task:
             self._advance(task.member_queue, now)
 
-    def _expire(self, command: OpenCommand, now: float) -> None:
-        """End the command's time: its tasks that are not on their way right now are not sent any more."""
+    def _expire_command(self, command: OpenCommand, now: float) -> None:
+        """Settle the tasks of an expired command, but for those in a call."""
         for task in command.tasks:
             if task.state is TaskState.WAITING:
                 self._changes.append((TaskChange.WITHDRAWN, task))
-                self.settle(task, expired(task), now)
+                self.settle(task, expired_result(task), now)
             elif task.state is TaskState.BEHIND:
-                self._end(task, now)
+                self._expire_task(task, now)
 
-    def _end(self, task: MemberTask, now: float) -> None:
+    def _expire_task(self, task: MemberTask, now: float) -> None:
         """
-        End the time of a task in its member queue. One that repeats a command_id waits for its turn all the same: if the id was
-        carried out for it, its outcome must say so, or a third command with that id would be carried out again.
+        Settle an expired task in its member queue. A task that repeats a command_id waits for its turn all the same: if the id was
+        carried out for its user, the outcome must say so, or a third command with that id would be carried out again.
         """
         if task.command.repeat_of is None:
-            self.settle(task, expired(task), now)
+            self.settle(task, expired_result(task), now)
         elif task.member_queue.tasks[0] is task:
             self._advance(task.member_queue, now)
 
-    def _leave(self, command: OpenCommand, now: float) -> None:
-        """Let a command that is emitted or dropped hold up no later one of its members."""
+    def _forget(self, command: OpenCommand, now: float) -> None:
+        """Remove a command that is emitted or dropped from its member queues."""
         if command.last_moment is not None:
-            self._deadlines.finished()
+            self._deadlines.count_finished()
         for task in command.tasks:
-            if task.member_queue.leave(command):
+            if task.member_queue.clear_last(command):
                 self._forget_if_idle(task.member_queue, now)
 
     def _forget_if_idle(self, member_queue: MemberQueue, now: float) -> None:
@@ -431,23 +433,20 @@ class MemberOrdering:
         return len(self._by_key)
 
 
-def expired(task: MemberTask) -> Result:
-    """
-    Make the result of a task whose time is over. One that a request of unknown end has carried may have been applied, so it
-    has not expired: it has failed, and says why.
-    """
+def expired_result(task: MemberTask) -> Result:
+    """Make the result of an expired task: FAILED if an unanswered attempt may have taken effect."""
     if task.unknown_end:
         text = "its time was over before a try was answered; an earlier try without an answer may have taken effect"
         return Result(task.user, ResultStatus.FAILED, error_info=text)
-    if task.command.mode.simulates:  # shadow leaves no trace, and an id that has expired is remembered
+    if task.command.mode.simulates:  # an expired id is remembered, and shadow must leave no trace
         return Result(
             task.user, ResultStatus.SIMULATED, error_info="its time was over: it would have expired"
         )
     return Result(task.user, ResultStatus.EXPIRED)
 
 
-def cancelled(task: MemberTask) -> Result:
-    """Make the result of a task whose command an operator has cancelled: of one that may have been applied, that it has failed."""
+def cancelled_result(task: MemberTask) -> Result:
+    """Make the result of a cancelled task: FAILED if an unanswered attempt may have taken effect."""
     order = task.command.order
     assert order is not None
     unknown = _stopped_after_unknown_end(task)
@@ -458,7 +457,7 @@ def cancelled(task: MemberTask) -> Result:
 
 
 def _stopped_after_unknown_end(task: MemberTask) -> Result | None:
-    """Make the result of a stopped task that a request of unknown end has carried; None if none has."""
+    """Make the result, FAILED, of a stopped task of which an unanswered attempt may have taken effect; None if none may."""
     if not task.unknown_end:
         return None
     order = task.command.order
@@ -467,8 +466,8 @@ def _stopped_after_unknown_end(task: MemberTask) -> Result | None:
     return Result(task.user, ResultStatus.FAILED, error_info=cut(text))
 
 
-def _as_known_for(task: MemberTask, result: Result) -> Result:
-    """Return the result of a task that needs no call: in shadow one that does not count as done, since nothing was done."""
+def _hide_done_in_shadow(task: MemberTask, result: Result) -> Result:
+    """Return the result of a task that needs no call; in shadow SIMULATED in place of one that counts as done: nothing was done."""
     if task.command.mode.simulates and result.status in DONE_FOR_ID:
         return structs.replace(result, status=ResultStatus.SIMULATED)
     return result
@@ -476,8 +475,8 @@ def _as_known_for(task: MemberTask, result: Result) -> Result:
 
 def _must_stay(task: MemberTask, now: float) -> bool:
     """
-    Return whether the task stays in its queue although its turn has come: it is paused (``obey`` lets it go on), or an earlier
-    attempt may still act (``due`` does).
+    Return whether the task stays in its member queue although its turn has come: it is paused (until ``apply_order``), or an earlier
+    attempt may still act (until ``due``).
     """
     member_queue, command = task.member_queue, task.command
     return command.mode.waits or (

@@ -1,8 +1,8 @@
-# The offsets of one partition during one assignment: what is open, what is done above the gap, what may be committed.
+# The offsets of one partition during one assignment: which records are open, which are done above the gap, what may be committed.
 #
-# Work finishes out of order, commits are in order. What is done above the committable offset stands in the commit's
-# metadata as a bitmap (commit_metadata.py), so that a restart redoes nothing that is done. Offsets have gaps (transaction
-# markers, compaction): offsets are tracked, never ranges. `finish` is the one place where an offset is finished.
+# Work finishes out of order, commits are in order. The commit's metadata has a bitmap of the records that are done above the committable
+# offset (commit_metadata.py), so that a restart redoes none of them. Offsets have gaps (transaction markers, compaction): offsets are
+# tracked, never ranges. `finish` is the one place where an offset is finished.
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class OffsetTracker:
     One partition's offsets, from its assignment to its revocation.
 
     A record is *open* from its admission until ``finish``. The committable offset is that of the oldest open record
-    or, when none is open, that of the next record to be received. ``done`` is the bitmap of what an earlier owner has
-    finished at and above ``position``; ``label`` names the partition in its commits, and ``owner`` this process.
+    or, when none is open, that of the next record to be received. ``done`` is the bitmap of the records at and above ``position``
+    that an earlier owner has finished; ``label`` names the partition in its commits, and ``owner`` this process.
 
     Attributes:
         span: A record is admitted only while it is less than this above the committable offset. It is halved when
@@ -31,7 +31,7 @@ class OffsetTracker:
 
     """
 
-    __slots__ = ("_base", "_bits", "_committed", "_label", "_next", "_open", "_order", "_owner", "span")
+    __slots__ = ("_base", "_bits", "_committed", "_label", "_next", "_open", "_opened", "_owner", "span")
 
     def __init__(self, position: int, done: int, span: int, label: str, owner: str = "") -> None:
         self.span = min(span, MAX_SPAN)
@@ -42,31 +42,32 @@ class OffsetTracker:
         self._bits = done
         self._next = position
         self._open: set[int] = set()
-        self._order: deque[int] = deque()
+        self._opened: deque[int] = deque()
 
     def is_done(self, offset: int) -> bool:
-        """Return whether the record needs nothing any more: it was finished by an earlier owner, or is being handed in again."""
+        """Return whether the record is done: an earlier owner has finished it, or it is received once more."""
         return offset < self._next or bool(self._bits >> (offset - self._base) & 1)
 
     def skipped(self, offset: int) -> None:
-        """Note a record that was received and is done already."""
+        """Note that a record was received that is done already."""
         self._next = max(self._next, offset + 1)
 
     def reached(self, position: int) -> None:
-        """Note that every record below was received: the consumer is there, behind transaction markers and what was aborted."""
+        """Note the consumer's position, which may be after transaction markers and aborted records: every record below was received."""
         self._next = max(self._next, position)
 
     @property
-    def is_behind(self) -> bool:
-        """Whether nothing is open and the committed offset is below what is done."""
+    def commit_lags(self) -> bool:
+        """Whether nothing is open and the committed offset is below the position that was reached."""
         return not self._open and self._committed < self._next
 
     def fits(self, offset: int) -> bool:
         """
-        Return whether the record may be admitted, or finished, now. The next one to be received always may when none is open,
-        however many offsets were skipped before it.
+        Return whether the record may be admitted, or finished, now: the bitmap reaches it. When none is open, the next record to be
+        received always may, however many offsets were skipped before it.
         """
-        is_near = offset - self._base < self.span  # never above the committable offset, and sooner found
+        # `_base` is never above the committable offset, and found sooner.
+        is_near = offset - self._base < self.span
         return is_near or not self._open or offset - self.committable < self.span
 
     def admit(self, offset: int) -> None:
@@ -74,15 +75,15 @@ class OffsetTracker:
         if not self._open:
             self._rebase(offset)
         self._open.add(offset)
-        self._order.append(offset)
+        self._opened.append(offset)
         self._next = offset + 1
 
     @property
     def committable(self) -> int:
-        """Every record below is finished."""
-        while self._order and self._order[0] not in self._open:
-            self._order.popleft()
-        return self._order[0] if self._order else self._next
+        """The offset below which every record is finished."""
+        while self._opened and self._opened[0] not in self._open:
+            self._opened.popleft()
+        return self._opened[0] if self._opened else self._next
 
     @property
     def open_count(self) -> int:
@@ -91,16 +92,16 @@ class OffsetTracker:
 
     @property
     def gap(self) -> int:
-        """How far the newest received record is ahead of the committable offset."""
+        """How far the next record to be received is above the committable offset."""
         return self._next - self.committable
 
     def propose(self, finishing: Collection[int], slice_free_in: float | None = None) -> OffsetCommit:
         """
-        Return what may be committed together with the results of these open records. ``slice_free_in``: of a clean handover, the
-        seconds until its slice of the quota is free.
+        Return the commit that goes with the results of these open records. ``slice_free_in``: of a clean handover, the seconds until
+        the partition's slice of the quota is free.
         """
         committable = self._next
-        for offset in self._order:
+        for offset in self._opened:
             if offset in self._open and offset not in finishing:
                 committable = offset
                 break
@@ -113,7 +114,7 @@ class OffsetTracker:
         return OffsetCommit(committable, text)
 
     def committed(self, commit: OffsetCommit) -> None:
-        """Remember what was committed for the partition."""
+        """Note that this commit is made."""
         self._committed = commit.offset
 
     def finish(self, finished: Iterable[int]) -> None:
@@ -127,12 +128,12 @@ class OffsetTracker:
         self._rebase(self.committable)
 
     def _rebase(self, base: int) -> None:
-        """Cut the bitmap: everything below is done, so it needs to hold only what is above."""
+        """Cut the bitmap: every record below ``base`` is done, so it need not hold these any more."""
         self._bits >>= base - self._base
         self._base = base
 
     def halve(self) -> None:
-        """Stay closer to the committable offset from now on, and name nobody in commits: the broker takes less metadata."""
+        """Admit records only closer to the committable offset from now on, and name no owner in commits: these are too long."""
         self.span = max(1, self.span // 2)
         self._owner = ""
 

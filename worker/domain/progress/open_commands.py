@@ -1,6 +1,6 @@
 # The nouns of work in progress: an OpenCommand is an admitted command whose outcome is not committed yet, a MemberTask one
 # user of it, a MemberQueue the tasks of all commands for one (app, target, user) in the order of the commands. A
-# RejectedRecord is an admitted record that is no command.
+# RejectedRecord is an admitted record that was rejected.
 #
 # They are mutable, and nobody but their own methods writes to them; each method keeps and asserts what must hold of its
 # object. When something happens to them is decided in member_ordering.py, outbox.py and calls/.
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from worker.domain.contract.parameters import EffectKey
     from worker.domain.contract.raw_records import Record
     from worker.domain.contract.rejections import Rejected
-    from worker.domain.operator_orders import ActiveOrder
+    from worker.domain.orders_in_force import ActiveOrder
     from worker.domain.progress.dedupe import MemberKey
     from worker.domain.progress.partitions import Partition
 
@@ -33,7 +33,7 @@ EndpointKey = tuple[str, str]
 
 @dataclass(slots=True, eq=False, repr=False)
 class CoalescedGroup:
-    """The tasks that share one call although they are of one user: the others know their leader through it."""
+    """The tasks of one member that share one call: followers find their leader through it."""
 
     leader: MemberTask  # the one that is sent
 
@@ -42,21 +42,23 @@ class CoalescedGroup:
 class MemberTask:
     """One user of one open command."""
 
-    command: OpenCommand  # gone once the command is finished (``OpenCommand.unlink``)
+    command: OpenCommand  # deleted once the command is finished (``OpenCommand.unlink``)
     user: str
     member_queue: MemberQueue
     state: TaskState = TaskState.BEHIND
     result: Result | None = None
-    coalesced: dict[MemberTask, None] | None = None  # those on its call, oldest first: perhaps thousands
-    group: CoalescedGroup | None = None  # that it leads, or is on the call of
+    # the tasks that are coalesced with it, oldest first: perhaps thousands
+    followers: dict[MemberTask, None] | None = None
+    coalesced_group: CoalescedGroup | None = None  # that it leads or follows
     was_sent: bool = False  # an attempt carried it: it may have taken effect, so nothing supersedes it
     unknown_end: bool = False  # an attempt that carried it ended without an answer
-    counted_attempts: int = 0  # those that count against ``retry.max_attempts``
-    started_at: float | None = None  # when its first attempt left, on its endpoint's clock (outages stop it)
+    counted_attempts: int = 0  # its attempts that count against ``retry.max_attempts``
+    # when its first attempt was sent, on its endpoint's clock (outages stop it)
+    started_at: float | None = None
     waiting_since: float = 0.0  # when it first waited in its endpoint's queue (monotonic); 0: it never did
     goes_alone: bool = False  # its user was refused lately: it shares no call
     urgent: bool = False  # it goes before others
-    batch_peers: tuple[MemberTask, ...] | None = None  # the members of the refused batch that it was last in
+    batch_peers: tuple[MemberTask, ...] | None = None  # the tasks of the refused batch that it was last in
 
     def move_to(self, state: TaskState) -> None:
         """Take a step of the table."""
@@ -64,16 +66,16 @@ class MemberTask:
         self.state = state
 
     def mark_waiting(self, now: float) -> None:
-        """Note since when it waits for a permit: since the first time."""
+        """Note that it waits for a permit from now on, unless it has waited for one before."""
         self.waiting_since = self.waiting_since or now
 
     def hurry(self) -> None:
-        """Let it go before others: an urgent command waits for it, or it is of one."""
+        """Make it urgent: its command is, or an urgent command waits for it."""
         self.urgent = True
 
-    def batch_alone(self, *, alone: bool) -> None:
-        """Note, as it begins to wait, whether it shares a call."""
-        self.goes_alone = alone
+    def set_goes_alone(self, *, goes_alone: bool) -> None:
+        """Note whether it needs a call of its own."""
+        self.goes_alone = goes_alone
 
     def mark_sent(self, at: float) -> None:
         """Note that an attempt carries it. ``at`` is on the endpoint's clock."""
@@ -94,59 +96,59 @@ class MemberTask:
         if not self.counted_attempts:
             self.started_at = None
 
-    def accompany(self, peers: tuple[MemberTask, ...]) -> None:
-        """Note the batch with which it was refused."""
+    def set_batch_peers(self, peers: tuple[MemberTask, ...]) -> None:
+        """Note the tasks of the refused batch that it was in."""
         self.batch_peers = peers
 
     def coalesce(self, follower: MemberTask) -> None:
-        """Take a later task with the same effect along."""
+        """Let a later task with the same effect follow it."""
         follower.move_to(TaskState.COALESCED)
-        if self.coalesced is None:
-            self.coalesced = {}
-        if self.group is None:
-            self.group = CoalescedGroup(self)
-        follower.group = self.group
-        self.coalesced[follower] = None
+        if self.followers is None:
+            self.followers = {}
+        if self.coalesced_group is None:
+            self.coalesced_group = CoalescedGroup(self)
+        follower.coalesced_group = self.coalesced_group
+        self.followers[follower] = None
 
     @property
     def leader(self) -> MemberTask:
-        """The task that takes it along; it must be coalesced."""
-        assert self.group is not None
-        return self.group.leader
+        """The task on whose call it is; it must be coalesced."""
+        assert self.coalesced_group is not None
+        return self.coalesced_group.leader
 
     def let_go(self, follower: MemberTask) -> None:
-        """Take a coalesced task along no longer."""
-        assert self.coalesced is not None
-        del self.coalesced[follower]
-        follower.group = None
+        """Let a task follow it no longer."""
+        assert self.followers is not None
+        del self.followers[follower]
+        follower.coalesced_group = None
 
     def bequeath(self) -> MemberTask | None:
-        """Give its place to the first of its coalesced tasks, which takes the others along. None if it has none."""
-        followers, self.coalesced = self.coalesced or {}, None
-        group, self.group = self.group, None
+        """Let the first of its followers lead the others in its place. Return that one; None if it has none."""
+        followers, self.followers = self.followers or {}, None
+        group, self.coalesced_group = self.coalesced_group, None
         return self._heir_of(followers, group)
 
     def part(self) -> MemberTask | None:
         """
-        Keep of its coalesced tasks only those in shadow, as it is itself now. Return the first of the others, which takes the
-        rest along; None if there is none.
+        Keep only the followers in shadow, as it is itself now. Let the first of the others lead the rest. Return that one; None if
+        there is none.
         """
-        followers = self.coalesced or {}
+        followers = self.followers or {}
         live = {follower: None for follower in followers if not follower.command.mode.simulates}
-        self.coalesced = {follower: None for follower in followers if follower not in live} or None
+        self.followers = {follower: None for follower in followers if follower not in live} or None
         group = CoalescedGroup(self)
         for follower in live:
-            follower.group = group
+            follower.coalesced_group = group
         return self._heir_of(live, group)
 
     def _heir_of(self, followers: dict[MemberTask, None], group: CoalescedGroup | None) -> MemberTask | None:
-        """Let the first of these tasks, which were coalesced with it, take the others along. None if there are none."""
+        """Let the first of these followers lead the others. Return that one; None if there are none."""
         heir = next(iter(followers), None)
         if heir is not None:
             assert group is not None
             del followers[heir]
             heir.move_to(TaskState.BEHIND)
-            heir.coalesced = followers
+            heir.followers = followers
             heir.urgent = self.urgent
             group.leader = heir
         return heir
@@ -161,16 +163,16 @@ class MemberTask:
         self.move_to(TaskState.SETTLED)
         self.result = result
         self.batch_peers = None
-        self.group = None
+        self.coalesced_group = None
         command = self.command
         command.unsettled -= 1
         assert command.unsettled >= 0
         return not command.unsettled
 
     def abandon(self) -> None:
-        """Leave it, unsent, to the next owner of its partition."""
+        """Settle it without a result: its command was dropped."""
         self.move_to(TaskState.SETTLED)
-        self.group = None
+        self.coalesced_group = None
 
     def __repr__(self) -> str:
         return f"<MemberTask {'/'.join(self.member_queue.key)}, {self.state.value}>"
@@ -186,18 +188,19 @@ class MemberQueue:
 
     key: MemberKey
     tasks: list[MemberTask] = field(default_factory=list)
-    last: OpenCommand | None = None  # the last command that names this member, for the order of finishing
-    # an attempt of unknown end may take effect until then: a different effect must wait
+    # the newest command that names this member, for the order of finishing
+    last: OpenCommand | None = None
+    # until then an attempt of unknown end may take effect: a different effect must wait
     unknown_until: float = 0.0
-    unknown_effect: EffectKey | None = None  # its effect
+    unknown_effect: EffectKey | None = None  # that attempt's effect
 
-    def follow(self, command: OpenCommand) -> OpenCommand | None:
-        """Note that this command names the member too. Return the one before it that is not finished."""
+    def set_last(self, command: OpenCommand) -> OpenCommand | None:
+        """Note that this command is the newest that names the member. Return the one before, if the queue still knows it."""
         earlier, self.last = self.last, command
         return earlier
 
-    def leave(self, command: OpenCommand) -> bool:
-        """Note that the command is finished. Return whether no later one names the member."""
+    def clear_last(self, command: OpenCommand) -> bool:
+        """Forget the command if it is the newest that names the member. Return whether it was."""
         if self.last is not command:
             return False
         self.last = None
@@ -217,20 +220,20 @@ class MemberQueue:
             self.tasks.remove(task)
 
     def put_after(self, task: MemberTask, heir: MemberTask) -> None:
-        """Put another right behind a task."""
+        """Put an heir right behind a task."""
         self.tasks.insert(self.tasks.index(task) + 1, heir)
 
     def last_like(self, command: OpenCommand) -> MemberTask | None:
-        """Return the last task that the command may meet: one in shadow has no part in what is sent, nor the other way round."""
+        """Return the last task of the command's kind: in shadow if it is, else sent. The two kinds do not affect each other."""
         shadow = command.mode.simulates
         return next((task for task in reversed(self.tasks) if task.command.mode.simulates is shadow), None)
 
     def replace(self, task: MemberTask, heir: MemberTask) -> None:
-        """Give a task's place to another."""
+        """Give a task's place to its heir."""
         self.tasks[self.tasks.index(task)] = heir
 
     def delay(self, until: float, effect: EffectKey) -> None:
-        """Hold back every other effect until an attempt with this one, whose end is unknown, cannot act any more."""
+        """Delay every other effect until an attempt with this one, whose end is unknown, cannot act any more."""
         self.unknown_until = until
         self.unknown_effect = effect
 
@@ -247,42 +250,42 @@ class MemberQueue:
 class OpenCommand:
     """One open command: from the admission of its record until its outcome is committed."""
 
-    record: Record | None  # untouched, for a dead letter; None once it is known that there will be none
+    record: Record | None  # as it was fetched, for a dead letter; None once it is known that none is needed
     partition: Partition
     received_at: float
     spec: Command
-    effect_key: EffectKey  # what must be equal for two members to share a call, or to have one effect
+    effect_key: EffectKey  # must be equal for two tasks to share a call, or to be repeats of each other
     fingerprint: int
     endpoint: EndpointKey
     # an earlier command with the same id: open, or known from before
     repeat_of: OpenCommand | KnownCommandId | None
-    size: int  # what it takes in memory without its outcome (memory_budget.py)
-    record_size: int  # what of that its record takes
+    size: int  # its bytes in memory without its outcome (memory_budget.py)
+    record_size: int  # of these, the bytes of its record
     order: ActiveOrder | None = None  # the order that holds for it
-    mode: OrderMode = field(init=False)  # and what that does with it
-    known_as: str = field(init=False)  # its command_id, or in shadow a name that no command has
+    mode: OrderMode = field(init=False)  # what that order does with it
+    known_as: str = field(init=False)  # its command_id, or in shadow a name that no command_id has
     key: bytes | None = field(init=False)  # its record's
     offset: int = field(init=False)
-    last_moment: float | None = field(init=False)  # of its ``spec``
+    last_moment: float | None = field(init=False)  # as in its ``spec``
     tasks: Sequence[MemberTask] = ()
     unsettled: int = 0  # how many of its tasks have no result yet
     started: bool = False  # an attempt carried one of its tasks, or a started command waits for it
     emitted: bool = False  # its outcome is made, and handed on to be published
-    dropped: bool = False  # it is no longer this process's business: its partition went, or the worker stops
+    dropped: bool = False  # it is the next owner's: its partition is closing or gone, or the worker stops
     # The order of finishing: see ``wait_for``.
-    blockers: int = 0  # how many earlier commands must be emitted before it
-    predecessors: list[OpenCommand] | None = None  # those earlier commands
-    successors: list[OpenCommand] | None = None  # the later commands for which it is such an earlier one
+    blocker_count: int = 0  # how many predecessors it still waits for
+    predecessors: list[OpenCommand] | None = None  # the earlier commands that must be emitted before it
+    successors: list[OpenCommand] | None = None  # the later commands that wait for it
     # What its outcome will list:
     attempts: int = 0
     attempt_records: list[AttemptRecord] | None = None
     attempts_omitted: int = 0
     request_ids: list[str] | None = None
     first_sent_at: float | None = None
-    last_answer_at: float | None = None
+    last_ended_at: float | None = None
     outcome: Outcome | None = None
-    outcome_size: int = 0  # what that takes in memory
-    # the most that its dead letter may have, once a broker refused it for its size
+    outcome_size: int = 0  # the bytes of its outcome in memory
+    # the most bytes that its dead letter may have, once a broker refused it for its size
     letter_bytes: int | None = None
 
     def __post_init__(self) -> None:
@@ -296,10 +299,10 @@ class OpenCommand:
 
     @property
     def was_always_in_shadow(self) -> bool:
-        """Whether it was in shadow from the beginning, so that its id was never among those that are sent."""
+        """Whether it was in shadow from the beginning, so that its id was never a live one."""
         return self.known_as != self.spec.command_id
 
-    def be_ordered(self, order: ActiveOrder | None) -> None:
+    def set_order(self, order: ActiveOrder | None) -> None:
         """Note that another order holds for it, or none."""
         assert not self.mode.is_final
         self.order = order
@@ -319,18 +322,18 @@ class OpenCommand:
         for task in self.tasks:
             if self.spec.urgent:
                 task.hurry()
-            earlier = task.member_queue.follow(self)
+            earlier = task.member_queue.set_last(self)
             if earlier is not None:
                 self.wait_for(earlier)
 
     def wait_for(self, earlier: OpenCommand) -> None:
         """
-        Do not finish before this earlier command, with which it shares a member: else a crash would redo the earlier and
+        Let it be emitted only after this earlier command, with which it shares a member: else a crash could redo the earlier and
         skip the later.
         """
         if earlier.emitted or earlier.dropped:
             return
-        self.blockers += 1
+        self.blocker_count += 1
         if self.predecessors is None:
             self.predecessors = []
         self.predecessors.append(earlier)
@@ -339,27 +342,27 @@ class OpenCommand:
         earlier.successors.append(self)
 
     def release_successors(self) -> Sequence[OpenCommand]:
-        """Let nothing wait for it any more. Return those that waited."""
+        """Let its successors wait for it no longer. Return them."""
         released, self.successors = self.successors, None
         for successor in released or ():
-            successor.blockers -= 1
-            assert successor.blockers >= 0
+            successor.blocker_count -= 1
+            assert successor.blocker_count >= 0
         return released or ()
 
     @property
     def may_be_emitted(self) -> bool:
-        """Whether it has all its results and nothing before it is unfinished."""
-        return not (self.unsettled or self.blockers or self.emitted or self.dropped)
+        """Whether it has all its results, and all its predecessors are emitted or dropped."""
+        return not (self.unsettled or self.blocker_count or self.emitted or self.dropped)
 
     def start(self) -> Sequence[OpenCommand]:
-        """Begin it, unless it is begun or over. Return the commands that it waits for: they begin with it."""
+        """Start it, unless it is started, emitted or dropped. Return its predecessors: they must be started, too."""
         if self.started or self.emitted or self.dropped:
             return ()
         self.started = True
         return self.predecessors or ()
 
     def record_attempt(self, attempt: AttemptRecord, sent_at: float, ended_at: float) -> None:
-        """List a request that carried it. Called once for each of its tasks in the request, listed once."""
+        """List a request that carried it. Called once for each of its tasks in the request; listed once."""
         records = self.attempt_records
         if records is None:
             records = self.attempt_records = []
@@ -368,7 +371,7 @@ class OpenCommand:
         self.attempts += 1
         if self.first_sent_at is None:
             self.first_sent_at = sent_at
-        self.last_answer_at = ended_at
+        self.last_ended_at = ended_at
         records.append(attempt)
         if len(records) > 2 * CALLS_AT_EITHER_END:
             del records[CALLS_AT_EITHER_END]
@@ -381,7 +384,7 @@ class OpenCommand:
                 del self.request_ids[CALLS_AT_EITHER_END]
 
     def emit(self, outcome: Outcome, size: int) -> None:
-        """Take its outcome, which takes ``size`` in memory: from now on it only waits to be published."""
+        """Emit it with its outcome of ``size`` bytes in memory: from now on it only waits to be published."""
         assert self.may_be_emitted
         self.emitted = True
         self.outcome = outcome
@@ -390,19 +393,19 @@ class OpenCommand:
         self.repeat_of = None
 
     def forget_record(self) -> int:
-        """Keep its record no longer: it gets no dead letter. Return how much that frees."""
+        """Forget its record: it gets no dead letter. Return how many bytes that frees."""
         self.record = None
         self.size -= self.record_size
         return self.record_size
 
     def drop(self) -> None:
-        """Leave it to the next owner of its partition."""
+        """Hand it over to the next owner of its partition."""
         self.dropped = True
         self.predecessors = None
 
     def unlink(self) -> None:
         """
-        Part it from its tasks: it is finished, and they are asked for their results alone.
+        Part it from its tasks: it is finished, and only their results are still needed.
 
         Otherwise they would hold each other, and only the garbage collector would find them: measured, half a second
         without a call in the middle of a backlog of 60,000.
@@ -411,12 +414,12 @@ class OpenCommand:
             del task.command
 
     def __repr__(self) -> str:
-        return f"<OpenCommand {self.outcome_id}, {self.unsettled} unsettled, {self.blockers} before it>"
+        return f"<OpenCommand {self.outcome_id}, {self.unsettled} unsettled, {self.blocker_count} before it>"
 
 
 @dataclass(slots=True, eq=False, repr=False)
 class RejectedRecord:
-    """One admitted record that is no command: it has an outcome, or at least a dead letter, from the beginning."""
+    """One admitted record that was rejected: it has an outcome, or at least a dead letter, from the beginning."""
 
     record: Record
     partition: Partition
@@ -429,12 +432,12 @@ class RejectedRecord:
 
     @property
     def key(self) -> bytes | None:
-        """Its record's."""
+        """The key of its record."""
         return self.record.key
 
     @property
     def offset(self) -> int:
-        """Of its record, within the partition."""
+        """The offset of its record."""
         return self.record.offset
 
     @property
@@ -443,12 +446,12 @@ class RejectedRecord:
         return f"{self.partition.topic}-{self.partition.number}-{self.offset}"
 
     def emit(self, outcome: Outcome | None, size: int) -> None:
-        """Take its outcome, which takes ``size`` in memory; None if its ``command_id`` cannot be read."""
+        """Emit it with its outcome of ``size`` bytes in memory; None if its ``command_id`` cannot be read."""
         self.outcome = outcome
         self.outcome_size = size
 
     def drop(self) -> None:
-        """Leave it to the next owner of its partition."""
+        """Hand it over to the next owner of its partition."""
         self.dropped = True
 
     def __repr__(self) -> str:
@@ -456,9 +459,9 @@ class RejectedRecord:
 
 
 def in_shadow(name: str) -> str:
-    """Return what stands in shadow for an id or the name of an app: nothing that is sent is called so."""
+    """Return the name that stands in shadow for an id or an app: no live one is called so."""
     return f"\0{name}"
 
 
-Admitted = OpenCommand | RejectedRecord
-"""What an admitted record is, until its offset is committed."""
+OpenRecord = OpenCommand | RejectedRecord
+"""An admitted record until its offset is committed."""

@@ -1,5 +1,5 @@
-# From results to finished offsets: commands whose tasks all have results are emitted, in an order that a crash at any point
-# leaves right, gathered into transactions, and finished when a transaction is committed.
+# From results to finished offsets: commands whose tasks all have results are emitted, in an order that is safe if the worker crashes
+# at any point, then gathered into transactions, and finished when their transaction is committed.
 #
 # One transaction at a time. What a result is, is decided elsewhere; an offset is finished in Partition.finish.
 
@@ -27,24 +27,24 @@ if TYPE_CHECKING:
     from worker.domain.effects import OffsetCommit
     from worker.domain.engine_rules import EngineRules
     from worker.domain.progress.dedupe import MemberKey
-    from worker.domain.progress.open_commands import Admitted, RejectedRecord
+    from worker.domain.progress.open_commands import OpenRecord, RejectedRecord
     from worker.domain.progress.partitions import Partition
 
 PER_TRANSACTION: Final = 1000
 """The most records in one transaction: measured, 1,000 cost 26 ms, and nothing is gained beyond."""
 PER_TRANSACTION_BYTES: Final = 8 * 1024 * 1024
-"""The most memory that its records hold, which is about what they take on the wire: a slow link must pass them in time."""
+"""The most bytes that the records of one transaction hold in memory, about as many as on the wire: a slow link must pass them in time."""
 SLOW_SECONDS: Final = 2.5
 """A transaction that took longer is followed by one of half the size: brokers end those that are older than 10 s."""
 TRIAL_SECONDS: Final = 10.0
-"""Between two attempts to write dead letters again; each may hold up publishing for some seconds."""
+"""Between two trials, whether the dead-letter topic takes records again; each may hold up publishing for some seconds."""
 ASIDE: Final = 0.75
 """
-The share of the room for results that may be taken by those that wait for a gap or for the dead-letter topic: the rest is always there
-for what can be published.
+The share of the room for results that may be taken by results that wait for a gap or for the dead-letter topic. The rest is always
+there for results that can be published.
 """
 MAX_UNPUBLISHED: Final = 5_000
-"""Above this many results that cannot be published, no further call is made: what is done must be published first."""
+"""With this many results waiting to be published, no further call is made."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,14 +53,14 @@ class _RunningTransaction:
     The transaction that is being published.
 
     Attributes:
-        records: Whose results are in it, in order.
+        records: The records whose results are in it, in order.
         anchored: The partitions that it commits even without an outcome of theirs.
-        commits: What it commits.
-        is_trial: It is the first record that was held back, alone: whether its dead letter is taken now.
+        commits: What it commits for each partition.
+        is_trial: Whether it holds only the first held-back record, to test whether its dead letter is accepted.
 
     """
 
-    records: list[Admitted]
+    records: list[OpenRecord]
     anchored: set[Partition]
     commits: dict[Partition, OffsetCommit]
     is_trial: bool
@@ -68,13 +68,13 @@ class _RunningTransaction:
 
 class Outbox:
     """
-    The results on their way to Kafka, in the order of their emission.
+    The results that wait to be published or are being published, in the order of their emission.
 
-    ``transaction`` takes the next ones, then ``committed`` or ``aborted`` answers for them.
+    ``take_transaction`` takes the next ones, then ``committed`` or ``aborted`` answers for them.
 
     Attributes:
         max_unpublished: See ``MAX_UNPUBLISHED``.
-        bytes_used: What the outcomes that are not committed take in memory.
+        bytes_used: The bytes in memory of the outcomes that are not committed.
 
     """
 
@@ -85,9 +85,9 @@ class Outbox:
         "_far",
         "_held_back",
         "_holding_back",
+        "_in_transaction",
         "_limit",
-        "_most",
-        "_published_now",
+        "_max_records",
         "_rules",
         "_trial_at",
         "_trial_is_due",
@@ -98,53 +98,55 @@ class Outbox:
 
     def __init__(self, rules: EngineRules, max_unpublished: int = MAX_UNPUBLISHED) -> None:
         self._rules = rules
-        self._emitted: deque[Admitted] = deque()
-        self._far: list[Admitted] = []  # too far above the oldest open record for the bitmap to tell of
-        self._held_back: list[Admitted] = []  # for their dead letters, which are refused
+        self._emitted: deque[OpenRecord] = deque()
+        # So far above the oldest open record that the bitmap cannot hold them.
+        self._far: list[OpenRecord] = []
+        # Waiting until their dead letters are accepted.
+        self._held_back: list[OpenRecord] = []
         self._holding_back = False
         self._trial_is_due = False
         self._trial_at = 0.0
-        self._most = PER_TRANSACTION
+        self._max_records = PER_TRANSACTION
         self._under_way: _RunningTransaction | None = None
-        self._published_now = 0  # how many records are in it
+        self._in_transaction = 0  # how many records are in `_under_way`
         self._anchors: set[Partition] = set()
         self.max_unpublished = max_unpublished
         self._limit = share("results", rules.memory_budget)
-        self._aside = PartitionedBudget(int(self._limit * ASIDE))  # what is in `_far` and `_held_back`
+        self._aside = PartitionedBudget(int(self._limit * ASIDE))  # the results in `_far` and `_held_back`
         self.bytes_used = 0
 
     @property
     def unpublished(self) -> int:
         """How many records have a result that is not committed."""
-        return len(self._emitted) + len(self._far) + len(self._held_back) + self._published_now
+        return len(self._emitted) + len(self._far) + len(self._held_back) + self._in_transaction
 
     @property
     def is_full(self) -> bool:
         """
-        Whether so many results wait to be published that nothing new should be done.
+        Whether so many results wait to be published that no further call should be made.
 
-        What only waits for the gap below it to close does not count: closing it may need a call. Nor does what waits for the
-        dead-letter topic: the gap that it leaves bounds it.
+        Results that wait for the gap below them to close do not count: closing it may need a call. Nor do those that wait for the
+        dead-letter topic: the gap that they leave bounds them.
         """
-        waiting = len(self._emitted) + self._published_now
+        waiting = len(self._emitted) + self._in_transaction
         aside = self._aside.bytes_used
         room = self._limit - min(aside, self._aside.limit) if aside else self._limit
         return waiting >= self.max_unpublished or self.bytes_used - aside >= room
 
     def takes_more_of(self, partition: Partition) -> bool:
-        """Return whether further commands of the partition may be admitted, whose results would come to those that are here."""
+        """Return whether there is room for the results of further commands of the partition, so that these may be admitted."""
         return not self.is_full and (not self._aside.bytes_used or self._aside.takes_more_of(partition))
 
     def share_out(self, partitions: Iterable[Partition]) -> None:
-        """Divide the room for what is put aside among these partitions, which are ours now."""
+        """Divide the room for results that are put aside among these partitions, which are ours now."""
         self._aside.share_out(partitions)
 
-    # What comes in
+    # New results
 
     def emit(self, completed: Iterable[OpenCommand], now: float, wall: float) -> list[OpenCommand]:
         """
-        Emit the commands, which have all their results. Each is emitted once every earlier command that shares a member with
-        it is; with it, those are emitted that only waited for it. Return those emitted.
+        Emit each command once all earlier ones that share a member with it are emitted, and then those that waited only for it.
+        Return all emitted.
         """
         emitted = []
         ready = deque(completed)
@@ -161,7 +163,7 @@ class Outbox:
         return emitted
 
     def reject(self, rejected: RejectedRecord, now: float, wall: float) -> None:
-        """Emit a record that is no command."""
+        """Emit a record that was rejected."""
         outcome = rejection_outcome(rejected, self._rules, now, wall)
         rejected.emit(outcome, outcome_bytes(outcome))
         self.bytes_used += rejected.outcome_size
@@ -169,17 +171,17 @@ class Outbox:
 
     def anchor(self, partition: Partition) -> None:
         """
-        Let the next transaction commit where the partition stands, even without an outcome of it.
+        Let the next transaction commit the partition's position, even without an outcome of it.
 
-        Where nothing was ever committed, a restart before the first outcome would choose another beginning. And behind the last
-        record may be markers of transactions, which would be reported as lag for ever.
+        Where nothing was ever committed, a restart before the first outcome would choose another beginning. And after the last
+        record there may be transaction markers, which would be reported as lag for ever.
         """
         self._anchors.add(partition)
 
-    # What goes out
+    # Transactions
 
-    def transaction(self, now: float) -> Transaction | None:
-        """Take what shall be published next, in one transaction; None if there is nothing, or one is under way."""
+    def take_transaction(self, now: float) -> Transaction | None:
+        """Take the next transaction; None if there is nothing to publish, or one is under way."""
         if self._under_way is not None or not (self._emitted or self._anchors or self._trial_is_due):
             return None
         trial = self._take_trial() if self._trial_is_due else []
@@ -203,30 +205,30 @@ class Outbox:
                 dead_letters.append(letter)
         commits = {partition: partition.propose(offsets, now) for partition, offsets in finishing.items()}
         self._under_way = _RunningTransaction(records, anchored, commits, bool(trial))
-        self._published_now = len(records)
+        self._in_transaction = len(records)
         return Transaction(
             outcomes, dead_letters, {partition.number: commit for partition, commit in commits.items()}
         )
 
-    def committed(self, wall: float, seconds: float = 0.0) -> list[Admitted]:
+    def committed(self, wall: float, seconds: float = 0.0) -> list[OpenRecord]:
         """
-        Finish the transaction's records: it is committed, and took ``seconds``. Return them, but for those that were dropped.
+        Finish the records of the transaction: it is committed, and took ``seconds``. Return those that were not dropped.
         """
         done = self._end()
         self._resize(len(done.records), too_slow=seconds > SLOW_SECONDS)
         if done.is_trial:
             self._holding_back = False
-            self._hold_back_no_longer()
+            self._requeue_held_back()
         finished = [record for record in done.records if not record.dropped]
         self.bytes_used -= sum([record.outcome_size for record in done.records])
-        by_partition: dict[Partition, list[Admitted]] = {}
+        by_partition: dict[Partition, list[OpenRecord]] = {}
         for record in finished:
             by_partition.setdefault(record.partition, []).append(record)
         for partition, committed in by_partition.items():
             partition.finish(committed, [known_from(record, wall) for record in committed])
         for partition, commit in done.commits.items():
             partition.committed(commit)
-        self._approach()
+        self._requeue_near()
         for record in finished:
             if isinstance(record, OpenCommand):
                 record.unlink()
@@ -234,10 +236,10 @@ class Outbox:
 
     def aborted(self, *, took_too_long: bool = False, dead_letters_refused: bool = False) -> None:
         """
-        Keep the transaction's results, which was not committed: they go again, first and in the same order.
+        Keep the results of the transaction, which was not committed: they are published again, first and in the same order.
 
-        ``took_too_long``: the next one is half as large. ``dead_letters_refused``: nothing else of it was refused, so what needs a dead
-        letter is held back until ``retry_letters``.
+        ``took_too_long``: the next transaction is half as large. ``dead_letters_refused``: only dead letters were refused, so results
+        that need one are held back until a trial succeeds (``schedule_trial``).
         """
         failed = self._end()
         if took_too_long:
@@ -246,26 +248,26 @@ class Outbox:
         self.bytes_used -= sum(record.outcome_size for record in failed.records if record.dropped)
         if failed.is_trial:
             self._held_back[:0] = kept
-            self._put_aside(kept)
+            self._count_aside(kept)
         else:
-            # What was held back meanwhile is looked at once more, behind what was taken before it.
-            self._hold_back_no_longer()
+            # Reconsider held-back results too, after this transaction's, which came first.
+            self._requeue_held_back()
             self._emitted.extendleft(reversed(kept))
         self._holding_back = self._holding_back or dead_letters_refused
         self._anchors |= {partition for partition in failed.anchored if not partition.is_gone}
 
-    def retry_letters(self, now: float) -> None:
-        """Let the first of what is held back for its dead letter try again, alone, from time to time."""
+    def schedule_trial(self, now: float) -> None:
+        """Let the next transaction be a trial, from time to time: the first held-back record alone."""
         if self._held_back and self._under_way is None and now >= self._trial_at:
             self._trial_at = now + TRIAL_SECONDS
             self._trial_is_due = True
 
-    def stranded(self) -> list[Admitted]:
+    def stranded(self) -> list[OpenRecord]:
         """
-        Return what waits, in partitions that go, for a gap that will not close here: nothing else of the partition is open, so what
-        lies below was left to the next owner.
+        Return results in closing partitions that wait for a gap nobody here will close: the partition has no other open records, so
+        those below were dropped.
         """
-        by_partition: dict[Partition, list[Admitted]] = {}
+        by_partition: dict[Partition, list[OpenRecord]] = {}
         for record in self._far:
             if record.partition.is_closing:
                 by_partition.setdefault(record.partition, []).append(record)
@@ -280,86 +282,91 @@ class Outbox:
         """Forget the results of dropped records."""
         here = (*self._emitted, *self._far, *self._held_back)
         self.bytes_used -= sum(record.outcome_size for record in here if record.dropped)
-        self._put_aside([record for record in (*self._far, *self._held_back) if record.dropped], back=True)
+        self._uncount_aside([record for record in (*self._far, *self._held_back) if record.dropped])
         self._emitted = deque(record for record in self._emitted if not record.dropped)
         self._far = [record for record in self._far if not record.dropped]
         self._held_back = [record for record in self._held_back if not record.dropped]
         self._trial_is_due = self._trial_is_due and bool(self._held_back)
         self._anchors = {partition for partition in self._anchors if not partition.is_gone}
 
-    def _take_trial(self) -> list[Admitted]:
-        """Take the first of what is held back for its dead letter. What the bitmap cannot tell of goes aside, as in ``_take``."""
-        near: list[Admitted] = []
+    def _take_trial(self) -> list[OpenRecord]:
+        """Take the first held-back record. Those that the bitmap cannot hold are moved to ``_far``, as in ``_take``."""
+        near: list[OpenRecord] = []
         for record in self._held_back:
             (near if record.partition.offsets.fits(record.offset) else self._far).append(record)
         self._held_back = near[1:]
-        self._put_aside(near[:1], back=True)
+        self._uncount_aside(near[:1])
         return near[:1]
 
-    def _take(self) -> list[Admitted]:
-        """Take the next records. Those whose offset is so far above the gap that the bitmap cannot tell of it are put aside."""
-        taken: list[Admitted] = []
+    def _take(self) -> list[OpenRecord]:
+        """Take the next records. Those that the bitmap cannot hold, or that must wait for the dead-letter topic, are put aside."""
+        taken: list[OpenRecord] = []
         size = 0
-        held_back: set[MemberKey] = set()
+        waiting_members: set[MemberKey] = set()
         if self._holding_back:
-            held_back.update(*map(_members_of, self._held_back))
-        while self._emitted and len(taken) < self._most and size < PER_TRANSACTION_BYTES:
+            waiting_members.update(*map(_members_of, self._held_back))
+        while self._emitted and len(taken) < self._max_records and size < PER_TRANSACTION_BYTES:
             record = self._emitted.popleft()
             if not record.partition.offsets.fits(record.offset):
                 self._far.append(record)
-                self._put_aside([record])
-            elif self._holding_back and self._must_wait(record, held_back):
+                self._count_aside([record])
+            elif self._holding_back and self._must_wait(record, waiting_members):
                 self._held_back.append(record)
-                held_back.update(_members_of(record))
-                self._put_aside([record])
+                waiting_members.update(_members_of(record))
+                self._count_aside([record])
             else:
                 taken.append(record)
                 size += record.size + record.outcome_size
         return taken
 
-    def _must_wait(self, admitted: Admitted, held_back: set[MemberKey]) -> bool:
+    def _must_wait(self, record: OpenRecord, waiting_members: set[MemberKey]) -> bool:
         """
-        Return whether it waits for the dead-letter topic: it has a dead letter, or shares a member with an earlier one that waits,
-        which may not be finished after it.
+        Return whether the record must wait for the dead-letter topic: it has a dead letter, or shares a member with an earlier record
+        that waits, and that one must be finished first.
         """
-        needs_letter = dead_letter_of(admitted, self._rules.topic) is not None
-        return needs_letter or any(key in held_back for key in _members_of(admitted))
+        needs_letter = dead_letter_of(record, self._rules.topic) is not None
+        return needs_letter or any(key in waiting_members for key in _members_of(record))
 
     def _end(self) -> _RunningTransaction:
         under_way, self._under_way = self._under_way, None
-        self._published_now = 0
+        self._in_transaction = 0
         assert under_way is not None, "no transaction is under way"
         return under_way
 
     def _resize(self, records: int, *, too_slow: bool) -> None:
-        """Halve the size of transactions after one that was too slow; add a quarter after one that was full and was not."""
+        """Halve the limit after a slow transaction. Raise it by a quarter after a full one that was fast enough."""
         if too_slow:
-            self._most = max(1, min(records, self._most) // 2)
-        elif records >= self._most:
-            self._most = min(PER_TRANSACTION, self._most + max(1, self._most // 4))
+            self._max_records = max(1, min(records, self._max_records) // 2)
+        elif records >= self._max_records:
+            self._max_records = min(PER_TRANSACTION, self._max_records + max(1, self._max_records // 4))
 
-    def _approach(self) -> None:
-        """Take back what was put aside because of a gap that may have closed: it goes before all others."""
+    def _requeue_near(self) -> None:
+        """Queue records of ``_far`` again, before all others, if the bitmap can hold them now."""
         if self._far:
             near = [record for record in self._far if record.partition.offsets.fits(record.offset)]
             self._far = [record for record in self._far if not record.partition.offsets.fits(record.offset)]
             self._emitted.extendleft(reversed(near))
-            self._put_aside(near, back=True)
+            self._uncount_aside(near)
 
-    def _hold_back_no_longer(self) -> None:
-        """Look once more at what is held back for its dead letter, before all others."""
+    def _requeue_held_back(self) -> None:
+        """Queue the held-back records again, before all others."""
         self._emitted.extendleft(reversed(self._held_back))
-        self._put_aside(self._held_back, back=True)
+        self._uncount_aside(self._held_back)
         self._held_back.clear()
 
-    def _put_aside(self, records: Iterable[Admitted], *, back: bool = False) -> None:
-        """Count what comes to ``_far`` or ``_held_back``; ``back``: what leaves them."""
+    def _count_aside(self, records: Iterable[OpenRecord]) -> None:
+        """Count the results of records that were added to ``_far`` or ``_held_back``."""
         for record in records:
-            self._aside.add(record.partition, -record.outcome_size if back else record.outcome_size)
+            self._aside.add(record.partition, record.outcome_size)
+
+    def _uncount_aside(self, records: Iterable[OpenRecord]) -> None:
+        """Count the results of records no longer that were removed from ``_far`` or ``_held_back``."""
+        for record in records:
+            self._aside.add(record.partition, -record.outcome_size)
 
     def __repr__(self) -> str:
-        return f"<Outbox {len(self._emitted)} emitted, {len(self._far)} far ahead, {self._published_now} in a transaction>"
+        return f"<Outbox {len(self._emitted)} emitted, {len(self._far)} far ahead, {self._in_transaction} in a transaction>"
 
 
-def _members_of(admitted: Admitted) -> list[MemberKey]:
-    return [task.member_queue.key for task in admitted.tasks] if isinstance(admitted, OpenCommand) else []
+def _members_of(record: OpenRecord) -> list[MemberKey]:
+    return [task.member_queue.key for task in record.tasks] if isinstance(record, OpenCommand) else []

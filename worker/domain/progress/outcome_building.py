@@ -1,6 +1,6 @@
-# What a finished command leaves behind: its Outcome, its dead letter, and what is remembered of its id.
+# What is made of an open record at the end: its Outcome, its dead letter, and what is remembered of its command id.
 #
-# From an admitted record to values, nothing else: what the results are was decided before.
+# From a record to values, nothing else: its results were decided before.
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ if TYPE_CHECKING:
     from worker.domain.contract.outcomes import KnownCommandId, Result
     from worker.domain.contract.rejections import Rejected
     from worker.domain.engine_rules import EngineRules
-    from worker.domain.progress.open_commands import Admitted, OpenCommand
+    from worker.domain.progress.open_commands import OpenCommand, OpenRecord
 
 
 def outcome_of(command: OpenCommand, rules: EngineRules, now: float, wall: float) -> Outcome:
     """Make the outcome of a command whose members all have a result. ``wall`` is ``now`` in seconds since 1970."""
-    spec, first_sent, last_answer = command.spec, command.first_sent_at, command.last_answer_at
+    spec, first_sent, last_ended = command.spec, command.first_sent_at, command.last_ended_at
     results: list[Result] = [task.result for task in command.tasks if task.result is not None]
     overall = status_of(results)
     is_group = spec.action.target is TargetField.GROUP
     queued_ms = _ms((now if first_sent is None else first_sent) - command.received_at)
-    calling_ms = None if first_sent is None or last_answer is None else _ms(last_answer - first_sent)
+    calling_ms = None if first_sent is None or last_ended is None else _ms(last_ended - first_sent)
     return Outcome(  # by position: by name, so many fields take a microsecond longer
         command.outcome_id,
         spec.command_id,
@@ -73,7 +73,7 @@ def outcome_of(command: OpenCommand, rules: EngineRules, now: float, wall: float
 def rejection_outcome(
     rejected: RejectedRecord, rules: EngineRules, now: float, wall: float
 ) -> Outcome | None:
-    """Make the outcome of a record that is no command; None if its ``command_id`` cannot be read."""
+    """Make the outcome of a record that was rejected; None if its ``command_id`` cannot be read."""
     why = rejected.rejection
     if why.command_id is None:
         return None
@@ -99,15 +99,15 @@ def rejection_outcome(
     )
 
 
-def known_from(admitted: Admitted, wall: float) -> KnownCommandId | None:
-    """Return what is remembered of an emitted command's id: the same as ``dedupe.remembered`` reads from its outcome."""
-    if isinstance(admitted, RejectedRecord) or admitted.outcome is None:
+def known_from(open_record: OpenRecord, wall: float) -> KnownCommandId | None:
+    """Return what is remembered of an emitted command's id: the same that ``dedupe.remembered`` reads from its outcome."""
+    if isinstance(open_record, RejectedRecord) or open_record.outcome is None:
         return None
-    if admitted.was_always_in_shadow:
-        return known_id(admitted.outcome, admitted.fingerprint, wall, name=admitted.known_as)
-    if admitted.outcome.status not in REMEMBERED:
+    if open_record.was_always_in_shadow:
+        return known_id(open_record.outcome, open_record.fingerprint, wall, name=open_record.known_as)
+    if open_record.outcome.status not in REMEMBERED:
         return None
-    return known_id(admitted.outcome, admitted.fingerprint, wall)
+    return known_id(open_record.outcome, open_record.fingerprint, wall)
 
 
 def is_dead(command: OpenCommand) -> bool:
@@ -115,23 +115,23 @@ def is_dead(command: OpenCommand) -> bool:
     return command.outcome is not None and command.outcome.status in DEAD_LETTERED
 
 
-def dead_letter_of(admitted: Admitted, topic: str) -> DeadLetter | None:
+def dead_letter_of(open_record: OpenRecord, topic: str) -> DeadLetter | None:
     """Make the dead letter of a record that was rejected, failed or was cancelled; None for all others."""
     error: OutcomeError | Rejected | None
-    if isinstance(admitted, RejectedRecord):
-        error = admitted.rejection
+    if isinstance(open_record, RejectedRecord):
+        error = open_record.rejection
     else:
-        error = None if admitted.outcome is None else admitted.outcome.error
-    if error is None or admitted.record is None:
+        error = None if open_record.outcome is None else open_record.outcome.error
+    if error is None or open_record.record is None:
         return None
-    return DeadLetter(admitted.record, topic, admitted.outcome_id, error.code, error.message)
+    return DeadLetter(open_record.record, topic, open_record.outcome_id, error.code, error.message)
 
 
-def traceparent_of(admitted: Admitted) -> str | None:
+def traceparent_of(open_record: OpenRecord) -> str | None:
     """Return the trace that the record belongs to."""
-    if isinstance(admitted, RejectedRecord):
-        return admitted.rejection.traceparent
-    return admitted.spec.traceparent
+    if isinstance(open_record, RejectedRecord):
+        return open_record.rejection.traceparent
+    return open_record.spec.traceparent
 
 
 def _ms(seconds: float) -> float:

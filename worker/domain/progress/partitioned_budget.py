@@ -1,7 +1,7 @@
 # A part of the memory budget that the partitions use together, so that none can take it all.
 #
-# It only counts. What happens to a partition that has no room is decided where the things are kept: admission.py for records and
-# commands, outbox.py for results that wait for something else than their turn.
+# It only counts. What happens to a partition that has no room is decided where the things are kept: admission_control.py for records and
+# commands, outbox.py for results that are put aside.
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ class PartitionedBudget:
     """
     A part of the budget that the partitions use together.
 
-    Half of it is divided equally among the partitions, each sure of its part whatever the others hold. The other half is first come,
-    first served.
+    Half of it is divided equally among the partitions, and each partition is sure of its guaranteed part whatever the others hold. The
+    other half is first come, first served.
 
     Attributes:
-        bytes_used: What they take now.
-        limit: What they may take.
+        bytes_used: The bytes that all partitions hold.
+        limit: The bytes that they may hold.
 
     """
 
@@ -34,7 +34,7 @@ class PartitionedBudget:
         self._by_partition: dict[Partition, int] = {}
         self._guaranteed = limit // 2  # to each partition
         self._common = limit - limit // 2
-        self._common_used = 0  # all that partitions hold beyond their guaranteed parts
+        self._common_used = 0  # the bytes that partitions hold beyond their guaranteed parts
 
     @property
     def is_full(self) -> bool:
@@ -42,7 +42,7 @@ class PartitionedBudget:
         return self._common_used >= self._common
 
     def of(self, partition: Partition) -> int:
-        """Return what one partition holds."""
+        """Return the bytes that one partition holds."""
         return self._by_partition.get(partition, 0)
 
     def share_out(self, partitions: Iterable[Partition]) -> None:
@@ -57,7 +57,7 @@ class PartitionedBudget:
         self._common_used = sum(max(0, self.of(partition) - self._guaranteed) for partition in here)
 
     def add(self, partition: Partition, size: int) -> None:
-        """Add bytes to what the partition holds; a negative ``size`` frees them."""
+        """Count ``size`` further bytes that the partition holds; a negative ``size`` frees them."""
         before, guaranteed = self._by_partition.get(partition, 0), self._guaranteed
         after = self._by_partition[partition] = before + size
         self.bytes_used += size
@@ -69,7 +69,7 @@ class PartitionedBudget:
         return self.of(partition) + size < self._guaranteed or not self.is_full
 
     def has_room_for(self, partition: Partition, size: int) -> bool:
-        """Return whether the partition may hold as many bytes more."""
+        """Return whether the partition may hold ``size`` bytes more."""
         after = self._by_partition.get(partition, 0) + size
         if after <= self._guaranteed:
             return True

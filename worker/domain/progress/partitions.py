@@ -1,8 +1,8 @@
-# A partition of the command topic during one assignment: what is open in it, what is known of its ids and offsets, and what
-# waits to be admitted. What belonged to an earlier assignment is gone.
+# A partition of the command topic during one assignment: its open records, its known ids and offsets, and the records that wait to be
+# admitted. Nothing here is of an earlier assignment.
 #
-# It keeps the books; what is admitted is decided in admission.py, what becomes of the open commands when it goes in
-# revocation.py. Its offsets are finished in one place, `finish`.
+# It keeps the books. Which records are admitted is decided in admission_control.py, what becomes of the open commands of a closing
+# partition in revocation.py. Its offsets are finished in one place, `finish`.
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ if TYPE_CHECKING:
     from worker.domain.effects import OffsetCommit, RestoredPartition
     from worker.domain.engine_rules import EngineRules
     from worker.domain.progress.dedupe import CommandIdBudget
-    from worker.domain.progress.open_commands import Admitted
+    from worker.domain.progress.open_commands import OpenRecord
 
 COOLING_OFF_SECONDS: Final = 3.0
 """
-After an assignment nothing of the partition is called for this long: Tencent's own budget for a request. Until then what a
-dead predecessor had sent has arrived and been applied, and its slice of the quota is free.
+For this long after an assignment none of the partition's commands is called: Tencent's own budget for a request. After that the
+requests of a dead predecessor have arrived and been applied, and its slice of the quota is free.
 """
 START_CREDIT: Final = 1.5
 """
-The most that a static member's own start counts of these three seconds. What remains covers a process of the same name that lives
-by mistake, and learns within a heartbeat of its successor that it has to stop. After a clean handover nothing remains: nothing of the
-partition is on its way, and its slice is free at the latest a second after the owner before has ended.
+The most of these three seconds that may lie before the assignment, since a static member's own start. The rest covers a process of
+the same name that lives by mistake, and learns within a heartbeat of its successor that it has to stop. After a clean handover no
+rest is needed: no request of the partition can act, and its slice is free at the latest a second after the owner before has ended.
 """
-_LEAVING: Final = frozenset({PartitionState.CLOSING, PartitionState.GONE})
+_CLOSING_OR_GONE: Final = frozenset({PartitionState.CLOSING, PartitionState.GONE})
 
 
 class Partition:
@@ -46,14 +46,14 @@ class Partition:
 
     Attributes:
         active_at: From then on its commands are called and its slice of the quota is used, unless it ``is_marked``.
-        is_marked: Its committed offset says that the owner before handed over cleanly, or names it. It must not say so any more when
-            something of it is called: who comes after a crash would believe it.
-        clean_handover: Whether its last commit says that nothing of it is on its way any more.
-        holds_slice: Its slice of the quota may be used: from its activation until it is gone.
-        topic: That it belongs to.
+        is_marked: Its committed metadata says that the owner before handed over cleanly, or names that owner. It must be replaced
+            before a command is called: whoever owns the partition after a crash would believe it.
+        clean_handover: Whether its last commit can say that none of its requests can act any more.
+        holds_slice: Its slice of the quota may be used: from its activation until it closes and has nothing left to call, or is gone.
+        topic: The topic that it belongs to.
         open_records: The admitted records that are not committed yet, by offset.
-        backlog: Records that were fetched and do not fit yet, oldest first.
-        paused: Nothing more of it is to be fetched.
+        backlog: Fetched records that could not be admitted yet, oldest first.
+        paused: No more records of it are to be fetched.
 
     """
 
@@ -96,7 +96,7 @@ class Partition:
         self.ids = CommandIds(rules.dedupe_window, rules.restore_records, memory)
         for known in restored.known:
             self.ids.remember(known)
-        self.open_records: dict[int, Admitted] = {}
+        self.open_records: dict[int, OpenRecord] = {}
         self.backlog: deque[Record] = deque()
         self._newest_by_id: dict[str, OpenCommand] = {}
 
@@ -109,8 +109,8 @@ class Partition:
 
     @property
     def is_closing(self) -> bool:
-        """Whether it starts nothing new."""
-        return self.state in _LEAVING
+        """Whether it is closing or gone: none of its commands is started any more."""
+        return self.state in _CLOSING_OR_GONE
 
     @property
     def is_gone(self) -> bool:
@@ -119,11 +119,11 @@ class Partition:
 
     @property
     def is_quiet(self) -> bool:
-        """Whether nothing of it is in progress or unpublished: it may be handed over."""
+        """Whether it has nothing in progress or unpublished: it may be handed over."""
         return not self.open_records and not self.clean_handover.is_awaited
 
     def activate(self, now: float) -> bool:
-        """Begin to call, once the time has come. Return whether it begins now."""
+        """Activate it if the time has come. Return whether that happens now."""
         if self.state is not PartitionState.COOLING_OFF or self.is_marked or now < self.active_at:
             return False
         self.move_to(PartitionState.ACTIVE)
@@ -132,44 +132,41 @@ class Partition:
 
     @property
     def wake_at(self) -> float:
-        """When time alone changes its state, or what may be said of its handover; infinity: never."""
+        """When time alone changes its state or its clean handover; infinity: never."""
         if self.state is PartitionState.COOLING_OFF and not self.is_marked:
             return self.active_at
         return self.clean_handover.wake_at
 
     def close(self) -> None:
-        """Start nothing new. If it was active, it may be handed over cleanly."""
+        """Close it: start nothing new. If it was active, a clean handover is possible."""
         if not self.is_closing:
             self.move_to(PartitionState.CLOSING)
             if self.holds_slice:
                 self.clean_handover.begin()
 
     def release_slice(self, now: float) -> bool:
-        """
-        Use its slice of the quota no longer, if it goes and nothing of it is called any more. Return whether that is so since now.
-        """
+        """Use its slice of the quota no longer, if it is closing and has nothing left to call. Return whether that happens now."""
         if self.clean_handover.state is not CleanHandoverState.FINISHING or self._has_unsettled:
             return False
         self.holds_slice = False
         self.clean_handover.begin_covering(now)
         return True
 
-    def end(self, now: float, covered_in: float | None) -> bool:
+    def advance_handover(self, now: float, seconds_until_covered: float | None) -> bool:
         """
-        Let its next commit with nothing open be that of a clean handover, once the remaining permits cover all that is out and lent,
-        if that is so in time (``covered_in``: as in ``CleanHandover.advance``). Return whether a commit is needed for that.
+        Advance its clean handover as far as possible (``seconds_until_covered``: as in ``CleanHandover.advance``). Return whether a
+        commit without results is needed for that.
         """
-        return self.clean_handover.advance(now, covered_in) and not self.open_records
+        return self.clean_handover.advance(now, seconds_until_covered) and not self.open_records
 
     @property
     def _has_unsettled(self) -> bool:
         return any(
-            isinstance(admitted, OpenCommand) and admitted.unsettled
-            for admitted in self.open_records.values()
+            isinstance(record, OpenCommand) and record.unsettled for record in self.open_records.values()
         )
 
-    def leave(self) -> None:
-        """Let it go, and with it what is known of its ids."""
+    def release(self) -> None:
+        """Release it: it is not ours any more. Forget its ids."""
         self.move_to(PartitionState.GONE)
         self.holds_slice = False
         self.clean_handover.give_up()
@@ -179,32 +176,32 @@ class Partition:
 
     def reached(self, position: int) -> None:
         """
-        Note that the consumer stands there: every record below was received, or will never come.
+        Note the consumer's position: every record below was received, or will never come.
 
-        What a partition that goes had in its backlog is the next owner's, though the consumer has passed it.
+        The backlog of a closing partition is the next owner's, though the consumer has passed it.
         """
         if not self.backlog and not self.is_closing:
             self.offsets.reached(position)
 
     def hold_back(self, record: Record) -> None:
-        """Keep a record that does not fit yet."""
+        """Keep a record that cannot be admitted yet."""
         self.backlog.append(record)
 
     def admit_held_back(self) -> None:
-        """Forget the oldest record that did not fit: it does now."""
+        """Remove the oldest record of the backlog: it is admitted."""
         self.backlog.popleft()
 
     def clear_backlog(self) -> None:
-        """Leave what was not admitted to the next owner."""
+        """Forget the backlog: it is the next owner's."""
         self.backlog.clear()
 
     def pause(self) -> bool:
-        """Pause it. Return whether it was not."""
+        """Pause it. Return whether it was not paused."""
         was, self.paused = self.paused, True
         return not was
 
     def resume(self) -> bool:
-        """End the pause, if there is one and nothing is held back. Return whether it ended."""
+        """End the pause, if there is one and the backlog is empty. Return whether it ended."""
         if not self.paused or self.backlog or self.state is not PartitionState.ACTIVE:
             return False
         self.paused = False
@@ -212,69 +209,69 @@ class Partition:
 
     # What is open
 
-    def admit(self, admitted: Admitted) -> None:
+    def admit(self, record: OpenRecord) -> None:
         """Take an admitted record into the books."""
-        self.offsets.admit(admitted.offset)
-        self.open_records[admitted.offset] = admitted
-        if isinstance(admitted, OpenCommand):
-            self._newest_by_id[admitted.known_as] = admitted
+        self.offsets.admit(record.offset)
+        self.open_records[record.offset] = record
+        if isinstance(record, OpenCommand):
+            self._newest_by_id[record.known_as] = record
 
     def find(self, command_id: str, wall: float) -> OpenCommand | KnownCommandId | None:
-        """Return the newest command with this id: open, or known from before at ``wall`` (seconds since 1970)."""
+        """Return the newest command with this id: an open one, or one that is still known at ``wall`` (seconds since 1970)."""
         return self._newest_by_id.get(command_id) or self.ids.find(command_id, wall)
 
     @property
     def is_held_up(self) -> bool:
-        """Whether records wait that cannot be admitted, and the oldest open command waits by order."""
+        """Whether its backlog is not empty, and an order makes its oldest open command wait."""
         oldest = next(iter(self.open_records.values()), None)
         return isinstance(oldest, OpenCommand) and oldest.mode.waits and bool(self.backlog)
 
     @property
-    def is_behind(self) -> bool:
-        """Whether it is active, and its committed offset is below the position that was reached, with nothing open."""
-        return self.state is PartitionState.ACTIVE and self.offsets.is_behind
+    def commit_lags(self) -> bool:
+        """Whether it is active with nothing open, and its committed offset is below the position that was reached."""
+        return self.state is PartitionState.ACTIVE and self.offsets.commit_lags
 
     def propose(self, finishing: Iterable[int], now: float) -> OffsetCommit:
-        """Return what may be committed together with the results of these open records."""
+        """Return the commit that goes with the results of these open records."""
         finished = frozenset(finishing)
-        slice_free_in = self.clean_handover.claim(
+        slice_free_in = self.clean_handover.propose(
             now, leaves_nothing_open=self.open_records.keys() <= finished
         )
         return self.offsets.propose(finished, slice_free_in)
 
     def committed(self, commit: OffsetCommit) -> None:
-        """Note what is committed for it."""
+        """Note that this commit is made."""
         self.offsets.committed(commit)
         self.is_marked = False
         self.clean_handover.committed()
 
     def shorten_metadata(self) -> None:
         """
-        Say less in commits from now on: the broker takes less metadata than the last one had. First the clean handover goes unsaid,
-        then the partition stays closer to its oldest open record.
+        Shorten its commit metadata: the broker refused the last as too long. First the clean handover goes unsaid, then records are
+        admitted only closer to the oldest open one.
         """
         if self.clean_handover.state is CleanHandoverState.COMMITTING:
             self.clean_handover.give_up()
         else:
             self.offsets.halve()
 
-    def finish(self, committed: list[Admitted], known: list[KnownCommandId | None]) -> None:
+    def finish(self, committed: list[OpenRecord], known: list[KnownCommandId | None]) -> None:
         """
-        Finish the offsets of these records, whose results are committed, and remember what their outcomes tell of their ids.
+        Finish the offsets of these records, whose results are committed, and remember their ids.
 
         This is the one place where an offset is finished.
         """
         self.offsets.finish([each.offset for each in committed])
-        for admitted, known_id in zip(committed, known, strict=True):
-            self.forget(admitted)
-            if admitted.outcome is not None:
+        for record, known_id in zip(committed, known, strict=True):
+            self.forget(record)
+            if record.outcome is not None:
                 self.ids.remember(known_id)
 
-    def forget(self, admitted: Admitted) -> None:
-        """Take a record out of the books: it is finished, or left to the next owner."""
-        self.open_records.pop(admitted.offset, None)
-        if isinstance(admitted, OpenCommand) and self._newest_by_id.get(admitted.known_as) is admitted:
-            del self._newest_by_id[admitted.known_as]
+    def forget(self, record: OpenRecord) -> None:
+        """Take a record out of the books: it is finished or dropped."""
+        self.open_records.pop(record.offset, None)
+        if isinstance(record, OpenCommand) and self._newest_by_id.get(record.known_as) is record:
+            del self._newest_by_id[record.known_as]
 
     def __repr__(self) -> str:
         return f"<Partition {self.number} {self.state.value}, {self.offsets!r}, {len(self.backlog)} in the backlog>"

@@ -1,6 +1,7 @@
-# What an earlier command means for a later one of the same member: its id once more, the same effect, or one that undoes it.
+# Whether an earlier and a later command of the same member make one of them needless: the same id, the same effect, or one that undoes
+# the other's.
 #
-# Questions about commands and their results; what follows from the answers is done in member_ordering.py.
+# Questions about commands and their results; the answers are acted on in member_ordering.py.
 
 from __future__ import annotations
 
@@ -16,9 +17,7 @@ if TYPE_CHECKING:
 
 
 def done_for(earlier: OpenCommand | KnownCommandId, user: str) -> str | None:
-    """
-    Find the outcome_id of the command that has left nothing to do for this user under the same command id; None: there is none.
-    """
+    """Return the outcome_id of the command that was carried out for this user under the same command id; None if none was."""
     if isinstance(earlier, KnownCommandId):
         return earlier.outcome_id if earlier.done is None or user in earlier.done else None
     result = next(task.result for task in earlier.tasks if task.user == user)
@@ -29,7 +28,7 @@ def done_for(earlier: OpenCommand | KnownCommandId, user: str) -> str | None:
 
 
 def may_coalesce(later: MemberTask, waiting: MemberTask) -> bool:
-    """Return whether the task may share the call of the one that waits before it."""
+    """Return whether the later task may follow the waiting one, on its call."""
     command = later.command
     return (
         command.effect_key == waiting.command.effect_key
@@ -43,15 +42,15 @@ def may_share_result(command: Command) -> bool:
     """
     Return whether a command may get the result of another one with the same effect.
 
-    A duration of 0 is passed through without knowing what it means, so it is never taken for the same effect.
+    What a duration of 0 means is not known: it is passed through, and never taken for the same effect.
     """
     return command.parameters.duration != 0
 
 
 def kept_for(command: Command, rules: EngineRules, wall: float) -> float:
     """
-    Compute for how many seconds a repeat of this effect, which is in place at ``wall`` (seconds since 1970), needs no call: never
-    for an event or for what others change as well, at most a tenth of a ban's duration.
+    Return for how many seconds a repeat of this effect, which is in place at ``wall`` (seconds since 1970), needs no call: 0 for an
+    event, and for a state that others change as well; for a ban at most a tenth of its duration.
     """
     action, duration = command.action, command.parameters.duration
     if action.kind is ActionKind.EVENT or duration == 0:

@@ -7,10 +7,10 @@ from random import Random
 
 import pytest
 
-from tests.unit.domain.calls.test_bisection import REFUSAL
+from tests.unit.domain.calls.test_bad_member_search import REFUSAL
 from tests.unit.domain.calls.test_endpoint_queue import PATIENT, put, taken
 from worker.domain.calls.adaptive_batch import AdaptiveBatchSize
-from worker.domain.calls.bisection import Bisection
+from worker.domain.calls.bad_member_search import Bisection
 from worker.domain.calls.endpoint_queue import EndpointQueue
 
 MOST = 20

@@ -54,7 +54,7 @@ def start(queue: EndpointQueue, command: OpenCommand) -> None:
     """
     command.start()
     for member in command.tasks:
-        queue.start(member)
+        queue.note_started(member)
 
 
 def taken(
@@ -80,7 +80,7 @@ def test_an_empty_queue_has_nothing_to_take() -> None:
     queue = EndpointQueue(20)
 
     assert taken(queue) == []
-    assert queue.waiting_since() is None
+    assert queue.oldest_since() is None
     assert repr(queue) == "<EndpointQueue 0 waiting in 0 groups>"
 
 
@@ -217,7 +217,7 @@ def test_a_group_is_as_old_as_the_oldest_member_that_still_waits() -> None:
     put(queue, "a", "u2", now=12.0)
     put(queue, "b", "u1", now=11.0)
 
-    assert queue.waiting_since() == 10.0
+    assert queue.oldest_since() == 10.0
     assert [target_of(queue.take(20.0, 1.0)) for _ in "aba"] == ["a", "b", "a"]
 
 
@@ -229,7 +229,7 @@ def test_a_member_that_comes_back_has_waited_since_it_first_came() -> None:
 
     queue.put(batch[0], 15.0)
 
-    assert queue.waiting_since() == 10.0
+    assert queue.oldest_since() == 10.0
     assert target_of(queue.take(15.0, 4.5)) == "a"
 
 
@@ -270,7 +270,7 @@ def test_what_is_not_waiting_cannot_be_brought_forward() -> None:
     queue = EndpointQueue(20)
     member = members("u1")[0]
 
-    queue.start(member)
+    queue.note_started(member)
 
     assert taken(queue) == []
 
@@ -283,7 +283,7 @@ def test_a_blocked_target_waits_and_the_others_go() -> None:
     put(queue, "a", "u1", "u2")
     put(queue, "b", "u1")
 
-    queue.block(queue.target("a"), blocked=True)
+    queue.set_blocked(queue.target("a"), blocked=True)
 
     assert target_of(queue.take(100.0, 1.0)) == "b"
     assert taken(queue, now=100.0, overdue_after=1.0) == []
@@ -292,7 +292,7 @@ def test_a_blocked_target_waits_and_the_others_go() -> None:
 
 def test_what_comes_for_a_blocked_target_waits_too() -> None:
     queue = EndpointQueue(20)
-    queue.block(queue.target("a"), blocked=True)
+    queue.set_blocked(queue.target("a"), blocked=True)
 
     put(queue, "a", "u1")
 
@@ -304,12 +304,12 @@ def test_a_target_that_is_free_again_has_kept_its_place() -> None:
     put(queue, "a", "u1", now=10.0)
     put(queue, "b", "u1", now=11.0)
     target = queue.target("a")
-    queue.block(target, blocked=True)
+    queue.set_blocked(target, blocked=True)
     queue.take(10.0, 100.0)
     put(queue, "b", "u1", now=11.0)
 
-    queue.block(target, blocked=False)
-    queue.block(target, blocked=False)
+    queue.set_blocked(target, blocked=False)
+    queue.set_blocked(target, blocked=False)
 
     assert target_of(queue.take(20.0, 1.0)) == "a"
 
@@ -319,7 +319,7 @@ def test_a_probe_may_go_to_a_blocked_target_with_its_fullest_group() -> None:
     put(queue, "a", "u1", duration=60)
     put(queue, "a", "u2", "u3", duration=61)
     target = queue.target("a")
-    queue.block(target, blocked=True)
+    queue.set_blocked(target, blocked=True)
 
     assert target.is_sendable
     assert [member.user for member in queue.take_of(target, 20)] == ["u2", "u3"]
@@ -380,9 +380,9 @@ def test_a_change_of_a_target_costs_no_more_for_many_groups(
 
         def change() -> None:
             if happens == "blocked":
-                queue.block(target, blocked=True)
+                queue.set_blocked(target, blocked=True)
                 queue.take(100.0, 1.0)
-                queue.block(target, blocked=False)
+                queue.set_blocked(target, blocked=False)
             else:
                 queue.learn(target, bad=5)
                 queue.learn(target, good=200)
@@ -574,7 +574,7 @@ def test_whatever_comes_and_goes_nobody_is_lost_or_sent_twice_or_mixed_up(seed: 
                 if not member.command.started:
                     start(queue, member.command)
             case "block":
-                queue.block(queue.target(chance.choice("abc")), blocked=chance.random() < 0.5)
+                queue.set_blocked(queue.target(chance.choice("abc")), blocked=chance.random() < 0.5)
             case _:
                 emptied = queue.take_emptied()
                 assert set(emptied) == {name for name in used if not queue.targets[name].groups_by_level}
@@ -584,7 +584,7 @@ def test_whatever_comes_and_goes_nobody_is_lost_or_sent_twice_or_mixed_up(seed: 
 
     queue.wake(resting)
     for name in "abc":
-        queue.block(queue.target(name), blocked=False)
+        queue.set_blocked(queue.target(name), blocked=False)
     while batch := queue.take(now, 1.0):
         here -= set(batch)
     queue.forget(list(queue.targets))
@@ -612,7 +612,7 @@ def test_whatever_comes_and_goes_the_next_batch_is_the_one_that_the_rules_name(s
                 if not command.started:
                     start(queue, command)
             case "block":
-                queue.block(queue.target(chance.choice("abc")), blocked=chance.random() < 0.5)
+                queue.set_blocked(queue.target(chance.choice("abc")), blocked=chance.random() < 0.5)
             case "learn":
                 good, bad = chance.choice(((0, 1), (8, 0)))
                 queue.learn(queue.target(chance.choice("abc")), good=good, bad=bad)
@@ -623,7 +623,8 @@ def test_whatever_comes_and_goes_the_next_batch_is_the_one_that_the_rules_name(s
                     if not queue.target(target_of([member])).blocked:
                         groups.setdefault((target_of([member]), member.command.effect_key), []).append(member)
                 sizes = {
-                    key: min(len(some), queue.target(key[0]).batch.members) for key, some in groups.items()
+                    key: min(len(some), queue.target(key[0]).batch_size.members)
+                    for key, some in groups.items()
                 }
                 batch = queue.take(now, overdue_after)
                 here = [member for member in here if member not in batch]
@@ -635,7 +636,7 @@ def test_whatever_comes_and_goes_the_next_batch_is_the_one_that_the_rules_name(s
                 started = {
                     name for name, some in groups.items() if any(each.command.started for each in some)
                 }
-                assert batch == groups[key][: queue.target(key[0]).batch.members]
+                assert batch == groups[key][: queue.target(key[0]).batch_size.members]
                 if oldest <= now - overdue_after:
                     assert groups[key][0].waiting_since == oldest
                 elif started:

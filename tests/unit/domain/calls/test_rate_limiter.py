@@ -224,8 +224,8 @@ def test_what_remains_covers_all_that_counts_once_as_many_permits_as_went_are_ba
 
     some.set_share(owned)
 
-    assert some.covered_in(10.3) == pytest.approx(seconds)
-    assert some.covered_in(11.3) == 0.0
+    assert some.seconds_until_covered(10.3) == pytest.approx(seconds)
+    assert some.seconds_until_covered(11.3) == 0.0
 
 
 def test_what_is_out_and_what_is_lent_count_as_long_as_they_are() -> None:
@@ -238,7 +238,7 @@ def test_what_is_out_and_what_is_lent_count_as_long_as_they_are() -> None:
 
     some.set_share(3)
 
-    assert some.covered_in(10.4) == pytest.approx(0.7)
+    assert some.seconds_until_covered(10.4) == pytest.approx(0.7)
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -288,8 +288,8 @@ def test_the_two_owners_of_a_slice_send_no_more_than_the_quota_in_any_rolling_se
         now += chance.choice((0.001, 0.01, 0.05))
         if not is_gone and now >= gone_at:
             old.set_share(owned)
-            if old.is_covered(now):
-                is_gone, begins_at = True, now + old.covered_in(now)
+            if old.permits_cover_in_flight(now):
+                is_gone, begins_at = True, now + old.seconds_until_covered(now)
         if now >= begins_at:
             heir.set_share(going)
         for some in (old, heir):

@@ -1,6 +1,6 @@
 # Whose fault a refused batch is: the search for one bad member, what becomes of the others, and when it is the target's.
 #
-# How halves are chosen is proven in test_bisection.py; here the members get their results.
+# How halves are chosen is proven in test_bad_member_search.py; here the members get their results.
 
 from __future__ import annotations
 

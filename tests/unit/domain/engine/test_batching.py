@@ -8,7 +8,7 @@ import pytest
 
 from tests.unit.domain.engine_harness import EngineHarness, ban, kick, unban, update, users
 from worker.domain.calls.endpoint_state import FILL_SECONDS
-from worker.domain.engine import BACKLOG
+from worker.domain.engine import CATCH_UP_FETCH
 
 if TYPE_CHECKING:
     from tests.unit.domain.engine_harness import Request
@@ -42,9 +42,11 @@ def test_a_command_leaves_at_once_and_alone_when_a_permit_is_free() -> None:
     assert harness.request().at == harness.now
 
 
-def test_while_a_backlog_is_read_batches_wait_for_the_next_records_to_fill_them() -> None:
+def test_while_the_worker_catches_up_batches_wait_for_records_that_fill_them() -> None:
     harness = EngineHarness()
-    harness.receive_together(*(ban(f"u{number}", group=f"g{number % 30}") for number in range(BACKLOG)))
+    harness.receive_together(
+        *(ban(f"u{number}", group=f"g{number % 30}") for number in range(CATCH_UP_FETCH))
+    )
     assert harness.out == []
     assert harness.limited_by("ban") == "nothing"
 
@@ -55,17 +57,21 @@ def test_while_a_backlog_is_read_batches_wait_for_the_next_records_to_fill_them(
 
 def test_a_batch_waits_a_moment_to_be_filled_and_not_for_ever() -> None:
     harness = EngineHarness()
-    harness.receive_together(*(ban(f"u{number}", group=f"g{number % 30}") for number in range(BACKLOG)))
+    harness.receive_together(
+        *(ban(f"u{number}", group=f"g{number % 30}") for number in range(CATCH_UP_FETCH))
+    )
 
     harness.wait(FILL_SECONDS)
 
-    assert sum(len(each.users) for each in harness.out) == BACKLOG
+    assert sum(len(each.users) for each in harness.out) == CATCH_UP_FETCH
 
 
 def test_batches_of_few_records_at_once_do_not_wait_to_be_filled() -> None:
     harness = EngineHarness()
 
-    harness.receive_together(*(ban(f"u{number}", group=f"g{number % 30}") for number in range(BACKLOG - 1)))
+    harness.receive_together(
+        *(ban(f"u{number}", group=f"g{number % 30}") for number in range(CATCH_UP_FETCH - 1))
+    )
 
     assert len(harness.out) == 30
 

@@ -48,7 +48,7 @@ def test_the_last_outcome_and_the_clean_handover_share_a_transaction() -> None:
     harness = EngineHarness()
     harness.receive(ban("u"))
     harness.revoking(0)
-    assert harness.engine.transaction(harness.now) is None
+    assert harness.engine.take_transaction(harness.now) is None
 
     harness.ok()
     last = harness.take()
@@ -57,7 +57,7 @@ def test_the_last_outcome_and_the_clean_handover_share_a_transaction() -> None:
     assert len(last.outcomes) == 1
     assert says_so(last)
     assert harness.engine.quiet([0])
-    assert harness.engine.transaction(harness.now) is None
+    assert harness.engine.take_transaction(harness.now) is None
 
 
 def test_a_clean_handover_that_was_not_committed_is_said_again() -> None:
@@ -187,14 +187,14 @@ def test_a_partition_that_has_not_settled_is_not_handed_over_cleanly() -> None:
     harness.revoking(0)
 
     assert harness.engine.quiet([0])
-    assert harness.engine.transaction(harness.now) is None
+    assert harness.engine.take_transaction(harness.now) is None
 
 
 def test_while_calls_of_other_partitions_use_its_slice_the_partition_waits_for_them() -> None:
     harness = EngineHarness(0, 1, default_calls_per_second=4)
     harness.receive(*(ban("u", group=f"g{place}") for place in range(3)), partition=1)
     harness.revoking(0)
-    assert harness.engine.transaction(harness.now) is None
+    assert harness.engine.take_transaction(harness.now) is None
 
     harness.ok(harness.out[0])
 
@@ -212,7 +212,7 @@ def test_a_call_that_hangs_on_its_slice_is_not_waited_for_beyond_a_second() -> N
     harness.wait(0.01)
 
     assert harness.engine.quiet([0])
-    assert harness.engine.transaction(harness.now) is None
+    assert harness.engine.take_transaction(harness.now) is None
 
 
 def test_a_slice_that_is_lent_is_not_handed_over_cleanly() -> None:
@@ -224,7 +224,7 @@ def test_a_slice_that_is_lent_is_not_handed_over_cleanly() -> None:
     harness.revoking(0)
 
     assert harness.engine.quiet([0])
-    assert harness.engine.transaction(harness.now) is None
+    assert harness.engine.take_transaction(harness.now) is None
 
 
 def test_after_a_request_of_unknown_end_a_partition_is_not_handed_over_cleanly() -> None:
@@ -249,7 +249,7 @@ def test_where_started_commands_are_given_up_the_partition_is_not_handed_over_cl
 
     harness.revoking(0)
 
-    assert not says_so(harness.engine.transaction(harness.now))
+    assert not says_so(harness.engine.take_transaction(harness.now))
     assert harness.engine.quiet([0])
 
 
@@ -265,7 +265,7 @@ def test_while_a_dropped_commands_call_is_out_nothing_is_handed_over_cleanly() -
     harness.revoking(0)
 
     assert harness.engine.quiet([0])
-    assert harness.engine.transaction(harness.now) is None
+    assert harness.engine.take_transaction(harness.now) is None
 
 
 def test_where_permits_count_from_the_sending_nothing_is_handed_over_cleanly() -> None:
@@ -275,7 +275,7 @@ def test_where_permits_count_from_the_sending_nothing_is_handed_over_cleanly() -
     harness.revoking(0)
 
     assert harness.engine.quiet([0])
-    assert harness.engine.transaction(harness.now) is None
+    assert harness.engine.take_transaction(harness.now) is None
 
 
 @pytest.mark.parametrize(("slice_free_in", "seconds"), [(0.4, 0.4), (1.0, 1.0), (None, 3.0)])
@@ -366,7 +366,7 @@ def test_a_worker_that_stops_leaves_what_the_last_commit_says_of_a_partition_tha
 
     harness.assign(0, **said)
 
-    assert harness.engine.transaction(harness.now) is None
+    assert harness.engine.take_transaction(harness.now) is None
 
 
 @pytest.mark.parametrize("mine", ["", mark_of("worker-0")])

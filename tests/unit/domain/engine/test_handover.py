@@ -111,7 +111,7 @@ def test_what_is_told_of_a_partition_that_is_not_ours_changes_nothing() -> None:
 
     assert harness.out == []
     assert harness.engine.quiet([0, 7])
-    assert harness.engine.open_of([0, 7]) == 0
+    assert harness.engine.count_open([0, 7]) == 0
 
 
 def test_a_stopping_worker_starts_nothing_and_goes_idle() -> None:
@@ -183,7 +183,7 @@ def test_a_partition_that_goes_before_its_backlog_is_left_holds_up_nothing(
     harness.revoked(0)
     harness.receive(kick("later"), partition=2)
     assert len(harness.out) == started  # there is more to be left of partition 1
-    assert harness.engine.open_of([1]) > 1
+    assert harness.engine.count_open([1]) > 1
     harness.revoked(1)
     harness.wait(1.1)
 
@@ -533,7 +533,7 @@ def test_a_result_that_waits_to_be_published_is_forgotten_when_its_partition_goe
     harness.revoked(0)
 
     assert harness.engine.unpublished == 0
-    assert harness.engine.transaction(harness.now) is None
+    assert harness.engine.take_transaction(harness.now) is None
 
 
 def test_a_paused_partition_is_not_resumed_while_it_goes() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.unit.domain.engine_harness import EngineHarness, Record, ban, kick, unban
-from worker.domain.admission import MAX_SHARED_KEYS
+from worker.domain.admission_control import MAX_SHARED_KEYS
 from worker.domain.contract.command_decoding import MAX_ALIKE as TEXTS
 from worker.domain.contract.command_decoding import MAX_EFFECTS, Command
 from worker.domain.memory_budget import COMMAND_BYTES, GROUP_BYTES, PARTS, RECORD_BYTES, USER_BYTES, share

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.unit.domain.engine_harness import EngineHarness, Record, ban, kick
-from worker.domain.admission import MAX_MISPLACED_WARNINGS
+from worker.domain.admission_control import MAX_MISPLACED_WARNINGS
 from worker.domain.contract.partition_placement import MAX_TARGETS, Placement, murmur2
 
 if TYPE_CHECKING:

@@ -193,7 +193,7 @@ def test_a_partition_that_goes_does_not_wait_for_what_is_paused() -> None:
     harness.timeout(harness.request())
     harness.request_permit()
     assert harness.engine.quiet([0])
-    assert harness.engine.transaction(harness.now) is None
+    assert harness.engine.take_transaction(harness.now) is None
 
 
 def test_a_pause_tells_how_much_it_holds_and_whether_a_partition_is_held_up() -> None:

@@ -12,7 +12,7 @@ from tests.unit.domain.engine_harness import EngineHarness, Record, ban, kick, u
 from worker.domain.calls.endpoint_state import FILL_SECONDS
 from worker.domain.contract.raw_records import OmittedBytes, OmittedHeaders
 from worker.domain.effects import LogEvent, OffsetCommit, Transaction
-from worker.domain.engine import COMMIT_POSITIONS, HOUSEKEEPING
+from worker.domain.engine import COMMIT_POSITIONS_SECONDS, HOUSEKEEPING_SECONDS
 from worker.domain.progress.outbox import (
     MAX_UNPUBLISHED,
     PER_TRANSACTION,
@@ -45,7 +45,7 @@ def test_there_is_nothing_to_publish_at_first() -> None:
     harness = EngineHarness()
     harness.receive(ban("u"))
 
-    assert harness.engine.transaction(harness.now) is None
+    assert harness.engine.take_transaction(harness.now) is None
 
 
 def test_an_outcome_goes_with_the_offset_and_the_key_of_its_command() -> None:
@@ -68,7 +68,7 @@ def test_one_transaction_at_a_time() -> None:
     harness.ok(first)
     harness.take()
     harness.ok(second)
-    assert harness.engine.transaction(harness.now) is None
+    assert harness.engine.take_transaction(harness.now) is None
     assert harness.engine.unpublished == 2
     hear(harness, Published())
 
@@ -167,7 +167,7 @@ def test_a_partition_that_was_never_committed_is_committed_where_it_begins() -> 
     hear(harness, Aborted("a broker is away"))
     assert harness.take().commits[0].offset == 17
     hear(harness, Published())
-    assert harness.engine.transaction(harness.now) is None
+    assert harness.engine.take_transaction(harness.now) is None
 
 
 @pytest.mark.parametrize("under_way", [True, False])
@@ -181,7 +181,7 @@ def test_the_beginning_of_a_partition_that_has_gone_is_not_committed(under_way: 
     if under_way:
         hear(harness, Aborted("it is another's", retry_soon=True))
 
-    assert harness.engine.transaction(harness.now) is None
+    assert harness.engine.take_transaction(harness.now) is None
 
 
 def test_a_broker_that_takes_less_metadata_is_given_less() -> None:
@@ -192,7 +192,7 @@ def test_a_broker_that_takes_less_metadata_is_given_less() -> None:
     harness.take()
     hear(harness, MetadataRefused(0, 4))
 
-    assert harness.engine.transaction(harness.now) is None, (
+    assert harness.engine.take_transaction(harness.now) is None, (
         "it is four above the oldest open one: that must go first"
     )
     assert harness.engine.unpublished == 1
@@ -270,7 +270,7 @@ def test_a_transaction_holds_only_so_many_bytes() -> None:
     harness.fetch([Record(0, offset, b"k", b"{" * 1_000_000) for offset in range(20)])
 
     sizes = []
-    while (transaction := harness.engine.transaction(harness.now)) is not None:
+    while (transaction := harness.engine.take_transaction(harness.now)) is not None:
         sizes.append(len(transaction.dead_letters))
         harness.commit(transaction)
 
@@ -330,7 +330,7 @@ def test_without_a_dead_letter_topic_outcomes_that_need_none_go_on() -> None:
     told = [each.command_id for each in harness.publish()]
 
     assert told == ["good"]
-    assert harness.engine.transaction(harness.now) is None
+    assert harness.engine.take_transaction(harness.now) is None
     assert harness.engine.unpublished == 1
 
 
@@ -419,7 +419,7 @@ def test_dead_letters_that_are_refused_hold_up_no_other_partition_however_many()
     refuse_letters(harness)
     for _ in range(30):
         harness.fetch([harness.record({"oops": 1, "command_id": f"x{number}"}) for number in range(20)])
-        while (transaction := harness.engine.transaction(harness.now)) is not None:
+        while (transaction := harness.engine.take_transaction(harness.now)) is not None:
             if transaction.dead_letters:
                 harness.abort(dead_letters_refused=True)
             else:
@@ -448,7 +448,7 @@ def test_what_waits_for_the_dead_letter_topic_goes_with_its_partition(probing: b
     harness.revoked(0)
 
     assert harness.engine.unpublished == 0
-    assert harness.engine.transaction(harness.now) is None
+    assert harness.engine.take_transaction(harness.now) is None
 
 
 def test_nothing_new_is_called_while_too_much_waits_to_be_published() -> None:
@@ -489,21 +489,21 @@ def test_with_nothing_open_the_consumers_position_is_committed_once_in_five_seco
     harness.ok()
     harness.publish()
     harness.engine.reached({0: 2, 1: 5, 7: 9})
-    harness.wait(HOUSEKEEPING)
+    harness.wait(HOUSEKEEPING_SECONDS)
     first = harness.take()
     hear(harness, Published())
     harness.engine.reached({0: 3})
-    harness.wait(HOUSEKEEPING)
-    soon = harness.engine.transaction(harness.now)
-    harness.wait(COMMIT_POSITIONS)
+    harness.wait(HOUSEKEEPING_SECONDS)
+    soon = harness.engine.take_transaction(harness.now)
+    harness.wait(COMMIT_POSITIONS_SECONDS)
     second = harness.take()
     hear(harness, Published())
-    harness.wait(3 * COMMIT_POSITIONS)
+    harness.wait(3 * COMMIT_POSITIONS_SECONDS)
 
     assert first == Transaction([], [], {0: OffsetCommit(2, ""), 1: OffsetCommit(5, "")})
     assert soon is None
     assert second == Transaction([], [], {0: OffsetCommit(3, "")})
-    assert harness.engine.transaction(harness.now) is None
+    assert harness.engine.take_transaction(harness.now) is None
 
 
 def test_a_position_is_not_committed_while_something_is_open_or_waits_to_be_admitted() -> None:
@@ -513,9 +513,9 @@ def test_a_position_is_not_committed_while_something_is_open_or_waits_to_be_admi
     harness = EngineHarness(0, 1, max_gap=1)
     harness.receive(ban("u"), ban("v"))
     harness.engine.reached({0: 2})
-    harness.wait(2 * COMMIT_POSITIONS)
+    harness.wait(2 * COMMIT_POSITIONS_SECONDS)
 
-    assert harness.engine.transaction(harness.now) is None
+    assert harness.engine.take_transaction(harness.now) is None
     harness.ok()
     assert harness.take().commits[0].offset == 1
 
@@ -525,9 +525,9 @@ def test_a_partition_that_goes_commits_no_position_any_more() -> None:
     harness.revoking(0)
     harness.commit(harness.take())  # its clean handover
     harness.engine.reached({0: 2})
-    harness.wait(2 * COMMIT_POSITIONS)
+    harness.wait(2 * COMMIT_POSITIONS_SECONDS)
 
-    assert harness.engine.transaction(harness.now) is None
+    assert harness.engine.take_transaction(harness.now) is None
 
 
 def test_a_position_never_passes_what_a_partition_that_goes_had_in_its_backlog() -> None:

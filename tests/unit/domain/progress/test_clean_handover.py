@@ -1,4 +1,5 @@
-# The clean handover of a partition that goes: when its last commit may say that nothing of it is on its way, and when it is too late.
+# The clean handover of a closing partition: when its last commit can say that none of its requests can act any more, and when it is too
+# late.
 #
 # What follows for the next owner is in tests/unit/domain/engine/test_clean_handovers.py.
 
@@ -6,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from worker.domain.progress.clean_handover import ENDING_SECONDS, CleanHandover
+from worker.domain.progress.clean_handover import HANDOVER_SECONDS, CleanHandover
 from worker.domain.state_transitions import CleanHandoverState
 
 
@@ -27,7 +28,7 @@ def test_it_is_awaited_from_the_beginning_of_the_end_until_it_is_committed() -> 
     handover.begin_covering(10.0)
     assert not handover.advance(10.1, None)
     assert handover.advance(10.2, 0.5)
-    assert handover.claim(10.3, leaves_nothing_open=True) is not None
+    assert handover.propose(10.3, leaves_nothing_open=True) is not None
     awaited.append(handover.is_awaited)
     handover.committed()
     awaited.append(handover.is_awaited)
@@ -40,7 +41,7 @@ def test_it_is_awaited_from_the_beginning_of_the_end_until_it_is_committed() -> 
 def test_it_says_when_the_slice_is_free_counted_from_the_commit(at: float, seconds: float) -> None:
     handover = ready()
 
-    assert handover.claim(at, leaves_nothing_open=True) == pytest.approx(seconds)
+    assert handover.propose(at, leaves_nothing_open=True) == pytest.approx(seconds)
 
 
 def test_a_request_of_unknown_end_counts_for_a_second_from_its_latest_arrival() -> None:
@@ -50,20 +51,20 @@ def test_a_request_of_unknown_end_counts_for_a_second_from_its_latest_arrival() 
     handover.begin_covering(10.0)
     assert handover.advance(10.7, 0.1)
 
-    assert handover.claim(10.7, leaves_nothing_open=True) == pytest.approx(0.8)
+    assert handover.propose(10.7, leaves_nothing_open=True) == pytest.approx(0.8)
 
 
 def test_no_second_commit_is_asked_for_while_one_that_says_it_is_under_way() -> None:
     handover = ready()
 
-    assert handover.claim(10.3, leaves_nothing_open=True) is not None
+    assert handover.propose(10.3, leaves_nothing_open=True) is not None
     assert not handover.advance(10.2, 0.5)
 
 
 def test_a_commit_that_leaves_something_open_does_not_say_it() -> None:
     handover = ready()
 
-    assert handover.claim(10.3, leaves_nothing_open=False) is None
+    assert handover.propose(10.3, leaves_nothing_open=False) is None
     handover.committed()
 
     assert handover.advance(10.2, 0.5), "it is still to be said"
@@ -71,13 +72,13 @@ def test_a_commit_that_leaves_something_open_does_not_say_it() -> None:
 
 def test_a_smaller_transaction_after_one_that_failed_does_not_say_it() -> None:
     handover = ready()
-    assert handover.claim(10.3, leaves_nothing_open=True) is not None
+    assert handover.propose(10.3, leaves_nothing_open=True) is not None
 
-    assert handover.claim(10.3, leaves_nothing_open=False) is None
+    assert handover.propose(10.3, leaves_nothing_open=False) is None
     assert handover.state is CleanHandoverState.READY
 
 
-@pytest.mark.parametrize("since", [10.0 + ENDING_SECONDS, 10.0 + ENDING_SECONDS + 5.0])
+@pytest.mark.parametrize("since", [10.0 + HANDOVER_SECONDS, 10.0 + HANDOVER_SECONDS + 5.0])
 def test_it_is_not_waited_for_longer_than_a_second(since: float) -> None:
     handover = CleanHandover()
     handover.begin()
@@ -105,6 +106,6 @@ def test_what_is_given_up_is_never_said() -> None:
     handover.give_up()
     handover.give_up()
 
-    assert handover.claim(10.3, leaves_nothing_open=True) is None
+    assert handover.propose(10.3, leaves_nothing_open=True) is None
     with pytest.raises(AssertionError, match="cannot become ready"):
         handover.move_to(CleanHandoverState.READY)

@@ -46,7 +46,7 @@ def test_finished_commands_with_a_far_last_moment_are_not_kept_until_then() -> N
     for _ in range(10_000):
         command = add(expiries, 1e9)
         command.emitted = True
-        expiries.finished()
+        expiries.count_finished()
 
     assert len(expiries) <= 2 * FEW + 2
 
@@ -57,7 +57,7 @@ def test_open_commands_stay_when_finished_ones_are_forgotten() -> None:
     for _ in range(500):
         command = add(expiries, 1e9)
         command.dropped = True
-        expiries.finished()
+        expiries.count_finished()
 
     assert [command for command in expiries.due(2e9) if not command.dropped] == still_open
 

@@ -415,8 +415,8 @@ def test_while_something_is_on_its_way_to_a_member_nothing_is_known_of_its_state
     effects = AppliedStates(PLENTY)
     effects.applied(U1, effect())
 
-    effects.sent(U1)
-    effects.sent(U2)
+    effects.forget(U1)
+    effects.forget(U2)
 
     assert effects.find(U1, "ban", 11.0) is None
 

@@ -211,14 +211,14 @@ def test_what_an_earlier_owner_has_done_is_still_done_behind_a_position() -> Non
 
 def test_it_is_behind_while_nothing_is_open_and_less_is_committed_than_is_done() -> None:
     offsets = opened(0)
-    behind = [offsets.is_behind]
+    behind = [offsets.commit_lags]
     proposed = offsets.propose([0])
     offsets.finish([0])
-    behind.append(offsets.is_behind)
+    behind.append(offsets.commit_lags)
     offsets.committed(proposed)
-    behind.append(offsets.is_behind)
+    behind.append(offsets.commit_lags)
     offsets.reached(2)
-    behind.append(offsets.is_behind)
+    behind.append(offsets.commit_lags)
 
     assert behind == [False, True, False, True]
 

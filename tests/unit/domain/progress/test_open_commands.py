@@ -26,7 +26,7 @@ def test_a_later_command_waits_for_an_earlier_one_that_is_not_finished() -> None
 
     later.wait_for(earlier)
 
-    assert later.blockers == 1
+    assert later.blocker_count == 1
     assert later.predecessors == [earlier]
     assert earlier.successors == [later]
 
@@ -39,10 +39,10 @@ def test_it_waits_for_each_of_several() -> None:
     later.wait_for(second)
     follower.wait_for(first)
 
-    assert later.blockers == 2
+    assert later.blocker_count == 2
     assert later.predecessors == [first, second]
     assert first.release_successors() == [later, follower]
-    assert (later.blockers, follower.blockers) == (1, 0)
+    assert (later.blocker_count, follower.blocker_count) == (1, 0)
 
 
 @pytest.mark.parametrize("end", ["emitted", "dropped"])
@@ -52,7 +52,7 @@ def test_nothing_waits_for_a_command_that_is_over(end: str) -> None:
 
     later.wait_for(earlier)
 
-    assert later.blockers == 0
+    assert later.blocker_count == 0
     assert later.predecessors is None
     assert earlier.successors is None
 
@@ -81,7 +81,7 @@ def test_its_first_try_begins_and_its_last_ends_the_calling() -> None:
     command.record_attempt(call_try(1), 10.0, 10.5)
     command.record_attempt(call_try(2), 11.0, 12.5)
 
-    assert (command.first_sent_at, command.last_answer_at) == (10.0, 12.5)
+    assert (command.first_sent_at, command.last_ended_at) == (10.0, 12.5)
     assert command.attempts == 2
     assert command.request_ids == ["request-1", "request-2"]
 

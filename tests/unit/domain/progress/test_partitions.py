@@ -70,7 +70,7 @@ def test_it_keeps_its_slice_until_it_is_gone() -> None:
     held.close()
     held.close()
     assert held.holds_slice
-    held.leave()
+    held.release()
 
     with pytest.raises(AssertionError, match="cannot become active"):
         held.move_to(PartitionState.ACTIVE)

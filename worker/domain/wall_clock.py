@@ -1,12 +1,12 @@
-# The relation between the monotonic clock, which all rules go by, and seconds since 1970, which commands and outcomes carry.
+# From the monotonic clock, which all rules go by, to seconds since 1970, which commands and outcomes carry, and back.
 #
 # The core reads no clock: whoever runs it says now and then what time it is.
 
 from __future__ import annotations
 
 
-class ClockOffset:
-    """Translates instants. ``set`` it at least every second, so that a stepped system clock is followed."""
+class WallClock:
+    """Translates instants between the two. ``set`` it at least every second, so that a stepped system clock is followed."""
 
     __slots__ = ("_epoch",)
 
@@ -14,7 +14,7 @@ class ClockOffset:
         self._epoch = wall - now
 
     def set(self, now: float, wall: float) -> None:
-        """Set it: it is ``now`` on the monotonic clock and ``wall`` seconds since 1970."""
+        """Set it: ``now`` on the monotonic clock is ``wall`` in seconds since 1970."""
         self._epoch = wall - now
 
     def wall(self, now: float) -> float:
@@ -22,5 +22,5 @@ class ClockOffset:
         return now + self._epoch
 
     def monotonic(self, wall: float) -> float:
-        """Return the monotonic instant of seconds since 1970."""
+        """Return an instant in seconds since 1970 on the monotonic clock."""
         return wall - self._epoch

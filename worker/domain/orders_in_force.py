@@ -1,6 +1,6 @@
-# What an operator, a guard or the settings want done with which commands: the orders in force, by scope.
+# The orders in force, by scope: what an operator, a guard or the settings want done with which commands.
 #
-# Questions and books only. What follows for open commands is done in operator_order_enforcement.py; how the records are written is in
+# Questions and books only. Orders are enforced on open commands in operator_order_enforcement.py; how their records are written is in
 # contract/control_records.py.
 
 from __future__ import annotations
@@ -28,38 +28,39 @@ if TYPE_CHECKING:
 Values = tuple[str | None, str | None, str | None, str | None]
 """The fields of a scope: app, action, issuer, target."""
 Mask = tuple[bool, ...]
-"""Which of them a scope gives."""
+"""Which of these fields a scope gives."""
 
 
 class ActiveOrder(Struct, frozen=True):
-    """An order, and the scope that it is for."""
+    """An order and its scope."""
 
     scope: Scope
     order: Order
 
     @property
     def mode(self) -> OrderMode:
-        """What it does with the commands of its scope."""
+        """What the order does with the commands of its scope."""
         return self.order.state.row.mode
 
 
-class OperatorOrders:
-    """The orders in force. A record costs the same however many there are."""
+class OrdersInForce:
+    """The orders in force. A record of the command topic costs the same however many orders there are."""
 
     __slots__ = ("_by_values", "_first_end", "_masks", "_of_settings")
 
     def __init__(self, *, shadow: bool) -> None:
         self._by_values: dict[Values, ActiveOrder] = {}
         self._masks: dict[Mask, int] = {}  # how many scopes give exactly these fields
-        self._first_end = inf  # none ends by itself before then (seconds since 1970)
+        self._first_end = inf  # no order ends by itself before then (seconds since 1970)
         order = Order(OrderState.SHADOW, "the setting shadow is on", BY_SETTINGS, rfc3339(0.0))
         self._of_settings = ActiveOrder(Scope(), order) if shadow else None
 
     def apply(self, record: ControlRecord, wall: float) -> ActiveOrder | None:
         """
-        Put a record in force at ``wall`` (seconds since 1970), or end what was, and return what was.
+        Put the order of a record in force at ``wall`` (seconds since 1970), or end the one of its scope. Return the order that the
+        scope had before.
 
-        An order whose time is over already is as good as none. One that ``gives_way`` changes nothing.
+        An order whose time is over already is as good as none. An order that ``gives_way`` changes nothing.
         """
         values, order = _values(record.scope), record.order
         before = self._by_values.get(values)
@@ -74,7 +75,7 @@ class OperatorOrders:
         return before
 
     def expire(self, wall: float) -> list[ActiveOrder]:
-        """End the orders whose time is over at ``wall``, and return them."""
+        """End the orders whose time is over at ``wall``. Return them."""
         if wall < self._first_end:
             return []
         over = [active for active in self._by_values.values() if is_over(active.order, wall)]
@@ -84,11 +85,11 @@ class OperatorOrders:
         return over
 
     def find(self, scope: Scope) -> ActiveOrder | None:
-        """Return the order for exactly this scope."""
+        """Return the order for exactly this scope; None if there is none."""
         return self._by_values.get(_values(scope))
 
     def of(self, command: Command) -> ActiveOrder | None:
-        """Return the order that holds for the command: the strongest of those whose scope covers it."""
+        """Return the order that holds for the command: the strongest whose scope covers it; None if none does."""
         found = self._of_settings
         if self._masks:
             given = (command.app, command.action.name, command.issuer, command.target)
@@ -99,7 +100,7 @@ class OperatorOrders:
 
     @property
     def all(self) -> list[ActiveOrder]:
-        """All that is in force."""
+        """All orders in force."""
         found = [] if self._of_settings is None else [self._of_settings]
         return [*found, *self._by_values.values()]
 
@@ -111,7 +112,7 @@ class OperatorOrders:
                 del self._masks[mask]
 
     def __repr__(self) -> str:
-        return f"<OperatorOrders, {len(self._by_values)} in force>"
+        return f"<OrdersInForce, {len(self._by_values)} in force>"
 
 
 def _mask(values: Values) -> Mask:

@@ -1,8 +1,8 @@
-# From records to open commands: what is admitted, when, and what is known of it already.
+# From fetched records to open ones: which records are admitted, when, and whether their command ids are known already.
 #
-# A record is admitted when its partition is active, its offset fits into the bitmap, and memory and outbox have room. Otherwise it
-# waits in its partition's backlog, and that partition is paused; when memory or the outbox is full, all are that have no room of
-# their own. Bad input becomes a RejectedRecord, which needs no call.
+# A record is admitted when its partition is active, its offset fits into the bitmap, and memory and outbox have room. Otherwise it waits
+# in its partition's backlog, and that partition is paused. When memory or the outbox is full, so is every partition that has used up its
+# guaranteed part. Bad input becomes a RejectedRecord, which needs no call.
 
 from __future__ import annotations
 
@@ -25,33 +25,33 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from worker.domain.calls.scheduler import Scheduler
-    from worker.domain.clock_offset import ClockOffset
     from worker.domain.contract.parameters import EffectKey
     from worker.domain.contract.partition_placement import Misplacement
     from worker.domain.contract.raw_records import Record
     from worker.domain.effects import EffectQueue
     from worker.domain.engine_rules import EngineRules
-    from worker.domain.operator_orders import OperatorOrders
+    from worker.domain.orders_in_force import OrdersInForce
     from worker.domain.progress.member_ordering import MemberOrdering
-    from worker.domain.progress.open_commands import Admitted
+    from worker.domain.progress.open_commands import OpenRecord
     from worker.domain.progress.outbox import Outbox
     from worker.domain.progress.partitions import Partition
+    from worker.domain.wall_clock import WallClock
 
 MAX_MISPLACED_WARNINGS: Final = 100
-"""An issuer of misplaced records is warned of once for each reason; beyond this many warnings they are only counted."""
+"""There is one warning for each issuer and reason of misplaced records; after this many warnings misplaced records are only counted."""
 MAX_SHARED_KEYS: Final = 1_000
-"""This many different effect keys without a reason are kept, to be shared by the commands that are alike."""
+"""This many different effect keys without a reason are kept, to be shared by commands with the same effect."""
 
 
-class Admission:
+class AdmissionControl:
     """
-    Admits records, and keeps what waits and what is open within its part of the memory.
+    Admits records, and keeps backlogs and open records within their part of the memory.
 
-    A partition of which nothing is open may always have one command, whatever it takes.
+    A partition with nothing open may always admit one command, however large.
 
     Attributes:
-        memory: The bytes of what waits and what is open.
-        repeated_records: Records since the start that were done already and came again (a redelivery).
+        memory: The bytes of the backlogs and the open records.
+        repeated_records: Records since the start that were done already and were received again (a redelivery).
         misplaced: Records since the start in the wrong place, by reason: order and deduplication are not promised for them.
 
     """
@@ -78,12 +78,12 @@ class Admission:
     def __init__(
         self,
         rules: EngineRules,
-        clock: ClockOffset,
+        clock: WallClock,
         ordering: MemberOrdering,
         scheduler: Scheduler,
         outbox: Outbox,
         effects: EffectQueue,
-        orders: OperatorOrders,
+        orders: OrdersInForce,
         partitions: Mapping[int, Partition],
     ) -> None:
         self._orders = orders
@@ -104,7 +104,7 @@ class Admission:
         self.misplaced: dict[str, int] = {}
 
     def received(self, records: Iterable[Record], now: float) -> None:
-        """Admit what was fetched, or let it wait in the backlog. What is of a partition that is not ours (any more) is ignored."""
+        """Admit fetched records, or keep them in the backlog. Records of a partition that is not ours (any more) are ignored."""
         for record in records:
             partition = self._partitions.get(record.partition)
             if partition is None or (not partition.backlog and self._admit(partition, record, now)):
@@ -117,8 +117,8 @@ class Admission:
                     if not self._may_fetch(owned):
                         self._pause(owned)
 
-    def catch_up(self, now: float) -> None:
-        """Admit what waits in the backlogs and fits now."""
+    def admit_backlogs(self, now: float) -> None:
+        """Admit records of the backlogs, as far as there is room now."""
         for partition in self._partitions.values():
             while partition.backlog:
                 record = partition.backlog[0]
@@ -132,21 +132,21 @@ class Admission:
             if partition.paused and self._may_fetch(partition) and partition.resume():
                 self._effects.ask_for(ResumePartition(partition.number))
 
-    def finished(self, admitted: Iterable[Admitted]) -> None:
-        """Free the memory of these: their offsets are finished, or the next owner's."""
+    def free_memory_of(self, records: Iterable[OpenRecord]) -> None:
+        """Free the memory of records that are not open any more: their offsets are finished, or they were dropped."""
         freed: dict[Partition, int] = {}
-        for record in admitted:
+        for record in records:
             freed[record.partition] = freed.get(record.partition, 0) + record.size
         for partition, size in freed.items():
             self.memory.add(partition, -size)
 
     def forget_backlog(self, partition: Partition) -> None:
-        """Leave what waits there to the next owner."""
+        """Forget the partition's backlog: it is the next owner's."""
         self.memory.add(partition, -sum(map(record_bytes, partition.backlog)))
         partition.clear_backlog()
 
-    def emitted(self, commands: Iterable[OpenCommand]) -> None:
-        """Forget the records of those that get no dead letter: their outcomes are made, so nothing needs these any more."""
+    def forget_records_of(self, commands: Iterable[OpenCommand]) -> None:
+        """Forget the records of the emitted commands that get no dead letter: nothing needs them any more."""
         freed: dict[Partition, int] = {}
         for command in commands:
             if command.record is not None and not is_dead(command):
@@ -165,7 +165,7 @@ class Admission:
         return self.memory.is_full or self._outbox.is_full
 
     def _may_fetch(self, partition: Partition) -> bool:
-        """Return whether there is room for what a poll may bring of the partition, within its guaranteed part if all else is taken."""
+        """Return whether there is room for the records that a poll may bring of the partition, if need be within its guaranteed part."""
         return self.memory.takes_more_of(partition, POLL_BYTES) and self._outbox.takes_more_of(partition)
 
     def _pause(self, partition: Partition) -> None:
@@ -173,6 +173,7 @@ class Admission:
             self._effects.ask_for(PausePartition(partition.number))
 
     def _admit(self, partition: Partition, record: Record, now: float) -> bool:
+        """Return False if the record must wait; True once it is admitted, rejected or skipped."""
         if partition.state is not PartitionState.ACTIVE:
             return False
         offsets, offset = partition.offsets, record.offset
@@ -199,7 +200,7 @@ class Admission:
     def _reject(
         self, partition: Partition, record: Record, record_size: int, why: Rejected, now: float
     ) -> None:
-        """Take in a record that is no command, and log it."""
+        """Take in a record that was rejected, and log it."""
         line: LogEvent | None
         if why.code == "not_read":
             fields = {"partition": partition.number, "offset": record.offset, "reason": why.message}
@@ -208,7 +209,7 @@ class Admission:
             line = self._rejections.line(why, partition.number, record.offset)
         if line is not None:
             self._effects.ask_for(line)
-        size = record_size + command_bytes(record.value or b"", why, 0, alone=False)
+        size = record_size + command_bytes(record.value or b"", why, 0, opens_group=False)
         rejected = RejectedRecord(record, partition, now, why, size)
         partition.admit(rejected)
         self.memory.add(partition, size)
@@ -217,20 +218,22 @@ class Admission:
     def _open_command(
         self, partition: Partition, record: Record, record_size: int, spec: Command, now: float
     ) -> Rejected | None:
-        """Open a command, unless its id stands for another one: then return why it is rejected."""
+        """Open a command, unless its id was used for a different command: then return why it is rejected."""
         fingerprint = fingerprint_of(spec)
         order = self._orders.of(spec)
         earlier = None
         if order is not None and order.mode.simulates:
-            # In shadow an id is looked for first among those in shadow, which have names of their own.
+            # In shadow an id is looked for first among the ids in shadow, which have names of their own.
             earlier = partition.find(in_shadow(spec.command_id), self._clock.wall(now))
         earlier = earlier or partition.find(spec.command_id, self._clock.wall(now))
         if earlier is not None and earlier.fingerprint != fingerprint:
             return _id_reused(spec, earlier.outcome_id)
         endpoint = self._scheduler.endpoints[spec.app, spec.action.endpoint]
         effect_key = spec.effect if self._rules.reasons_matter else self._shared_key_of(spec)
-        alone = not endpoint.queue.has_group_for(spec.target, effect_key)
-        size = record_size + command_bytes(record.value or b"", spec, len(spec.users), alone=alone)
+        opens_group = not endpoint.queue.has_group_for(spec.target, effect_key)
+        size = record_size + command_bytes(
+            record.value or b"", spec, len(spec.users), opens_group=opens_group
+        )
         command = OpenCommand(  # by position: by name, eleven fields take half a microsecond longer
             record,
             partition,
@@ -247,18 +250,18 @@ class Admission:
         partition.admit(command)
         self.memory.add(partition, size)
         self._ordering.enter(command, now)
-        self._scheduler.apply_changes(now)  # those that come next may share its calls, and then cost less
+        self._scheduler.apply_changes(now)  # later commands may share its calls, and then cost less memory
         return None
 
     def _shared_key_of(self, spec: Command) -> EffectKey:
-        """Return the effect without its reason; most commands are alike, and share it for as long as they are open."""
+        """Return the effect key without a reason. Most commands have the same, and share it while they are open."""
         key = without_reason(spec.effect)
         if len(self._shared_keys) > MAX_SHARED_KEYS:
             self._shared_keys.clear()
         return self._shared_keys.setdefault(key, key)
 
     def _check_place(self, record: Record, target: tuple[str, str] | None, issuer: str | None) -> None:
-        """Count a record in the wrong place, and warn of it. It is carried out all the same."""
+        """Count the record, and warn of it, if it is in the wrong place. It is carried out all the same."""
         reason = self._placement.judge(record, target)
         if reason is None:
             return

@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 
-from worker.domain.calls.bisection import Bisection
+from worker.domain.calls.bad_member_search import Bisection
 from worker.domain.contract.error_codes import Verdict
 from worker.domain.effects import AttemptResult
 
