@@ -48,6 +48,10 @@ POLL_SECONDS: Final = 0.1
 """How long one poll waits for records at most, and so how long a pause or a begin may wait for the poll thread."""
 BACKOFF_SECONDS: Final = (0.2, 5.0)
 """After a poll that failed: the first wait, which doubles up to the second."""
+OF_ONE_PARTITION: Final = (errors.CorruptRecordError, errors.UnknownError)
+"""What reading one partition may raise at every poll, while all others are sound."""
+PARTITION_BACKOFF_SECONDS: Final = 1.0
+"""The longest wait after such an error. The records of the other partitions wait as well, and so do those who pause and begin."""
 OBSERVE_SECONDS: Final = 0.25
 """How often positions, lags and the number of partitions are read."""
 METADATA_SECONDS: Final = 1.0
@@ -175,11 +179,12 @@ class Consumer:
 
     def group_metadata(self, claim: OwnershipClaim) -> Any:
         """
-        Return this member's current identity, by which the broker fences; None if the claim no longer holds.
+        Return this member's current identity, by which the broker fences; None if the claim no longer holds, or while its topic is gone.
 
         A member that has lost its generation has an anonymous identity, which the broker does not check at all: it is never
         returned. The identity is read before the claim is checked, so that a loss in between yields an old one, which the
-        broker refuses.
+        broker refuses. It does not refuse what was read of a topic that another has replaced: a commit would land in the new
+        one, whose first records would never be read.
         """
         consumer = self._consumer
         if consumer is None:
@@ -187,7 +192,7 @@ class Consumer:
         metadata = consumer.group_metadata()
         if metadata.generation_id < 0 or not metadata.member_id or not self._membership.holds(claim):
             return None
-        return metadata
+        return metadata if self._is_same_topic(consumer) else None
 
     @property
     def partitions(self) -> frozenset[int]:
@@ -265,6 +270,8 @@ class Consumer:
                     raise
                 self._log("kafka.poll_failed", exc, wait)
                 wait = self._back_off(wait)
+                if isinstance(exc, OF_ONE_PARTITION):
+                    wait = min(wait, PARTITION_BACKOFF_SECONDS)
 
     def _step(self, consumer: KafkaConsumer, rebalance_listener: RebalanceListener) -> None:
         while self._pending_ops:
@@ -334,6 +341,17 @@ class Consumer:
         if known is not None and self._topic_id not in (None, known):
             self._topic_replaced = True
         self._topic_id = known or self._topic_id
+
+    def _is_same_topic(self, consumer: KafkaConsumer) -> bool:
+        """
+        Return whether the last metadata have the topic whose records were delivered. Called by the publisher's thread.
+
+        A topic that is missing for a moment may be the same again: kafka-python asks for it every tenth of a second.
+        """
+        delivered = self._topic_id
+        if delivered is not None and known_topic_id(consumer, self._options.command_topic) != delivered:
+            return False
+        return not self._topic_replaced  # read last: `_watch_topic_id` sets it before it changes the id
 
     def _observe(self, consumer: KafkaConsumer) -> None:
         now = time.monotonic()

@@ -205,7 +205,10 @@ class Publisher:
             return self._abort_for_topic(missing)
         metadata = self._membership.group_metadata(claim)
         if metadata is None:
-            return Aborted("a partition in it was revoked, or the group is rebalancing", retry_soon=True)
+            return Aborted(
+                "a partition in it was revoked, the group is rebalancing, or the command topic is gone",
+                retry_soon=True,
+            )
         began_at = time.monotonic()
         try:
             self._send_all(producer, transaction, records, metadata)
@@ -266,13 +269,19 @@ class Publisher:
     def _missing_topic(
         self, producer: KafkaProducer, records: list[ProducerRecord]
     ) -> RecordRefusedError | None:
-        """Return the error of the first record whose topic or partition does not exist: kafka-python would silently wait for it."""
+        """
+        Return the error of the first record whose topic or partition does not exist: kafka-python would silently wait for it.
+
+        Raises KafkaTimeoutError if nobody answers, which says nothing of the topic.
+        """
         counts: dict[str, int] = {}
         for record in records:
             topic = record.topic
             if topic not in counts:
                 try:
                     counts[topic] = kafka_private_parts.partition_count(producer, topic, METADATA_SECONDS)
+                except errors.KafkaTimeoutError:
+                    raise
                 except errors.KafkaError as exc:
                     return RecordRefusedError(record, exc)
             if (record.partition or 0) >= counts[topic]:
