@@ -216,9 +216,6 @@ class Outbox:
         """
         done = self._end()
         self._resize(len(done.records), too_slow=seconds > SLOW_SECONDS)
-        if done.is_trial:
-            self._holding_back = False
-            self._requeue_held_back()
         finished = [record for record in done.records if not record.dropped]
         self.bytes_used -= sum([record.outcome_size for record in done.records])
         by_partition: dict[Partition, list[OpenRecord]] = {}
@@ -229,6 +226,10 @@ class Outbox:
         for partition, commit in done.commits.items():
             partition.committed(commit)
         self._requeue_near()
+        if done.is_trial:
+            self._holding_back = False
+            # Before the near ones: of two commands that share a member, the held-back one is the earlier.
+            self._requeue_held_back()
         for record in finished:
             if isinstance(record, OpenCommand):
                 record.unlink()
@@ -344,6 +345,7 @@ class Outbox:
         """Queue records of ``_far`` again, before all others, if the bitmap can hold them now."""
         if self._far:
             near = [record for record in self._far if record.partition.offsets.fits(record.offset)]
+            near.sort(key=lambda record: record.offset)  # commands that share a member: as they came
             self._far = [record for record in self._far if not record.partition.offsets.fits(record.offset)]
             self._emitted.extendleft(reversed(near))
             self._uncount_aside(near)

@@ -410,6 +410,59 @@ def test_a_dead_letter_too_far_above_the_gap_is_not_the_one_that_is_tried() -> N
     assert [each.command_id for each in harness.publish()] == ["gap", "far"]
 
 
+def test_what_was_far_above_the_gap_goes_after_an_earlier_dead_letter_of_its_member() -> None:
+    """
+    When dead letters were taken again it came first, and a crash would have done the earlier command again, after it.
+    """
+    harness = EngineHarness(max_gap=8, supersede=False)
+    harness.order("cancel", issuer="mad")
+    harness.receive(ban("x", issuer="mad", command_id="gap"), kick("y"), kick("z"))
+    harness.receive(ban("u", issuer="mad", command_id="earlier"), kick("w"), kick("v"))
+    harness.receive(unban("u", command_id="later"))
+    refuse_letters(harness)
+    harness.ok()
+    harness.take()
+    harness.refuse_metadata(0)
+    harness.publish()
+    harness.wait(TRIAL_SECONDS)
+    trial = harness.take()
+    assert [each.outcome.command_id for each in trial.outcomes] == ["gap"]
+    harness.commit(trial)
+    refuse_letters(harness)
+
+    told = [each.command_id for each in harness.publish()]
+
+    assert "later" not in told
+    harness.wait(TRIAL_SECONDS)
+    assert [each.command_id for each in harness.publish()] == ["earlier", "later"]
+
+
+def test_of_those_far_above_the_gap_the_earlier_command_of_a_member_goes_first() -> None:
+    """
+    It may have become far later, as the broker took less and less.
+    """
+    harness = EngineHarness(max_gap=16, supersede=False)
+    harness.receive(kick("v", command_id="gap"), kick("w", room="other", command_id="other"))
+    commands = ban("u", command_id="earlier"), unban("u", command_id="later")
+    harness.fetch(
+        [Record(0, 7 + place, b"g", harness.record(each).value) for place, each in enumerate(commands)]
+    )
+    harness.code(harness.request("ban"), 10010)
+    refuse_letters(harness)
+    harness.engine._partitions[0].shorten_metadata()
+    harness.ok(harness.request("unban"))
+    assert not harness.publish(), "it is eight above the oldest open one"
+    harness.ok(harness.request(target="other"))
+    harness.take()
+    harness.refuse_metadata(0)
+    assert [each.command_id for each in harness.publish()] == ["other"]
+    harness.ok()
+
+    assert [each.command_id for each in harness.publish()] == ["gap"]
+    harness.wait(TRIAL_SECONDS)
+    assert [each.command_id for each in harness.publish()] == ["earlier", "later"]
+
+
 def test_dead_letters_that_are_refused_hold_up_no_other_partition_however_many() -> None:
     """
     What one producer writes into one partition while that topic is away must not stop all the others.
