@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 CATCH_UP_FETCH = 250
 """A fetch of this many records shows that the worker is catching up; at one endpoint's full quota a fetch brings some 80."""
 HOUSEKEEPING_SECONDS = 1.0
-"""Between two rounds of housekeeping: forgetting what is too old, summing up, committing positions."""
+"""Between two rounds of housekeeping: admitting what fits now, forgetting what is too old, summing up, committing positions."""
 COMMIT_POSITIONS_SECONDS = 5.0
 """Between two transactions that hold nothing but offsets, of partitions with nothing open."""
 
@@ -302,6 +302,9 @@ class Engine:
             self._housekeeping_at = now + HOUSEKEEPING_SECONDS
             self._enforcement.expire(now)
             self._outbox.schedule_trial(now)
+            self._admission.admit_backlogs(
+                now
+            )  # results that were put aside, or dropped records, have left room
             self._forget_old(now, wall)
             self._commit_positions(now)
         return self._follow_through(now)

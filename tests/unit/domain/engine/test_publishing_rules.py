@@ -489,6 +489,24 @@ def test_dead_letters_that_are_refused_hold_up_no_other_partition_however_many()
     assert harness.engine.unpublished == 0
 
 
+def test_once_refused_dead_letters_are_put_aside_the_backlogs_of_other_partitions_go_on() -> None:
+    """
+    They waited until that topic was back: nothing else would be committed, and only a commit had them admitted.
+    """
+    harness = EngineHarness(0, 1)
+    harness.fetch([Record(0, offset, b"k", None) for offset in range(MAX_UNPUBLISHED)])
+    harness.receive(ban("u", command_id="other"), partition=1)
+    refuse_letters(harness)
+    assert harness.engine.take_transaction(harness.now) is None
+    assert (harness.out, harness.paused) == ([], {0, 1})
+
+    harness.wait(HOUSEKEEPING_SECONDS)
+    harness.ok()
+
+    assert [each.command_id for each in harness.publish()] == ["other"]
+    assert harness.paused == set()
+
+
 @pytest.mark.parametrize("probing", [False, True])
 def test_what_waits_for_the_dead_letter_topic_goes_with_its_partition(probing: bool) -> None:
     harness = EngineHarness()
