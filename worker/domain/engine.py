@@ -224,14 +224,15 @@ class Engine:
     def may_send(self, call_id: str, now: float) -> bool:
         """
         Return whether the call's attempt, which has a permit, may still be sent: the permit is still good, none of its commands was
-        dropped, and, if it has waited longer than ``LONG_WAIT``, no order withholds one of its commands.
+        dropped or is expired, and, if it has waited longer than ``LONG_WAIT``, no order withholds one of them.
 
-        Checked again because a request may outwait the next owner, the lender or an operator.
+        Checked again because a request may outwait the next owner, the lender, an operator or its commands' last moment.
         """
         call = self._scheduler.calls.get(call_id)
         if call is None or not call.endpoint.may_still_send(call, now):
             return False
-        return not any(task.command.dropped for task in call.tasks)
+        is_expired = self._ordering.is_expired
+        return not any(task.command.dropped or is_expired(task, now) for task in call.tasks)
 
     def attempt_finished(self, call_id: str, result: AttemptResult, now: float) -> list[Effect]:
         """Draw the consequences of one HTTP request. The call goes on if ``RetryCall`` is among the effects; else it is over."""
