@@ -466,6 +466,7 @@ class Engine:
         any_ready = self._scheduler.pump(now, outbox_has_room=not self._outbox.is_full)
         if self._guards.tripped:
             self._enforcement.enforce_guards(now)
+            self._scheduler.apply_changes(now)
             return False  # the next event sends on: for each trip all open commands are looked at, and hundreds may come together
         return any_ready
 
