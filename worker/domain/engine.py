@@ -303,9 +303,8 @@ class Engine:
             self._housekeeping_at = now + HOUSEKEEPING_SECONDS
             self._enforcement.expire(now)
             self._outbox.schedule_trial(now)
-            self._admission.admit_backlogs(
-                now
-            )  # results that were put aside, or dropped records, have left room
+            # Results that were put aside, or dropped records, have left room.
+            self._admission.admit_backlogs(now)
             self._forget_old(now, wall)
             self._commit_positions(now)
         return self._follow_through(now)
