@@ -36,8 +36,8 @@ def test_no_partition_begins_before_the_control_topic_was_read() -> None:
         harness.runner.orders([PAUSE])
         await until(lambda: bool(harness.begun))
 
-        assert harness.engine.event_names() == ["ordered", "assigned"]
-        assert harness.engine.events[0] == ("ordered", [PAUSE])
+        assert harness.engine.event_names() == ["control_records_received", "assigned"]
+        assert harness.engine.events[0] == ("control_records_received", [PAUSE])
         assert harness.runner.unready_reason is None
 
     run_scenario(scenario, orders=True)
@@ -59,7 +59,7 @@ def test_a_partition_that_goes_while_orders_are_awaited_is_never_begun() -> None
         harness.runner.assigned({3: 8})
         harness.runner.lost([3])
         harness.runner.orders([])
-        await until(lambda: "ordered" in harness.engine.event_names())
+        await until(lambda: "control_records_received" in harness.engine.event_names())
         await settled()
 
         assert harness.begun == []
