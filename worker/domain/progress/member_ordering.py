@@ -249,7 +249,7 @@ class MemberOrdering:
 
     def _hurry(self, urgent: MemberTask) -> None:
         """Make the tasks before a new urgent task urgent, too."""
-        for task in reversed(urgent.member_queue.tasks):
+        for task in urgent.member_queue.newest_first():
             if task is urgent:
                 continue
             if task.urgent:
@@ -270,7 +270,7 @@ class MemberOrdering:
             member_queue.append(task)
             self._expire_task(task, now)
             return
-        while member_queue.tasks and command.repeat_of is None:
+        while member_queue.first is not None and command.repeat_of is None:
             last = member_queue.last_like(command)
             if last is None or last.state is TaskState.CALLED or last.command.repeat_of is not None:
                 break  # in a call, or not known yet whether it will be sent: decided when this task's turn comes
@@ -292,8 +292,7 @@ class MemberOrdering:
 
     def _advance(self, member_queue: MemberQueue, now: float) -> None:
         """Advance the first task of the queue: to its result if it needs no call, else to its endpoint, unless it must stay."""
-        while member_queue.tasks:
-            task = member_queue.tasks[0]
+        while (task := member_queue.first) is not None:
             if task.state is not TaskState.BEHIND:
                 return
             if self._settle_without_call(task, now):
@@ -395,7 +394,7 @@ class MemberOrdering:
             self._vacate(task)
             self._complete(task, cancelled_result(task))
             self._advance(task.member_queue, now)
-        elif task.member_queue.tasks[0] is task:
+        elif task.member_queue.first is task:
             self._advance(task.member_queue, now)
 
     def _expire_command(self, command: OpenCommand, now: float) -> None:
@@ -414,7 +413,7 @@ class MemberOrdering:
         """
         if task.command.repeat_of is None:
             self.settle(task, expired_result(task), now)
-        elif task.member_queue.tasks[0] is task:
+        elif task.member_queue.first is task:
             self._advance(task.member_queue, now)
 
     def _forget(self, command: OpenCommand, now: float) -> None:
