@@ -143,6 +143,16 @@ class MemberOrdering:
                 self._changes.append((TaskChange.WITHDRAWN, task))
                 task.stand_back()
 
+    def enter_shadow(self, command: OpenCommand) -> None:
+        """Part the tasks of a command that is in shadow now from those that are sent. Those in a call part later, in ``regroup``."""
+        for task in command.tasks:
+            if task.state is TaskState.BEHIND:
+                self._part(task)
+            elif task.state is TaskState.COALESCED:
+                leader = task.leader
+                if leader.state is not TaskState.CALLED and not leader.is_like(task):
+                    self._part(leader)
+
     def apply_order(self, command: OpenCommand, now: float) -> None:
         """Apply the order that holds for the command now, or none, to its tasks that are not in a call."""
         for task in command.tasks:
@@ -215,11 +225,16 @@ class MemberOrdering:
         else:
             self._advance(task.member_queue, now)
 
-    def release_cancelled(self, task: MemberTask) -> None:
-        """Settle the followers, cancelled meanwhile, of a task that is to be sent again."""
-        for follower in [each for each in task.followers or () if each.command.mode.ends_at_once]:
-            task.let_go(follower)
-            self._complete(follower, cancelled_result(follower))
+    def regroup(self, task: MemberTask) -> None:
+        """
+        Regroup the followers of a task whose call is over without a result for it: those that were cancelled meanwhile are settled, and
+        tasks in shadow part from those that are sent.
+        """
+        if task.followers:
+            for follower in [each for each in task.followers if each.command.mode.ends_at_once]:
+                task.let_go(follower)
+                self._complete(follower, cancelled_result(follower))
+            self._part(task)
 
     def is_expired(self, task: MemberTask, now: float) -> bool:
         """Return whether the last moment of the task is over: no attempt may carry it any more."""
@@ -315,7 +330,6 @@ class MemberOrdering:
             self._complete(task, cancelled_result(task))
             return True
         if result is None and command.mode.simulates:
-            self._part(task)
             result = _stopped_after_unknown_end(task)
         if result is None:
             return False
@@ -357,8 +371,10 @@ class MemberOrdering:
 
     def _settle(self, task: MemberTask, result: Result) -> None:
         task.member_queue.remove(task)
+        is_called = task.state is TaskState.CALLED
         self._complete(task, result)
         for follower in task.followers or ():
+            assert is_called or task.is_like(follower), "a task in shadow takes along one that is sent"
             self._complete(follower, result)
 
     def _complete(self, task: MemberTask, result: Result) -> None:
@@ -375,7 +391,7 @@ class MemberOrdering:
             task.member_queue.replace(task, heir)
 
     def _part(self, task: MemberTask) -> None:
-        """Part a task in shadow from its live followers: they come right behind it."""
+        """Part a task from the followers that are not of its kind: they come right behind it."""
         heir = task.part()
         if heir is not None:
             task.member_queue.put_after(task, heir)
@@ -383,7 +399,7 @@ class MemberOrdering:
     def _cancel(self, task: MemberTask, now: float) -> None:
         """
         Settle a cancelled task; its followers go on without it. A task that follows one in a call is settled with that (or by
-        ``release_cancelled``). A task that repeats a command_id waits for its turn, as in ``_expire_task``.
+        ``regroup``). A task that repeats a command_id waits for its turn, as in ``_expire_task``.
         """
         if task.state is TaskState.COALESCED:
             leader = task.leader

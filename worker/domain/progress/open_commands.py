@@ -133,16 +133,22 @@ class MemberTask:
 
     def part(self) -> MemberTask | None:
         """
-        Keep only the followers in shadow, as it is itself now. Let the first of the others lead the rest. Return that one; None if
-        there is none.
+        Keep only the followers of its own kind: in shadow if it is, else sent. Let the first of the others lead the rest. Return that
+        one; None if there is none.
         """
-        followers = self.followers or {}
-        live = {follower: None for follower in followers if not follower.command.mode.simulates}
-        self.followers = {follower: None for follower in followers if follower not in live} or None
+        others = {follower: None for follower in self.followers or () if not self.is_like(follower)}
+        if not others:
+            return None
+        assert self.followers is not None
+        self.followers = {follower: None for follower in self.followers if follower not in others}
         group = CoalescedGroup(self)
-        for follower in live:
+        for follower in others:
             follower.coalesced_group = group
-        return self._heir_of(live, group)
+        return self._heir_of(others, group)
+
+    def is_like(self, other: MemberTask) -> bool:
+        """Return whether both are in shadow, or both are sent."""
+        return self.command.mode.simulates is other.command.mode.simulates
 
     def _heir_of(self, followers: dict[MemberTask, None], group: CoalescedGroup | None) -> MemberTask | None:
         """Let the first of these followers lead the others. Return that one; None if there are none."""
