@@ -437,8 +437,8 @@ class MemberOrdering:
         if command.last_moment is not None:
             self._deadlines.count_finished()
         for task in command.tasks:
-            if task.member_queue.clear_last(command):
-                self._forget_if_idle(task.member_queue, now)
+            task.member_queue.clear_last(command)
+            self._forget_if_idle(task.member_queue, now)
 
     def _forget_if_idle(self, member_queue: MemberQueue, now: float) -> None:
         if member_queue.is_idle(now) and self._by_key.get(member_queue.key) is member_queue:
