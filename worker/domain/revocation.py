@@ -11,7 +11,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from worker.domain.progress.open_commands import OpenCommand
-from worker.domain.state_transitions import TaskState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -118,7 +117,7 @@ class Revocation:
                 for later in dropped.release_successors():
                     assert not later.emitted, "it was finished before a command that it shares a member with"
                     dropping.append(later)
-                if any(task.state is TaskState.CALLED for task in dropped.tasks):
+                if any(task.is_in_call for task in dropped.tasks):
                     dropped.partition.clean_handover.give_up()  # nobody waits for the call
                 self._ordering.drop(dropped, now)
             else:
@@ -129,6 +128,4 @@ class Revocation:
 
 def _may_be_dropped(command: OpenCommand) -> bool:
     """Return whether nobody waits for the command because of its order, and no call carries it."""
-    return not command.mode.holds_up_drain and all(
-        task.state is not TaskState.CALLED for task in command.tasks
-    )
+    return not command.mode.holds_up_drain and not any(task.is_in_call for task in command.tasks)

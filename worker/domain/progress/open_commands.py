@@ -119,6 +119,12 @@ class MemberTask:
         assert self.coalesced_group is not None
         return self.coalesced_group.leader
 
+    @property
+    def is_in_call(self) -> bool:
+        """Whether a call carries it that is not over: its own or that of its leader."""
+        carried = self.leader if self.state is TaskState.COALESCED else self
+        return carried.state is TaskState.CALLED
+
     def let_go(self, follower: MemberTask) -> None:
         """Let a task follow it no longer."""
         assert self.followers is not None
