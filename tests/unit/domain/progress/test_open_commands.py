@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 from itertools import product
-from typing import Any
+from time import process_time
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.unit.domain.factories import call_try, give, open_command, rejected_record
+from tests.unit.domain.factories import (
+    call_try,
+    give,
+    members,
+    open_command,
+    partition,
+    rejected_record,
+)
 from tests.unit.domain.samples import BAN, KICK, LIVE_UNBAN, UNBAN, UPDATE, command, without
 from worker.domain.contract.outcomes import CALLS_AT_EITHER_END, ResultStatus
+from worker.domain.progress.open_commands import MemberQueue, MemberTask
 from worker.domain.progress.redundant_commands import may_share_result, overwrites
 from worker.domain.state_transitions import TaskState
+
+if TYPE_CHECKING:
+    from worker.domain.progress.open_commands import OpenCommand
 
 BANNED_UNTIL = {**without(BAN, "duration"), "banned_until": "2030-06-01T00:00:00Z"}
 PARTIAL_UPDATE = {**UPDATE, "member_info": {"name_card": "jack"}}
@@ -21,8 +33,16 @@ MOST = 2 * CALLS_AT_EITHER_END
 # Waiting for earlier commands
 
 
+def commands(number: int) -> list[OpenCommand]:
+    """
+    Commands of one partition.
+    """
+    of = partition()
+    return [open_command(offset=offset, of=of) for offset in range(number)]
+
+
 def test_a_later_command_waits_for_an_earlier_one_that_is_not_finished() -> None:
-    earlier, later = open_command(offset=1), open_command(offset=2)
+    earlier, later = commands(2)
 
     later.wait_for(earlier)
 
@@ -32,8 +52,7 @@ def test_a_later_command_waits_for_an_earlier_one_that_is_not_finished() -> None
 
 
 def test_it_waits_for_each_of_several() -> None:
-    first, second, later = (open_command(offset=offset) for offset in (1, 2, 3))
-    follower = open_command(offset=4)
+    first, second, later, follower = commands(4)
 
     later.wait_for(first)
     later.wait_for(second)
@@ -47,7 +66,7 @@ def test_it_waits_for_each_of_several() -> None:
 
 @pytest.mark.parametrize("end", ["emitted", "dropped"])
 def test_nothing_waits_for_a_command_that_is_over(end: str) -> None:
-    earlier, later = open_command(offset=1), open_command(offset=2)
+    earlier, later = commands(2)
     setattr(earlier, end, True)
 
     later.wait_for(earlier)
@@ -55,6 +74,23 @@ def test_nothing_waits_for_a_command_that_is_over(end: str) -> None:
     assert later.blocker_count == 0
     assert later.predecessors is None
     assert earlier.successors is None
+
+
+def test_the_last_command_that_names_a_member_is_known_for_each_partition() -> None:
+    """
+    The second of three partitions is the right one.
+    """
+    queue = member_queue()
+    (a,), (b1, b2), (c,) = commands(1), commands(2), commands(1)
+
+    assert [queue.set_last(each) for each in (b1, a, c, b2)] == [None, None, None, b1]
+    assert queue.set_last(a) is a, "it is still known, and so are the others"
+    for gone in (b1, c, a, c):
+        queue.clear_last(gone)
+    assert not queue.is_idle(0.0)
+    queue.clear_last(b2)
+
+    assert queue.is_idle(0.0)
 
 
 # Steps that the table of states does not have
@@ -70,6 +106,73 @@ def test_a_task_goes_nowhere_once_it_is_settled() -> None:
 def test_a_task_is_not_called_before_it_waits() -> None:
     with pytest.raises(AssertionError, match="behind> cannot become called"):
         open_command().tasks[0].move_to(TaskState.CALLED)
+
+
+# The tasks of one member
+
+
+def member_queue(*tasks: MemberTask) -> MemberQueue:
+    queue = MemberQueue(("main", "g", "u"))
+    for task in tasks:
+        queue.append(task)
+    return queue
+
+
+def in_order(queue: MemberQueue) -> list[MemberTask]:
+    """
+    Its tasks, oldest first; in the other direction they are the same.
+    """
+    found, task = [], queue.first
+    while task is not None:
+        found.append(task)
+        task = task.behind
+    assert list(queue.newest_first()) == found[::-1]
+    return found
+
+
+def test_tasks_leave_a_member_queue_at_either_end_and_in_the_middle() -> None:
+    a, b, c, d = tasks = members("a", "b", "c", "d")
+    queue = member_queue(*tasks)
+
+    queue.remove(b)
+    assert in_order(queue) == [a, c, d]
+    queue.remove(a)
+    queue.remove(d)
+    assert in_order(queue) == [c]
+    queue.remove(c)
+
+    assert in_order(queue) == []
+    assert all(task.before is task.behind is None for task in tasks), "they would hold each other"
+
+
+def test_an_heir_takes_the_place_of_a_task_or_the_one_behind_it() -> None:
+    a, b, c, d, e = members("a", "b", "c", "d", "e")
+    queue = member_queue(a, b)
+
+    queue.replace(a, c)
+    queue.put_after(c, d)
+    queue.replace(b, e)
+
+    assert in_order(queue) == [c, d, e]
+
+
+def test_a_task_leaves_a_member_queue_as_fast_however_many_there_are() -> None:
+    """
+    One detector of two that name the same user is cancelled: looked for, each would cost as much as there are of them.
+    """
+
+    def seconds(number: int) -> float:
+        command, queue = open_command(), member_queue()
+        tasks = [MemberTask(command, "u", queue) for _ in range(number)]
+        for task in tasks:
+            queue.append(task)
+        began = process_time()
+        for task in tasks[1::2]:
+            queue.remove(task)
+        return process_time() - began
+
+    few, many = (min(seconds(number) for _ in range(3)) for number in (1_000, 8_000))
+    assert many < 25 * few  # eight times as long, with room for a busy machine; it was sixty times
 
 
 # Attempts
