@@ -206,6 +206,7 @@ class Topic:
         What is committed is told, what is told is committed, and the earlier of two commands for one member comes first.
         """
         unfinished: set[tuple[str, str, str]] = set()
+        users_by_id: dict[str, list[str]] = {}
         for record in partition.records:
             offset = record.offset
             done, settled = partition.is_done(offset), partition.is_settled(offset)
@@ -217,6 +218,8 @@ class Topic:
                 assert (offset in partition.letters) is dead, f"P9: the dead letter of {record.outcome_id}"
             if record.fields is None or (outcome is not None and outcome.status is Status.REJECTED):
                 continue
+            if users_by_id.setdefault(record.fields["command_id"], record.users) != record.users:
+                continue  # rejected as soon as it is read: it is nobody's elder, though its dead letter may be held back
             lines = {(record.fields.get("app", "main"), record.target, user) for user in record.users}
             if done:
                 assert not lines & unfinished, f"P4: a crash would put {record.outcome_id} before its elders"
