@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from worker.settings import Settings
+from worker.settings.cross_checks import SESSION_TIMEOUT_MS
 
 BY_HAND: Final = Path(__file__).with_name("schema.json")
 SCHEMA: Final = Path(__file__).parent / "moderation-worker" / "values.schema.json"
@@ -20,22 +21,37 @@ THE_CHARTS: Final = frozenset({
     "http.proxy_credentials_file", "http.ca_file",
 })  # fmt: skip
 """What the chart decides itself, so that no value may: the pod's name, and what is in Secrets."""
+_NAME: Final = "[A-Za-z0-9._-]+"
+_IPV6: Final = "\\[[0-9A-Fa-f:.]+\\]"
+_PORT: Final = "[0-9]{1,5}"
 CLOSER: Final[dict[str, dict[str, Any]]] = {
-    "kafka.bootstrap_servers": {"items": {"type": "string", "pattern": "^.+:[0-9]{1,5}$"}},
+    "kafka.bootstrap_servers": {"items": {"type": "string", "pattern": f"^({_NAME}|{_IPV6}):{_PORT}$"}},
     "kafka.group_id": {"maxLength": 249},
     "kafka.command_topics": {"items": {"$ref": "#/$defs/topic"}, "minItems": 1, "maxItems": 1},
     "kafka.outcome_topic": {"$ref": "#/$defs/topic"},
     "kafka.dead_letter_topic": {"$ref": "#/$defs/topic"},
+    "kafka.control_topic": {"pattern": "^[A-Za-z0-9._-]{0,249}$"},
+    "kafka.quota_topic": {"pattern": "^[A-Za-z0-9._-]{0,249}$"},
     "kafka.start": {"pattern": "^(earliest|latest|[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ].+)$"},
     "kafka.common": {"$ref": "#/$defs/kafkaOptions"},
-    "kafka.consumer": {"$ref": "#/$defs/kafkaOptions"},
+    "kafka.consumer": {
+        "$ref": "#/$defs/kafkaOptions",
+        "properties": {
+            "session_timeout_ms": dict(
+                zip(("type", "minimum", "maximum"), ("integer", *SESSION_TIMEOUT_MS), strict=True)
+            )
+        },
+    },
     "kafka.producer": {"$ref": "#/$defs/kafkaOptions"},
     "tencent.protected_users": {"items": {"type": "string", "minLength": 1, "maxLength": 32}},
     "limits.per_endpoint": {"propertyNames": {"pattern": "^[a-z0-9_]+/[a-z0-9_]+$"}},
     "server.host": {"minLength": 1},
     "server.port": {"minimum": 1024},
     "app.identifier": {"minLength": 1, "maxLength": 32},
-    "app.base_url": {"pattern": "^https?://"},
+    "http.proxy": {"pattern": f"^http://({_NAME}|{_IPV6}):{_PORT}/?$"},
+    "app.base_url": {
+        "pattern": f"^(https://({_NAME}|{_IPV6})|http://(localhost|127[.]0[.]0[.]1|\\[::1\\]))(:{_PORT})?/*$"
+    },
 }
 """What the schema says besides, where the worker checks by code, or the pod may not do what the worker could."""
 REQUIRED: Final = {
@@ -45,7 +61,7 @@ REQUIRED: Final = {
     "": ["kafka", "tencent", "memory", "http", "server", "drain_seconds"],
 }  # fmt: skip
 """What the templates read, which ``null`` in somebody's values would take away."""
-_BOUNDS: Final = {"ge": "minimum", "gt": "exclusiveMinimum", "le": "maximum"}
+_BOUNDS: Final = {"ge": "minimum", "gt": "exclusiveMinimum", "le": "maximum", "lt": "exclusiveMaximum"}
 _LEFT_OUT: Final = ("title", "description", "default", "format", "writeOnly", "minLength")
 """What pydantic says besides; its minLength is that of a list, which JSON Schema calls otherwise."""
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
 import tempfile
 from functools import cache
 from pathlib import Path
+
+from tests.openssl import openssl
 
 
 class Authority:
@@ -33,13 +34,7 @@ class Authority:
         return (self._folder / "crt").read_text(), (self._folder / "key").read_text()
 
     def _openssl(self, command: str, *more: str) -> None:
-        subprocess.run(
-            ["openssl", *command.split(), *more],
-            cwd=self._folder,
-            check=True,
-            capture_output=True,
-            timeout=60,
-        )
+        openssl(*command.split(), *more, folder=self._folder)
 
 
 @cache
@@ -47,22 +42,9 @@ def self_signed(subject: str = "/CN=kafka", *extensions: str) -> tuple[str, str]
     """
     The certificate and its key, as PEM; the same for the whole run.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        command = [
-            "openssl",
-            "req",
-            "-x509",
-            "-newkey",
-            "rsa:2048",
-            "-nodes",
-            "-keyout",
-            "key",
-            "-out",
-            "certificate",
-            "-days",
-            "2",
-            "-subj",
-        ]
-        command += [subject, *(word for each in extensions for word in ("-addext", each))]
-        subprocess.run(command, cwd=folder, check=True, capture_output=True, timeout=60)
-        return (Path(folder) / "certificate").read_text(), (Path(folder) / "key").read_text()
+    command = "req -x509 -newkey rsa:2048 -nodes -keyout key -out certificate -days 2 -subj"
+    more = (word for each in extensions for word in ("-addext", each))
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        openssl(*command.split(), subject, *more, folder=folder)
+        return (folder / "certificate").read_text(), (folder / "key").read_text()

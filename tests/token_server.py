@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import base64
 import json
-import subprocess
 import tempfile
 import threading
 import time
@@ -14,6 +13,8 @@ from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, Final, Self
 from urllib.parse import parse_qs, unquote_plus
+
+from tests.openssl import openssl
 
 if TYPE_CHECKING:
     import ssl
@@ -30,15 +31,9 @@ def signing_key() -> tuple[str, str]:
     """
     A private key in PEM, and its modulus as JWKS spell it; the same for the whole run.
     """
-    pem = _openssl("genrsa", "2048").decode()
-    modulus = _openssl("rsa", "-noout", "-modulus", given=pem.encode()).decode().strip().partition("=")[2]
+    pem = openssl("genrsa", "2048").decode()
+    modulus = openssl("rsa", "-noout", "-modulus", given=pem.encode()).decode().strip().partition("=")[2]
     return pem, _encoded(bytes.fromhex(modulus))
-
-
-def _openssl(*arguments: str, given: bytes = b"") -> bytes:
-    return subprocess.run(
-        ["openssl", *arguments], input=given, check=True, capture_output=True, timeout=60
-    ).stdout
 
 
 def _encoded(raw: bytes) -> str:
@@ -56,7 +51,7 @@ def signed_token(lifetime: float, **claims: Any) -> str:
     with tempfile.NamedTemporaryFile("w", suffix=".pem") as key:
         key.write(signing_key()[0])
         key.flush()
-        signature = _openssl("dgst", "-sha256", "-sign", key.name, given=text.encode())
+        signature = openssl("dgst", "-sha256", "-sign", key.name, given=text.encode())
     return f"{text}.{_encoded(signature)}"
 
 

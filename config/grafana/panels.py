@@ -60,6 +60,19 @@ def _quantiles(metric: str, by: str = "") -> tuple[tuple[str, str], ...]:
     )
 
 
+def _increase(counter: str) -> str:
+    """
+    Return the increase of a rare counter, with what its series begins with: its first event may be there before it is first scraped.
+
+    A series that is there again after a scrape was missed does not begin: its pod was seen before, and is older than five minutes.
+    """
+    new = f"(@{counter} unless @{counter} offset $__rate_interval)"
+    seen = "@build_info offset $__rate_interval or time() - @@process_start_time_seconds < 300"
+    return (
+        f"({new} and on (namespace, job, pod, instance) ({seen})) or increase(@{counter}[$__rate_interval])"
+    )
+
+
 def _mean(metric: str, by: str) -> str:
     total, count = (f"sum by ({by}) (rate(@{metric}_{part}[$__rate_interval]))" for part in ("sum", "count"))
     return f"{total} / {count}"
@@ -115,8 +128,9 @@ ROWS: Final = (
             ),
             Panel(
                 "What limits",
-                "What keeps waiting users from going? quota: Tencent's limit, more replicas do not help. throttle: others use the "
-                "app. breaker: the endpoint is down. halt: wrong configuration. target: one room. publishing: Kafka.",
+                "What keeps waiting users from going? quota: Tencent's limit, more replicas do not help. lent: the same, until what was "
+                "lent comes back. throttle: others use the app. breaker: the endpoint is down. halt: wrong configuration. target: one "
+                "room. pause: an operator or a guard. publishing: Kafka.",
                 (('max by (by) (@limited_by{by!="nothing"})', "{{by}}"),),
                 kind="state-timeline",
                 width=9,
@@ -181,7 +195,7 @@ ROWS: Final = (
             Panel(
                 "Dead letters by reason",
                 "What fails, and why? The reason is the header x-error-code of the dead letter.",
-                (("sum by (code) (increase(@dead_letters_total[$__rate_interval]))", "{{code}}"),),
+                ((f"sum by (code) ({_increase('dead_letters_total')})", "{{code}}"),),
                 width=9,
                 height=4,
             ),
@@ -261,7 +275,7 @@ ROWS: Final = (
             Panel(
                 "Unreadable orders",
                 "Does something else write to the control topic? Such a record changes nothing.",
-                (("sum(increase(@control_unreadable_records_total[$__rate_interval]))", "records"),),
+                ((f"sum({_increase('control_unreadable_records_total')})", "records"),),
                 width=4,
             ),
         ),
@@ -396,7 +410,7 @@ ROWS: Final = (
             Panel(
                 "Rebalances",
                 "Do replicas come and go? lost means without a handover.",
-                (("sum by (kind) (increase(@rebalances_total[$__rate_interval]))", "{{kind}}"),),
+                ((f"sum by (kind) ({_increase('rebalances_total')})", "{{kind}}"),),
             ),
             Panel(
                 "Seconds of a handover",
@@ -418,13 +432,13 @@ ROWS: Final = (
             Panel(
                 "Offsets out of range",
                 "Were commands deleted before they were read?",
-                (("sum(increase(@offsets_out_of_range_total[$__rate_interval]))", "times"),),
+                ((f"sum({_increase('offsets_out_of_range_total')})", "times"),),
             ),
             Panel(
                 "Commits that are not ours",
                 "Does something else commit for the group, or are commits lost?",
                 (
-                    ("sum(increase(@foreign_metadata_total[$__rate_interval]))", "foreign"),
+                    (f"sum({_increase('foreign_metadata_total')})", "foreign"),
                     ("sum(@partitions_in_doubt)", "lost, a person decides"),
                 ),
             ),
@@ -467,7 +481,7 @@ ROWS: Final = (
                 "Is a part of it full? Then commands wait, or ids and effects are forgotten.",
                 (
                     (
-                        "max by (part) (@memory_bytes / on (pod, part) @memory_budget_bytes)",
+                        "max by (part) (@memory_bytes / @memory_budget_bytes)",
                         "{{part}}",
                     ),
                 ),

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -163,6 +164,24 @@ def render(
     if kubernetes:
         arguments += ["--kube-version", kubernetes]
     text = helm(*arguments)
+    return Rendered(tuple(item for item in yaml.load_all(text, Loader=_StrictLoader) if item))
+
+
+def render_below(alias: str, values: Mapping[str, Any], scratch: Path) -> Rendered:
+    """
+    The chart below a parent chart that names it otherwise and has these values for it, over those of the least use.
+    """
+    parent = scratch / "parent"
+    shutil.copytree(folder(), parent / "charts" / folder().name)
+    about = yaml.safe_load((folder() / "Chart.yaml").read_text())
+    dependency = {"name": about["name"], "version": about["version"], "alias": alias}
+    chart = {"apiVersion": "v2", "name": "parent", "version": "1.0.0", "dependencies": [dependency]}
+    least = yaml.safe_load(use("minimal").read_text())
+    kafka = {**least["settings"]["kafka"], **values.get("settings", {}).get("kafka", {})}
+    below = {**least, **values, "settings": {**least["settings"], "kafka": kafka}}
+    (parent / "Chart.yaml").write_text(yaml.safe_dump(chart))
+    (parent / "values.yaml").write_text(yaml.safe_dump({alias: below}))
+    text = helm("template", RELEASE, str(parent), "--namespace", NAMESPACE)
     return Rendered(tuple(item for item in yaml.load_all(text, Loader=_StrictLoader) if item))
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from tests.chart import toolchain
+from tests.openssl import openssl
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -175,9 +176,7 @@ def _apiserver(program: Path, folder: Path, clients: int, port: int) -> list[str
 
 
 def _write_credentials(folder: Path, token: str, url: str) -> None:
-    subprocess.run(
-        ["openssl", "genrsa", "-out", str(folder / "sa.key"), "2048"], check=True, capture_output=True
-    )
+    openssl("genrsa", "-out", folder / "sa.key", "2048")
     with (folder / "tokens.csv").open("w", newline="") as file:
         csv.writer(file).writerow([token, "tester", "1", "system:masters"])
     cluster = {"server": url, "certificate-authority": str(folder / "pki" / "apiserver.crt")}

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from worker.domain.contract.actions import ACTIONS, ENDPOINTS
+from worker.domain.contract.control_records import OrderState
 from worker.domain.contract.error_codes import Verdict
 from worker.domain.contract.outcomes import Status
 from worker.domain.engine_snapshot import LIMITED_BY
@@ -24,6 +25,7 @@ TARGET_LABELS: Final = {"namespace", "job", "pod", "instance", "container"}
 LABEL_VALUES: Final[dict[str, set[str]]] = {
     "by": set(LIMITED_BY),
     "ordered_by": set(ORDERED_BY),
+    "state": set(OrderState),
     "verdict": {verdict.value for verdict in Verdict},
     "status": {status.value for status in Status},
     "result": {"committed", "aborted"},

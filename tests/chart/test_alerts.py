@@ -205,18 +205,38 @@ def test_an_alert_can_be_left_out_and_relabelled() -> None:
     assert {item["labels"]["severity"] for item in group["rules"]} == {"info"}
 
 
+def _thresholds() -> dict[str, float]:
+    found: dict[str, float] = yaml.safe_load((chart.folder() / "values.yaml").read_text())["alerts"][
+        "thresholds"
+    ]
+    return found
+
+
 @pytest.mark.usefixtures("helm")
 def test_the_chart_and_the_file_begin_with_the_same_thresholds() -> None:
     """
     Whoever reads the file without the chart gets the same alerts; and no value is left that no alert reads.
     """
     written = re.findall(r"([0-9.]+) # (\w+)$", _file().read_text(), re.MULTILINE)
-    values = yaml.safe_load((chart.folder() / "values.yaml").read_text())["alerts"]["thresholds"]
+    values = _thresholds()
     schema = json.loads((chart.folder() / "values.schema.json").read_text())
     known = schema["properties"]["alerts"]["properties"]["thresholds"]
 
     assert {name: float(number) for number, name in written} == values
     assert known["properties"].keys() == set(known["required"]) == values.keys()
+
+
+@pytest.mark.usefixtures("helm")
+def test_every_threshold_is_in_the_rules_of_the_release() -> None:
+    """
+    And not the file's own: YAML takes a comment out of an expression that is no block, and with it the value's name.
+    """
+    given = {name: 1200 + number for number, name in enumerate(_thresholds()) if name != "throttledShare"}
+    values = {f"alerts.thresholds.{name}": value for name, value in given.items()}
+    (group,) = chart.render({"alerts.enabled": True, **values}).one("PrometheusRule")["spec"]["groups"]
+    found = {int(number) for rule in group["rules"] for number in re.findall(r"[<>] (\d+)", rule["expr"])}
+
+    assert set(given.values()) <= found
 
 
 @pytest.mark.usefixtures("helm")
@@ -230,7 +250,8 @@ def test_thresholds_and_durations_are_values() -> None:
     assert old["expr"].strip().endswith(") > 300")
     assert old["for"] == "10m"
     assert rules["ModerationQuotaExceeded"]["expr"].strip().endswith("> 0.05")
-    assert ") > 1e+06\n" in rules["ModerationPartitionBlocked"]["expr"]
+    assert ") > 15000\n" in rules["ModerationPartitionBlocked"]["expr"]
+    assert rules["ModerationPaused"]["expr"].strip().endswith("> 1e+06")
     assert rules["ModerationHalted"]["for"] == "1m"
 
 
@@ -245,10 +266,17 @@ def test_the_rules_with_other_thresholds_are_valid_too(promtool: Path, tmp_path:
 
 
 @pytest.mark.usefixtures("helm")
-def test_without_a_runbook_of_your_own_an_alert_links_to_that_of_its_version() -> None:
+@pytest.mark.parametrize("alias", ["", "asia"])
+def test_without_a_runbook_of_your_own_an_alert_links_to_that_of_its_version(
+    alias: str, tmp_path: Path
+) -> None:
     about = yaml.safe_load((chart.folder() / "Chart.yaml").read_text())
-    rules = chart.render(base="everything").one("PrometheusRule")["spec"]["groups"][0]["rules"]
+    rendered = (
+        chart.render_below(alias, {"alerts": {"enabled": True}}, tmp_path)
+        if alias
+        else chart.render(base="everything")
+    )
 
-    for rule in rules:
+    for rule in rendered.one("PrometheusRule")["spec"]["groups"][0]["rules"]:
         link = f"{about['home']}/blob/v{about['appVersion']}/helm/moderation-worker/RUNBOOK.md#{rule['alert'].lower()}"
         assert rule["annotations"]["runbook_url"] == link

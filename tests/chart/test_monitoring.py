@@ -61,6 +61,17 @@ def test_no_label_of_the_worker_is_renamed_by_the_scraping() -> None:
     assert _endpoint("scram-keda")["honorLabels"] is True
 
 
+@pytest.mark.parametrize(
+    ("interval", "timeout"), [("10s", "10s"), ("1m", "60s"), ("1m30s", "89999ms"), ("1h", "59m")]
+)
+def test_a_scrape_may_take_as_long_as_the_time_between_two(interval: str, timeout: str) -> None:
+    values = {"serviceMonitor.interval": interval, "serviceMonitor.scrapeTimeout": timeout}
+
+    (endpoint,) = chart.render(values, base="everything").one("ServiceMonitor")["spec"]["endpoints"]
+
+    assert (endpoint["interval"], endpoint["scrapeTimeout"]) == (interval, timeout)
+
+
 def test_relabelings_of_the_operator_are_passed_on() -> None:
     (endpoint,) = chart.render(base="everything").one("ServiceMonitor")["spec"]["endpoints"]
 

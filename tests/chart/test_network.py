@@ -119,14 +119,11 @@ def test_a_proxy_and_the_provider_of_tokens_are_reached_at_their_ports() -> None
     [
         ("http://proxy.example.com:3128", [443, 3128]),
         ("http://[fd00::1]:3128/", [443, 3128]),
-        ("http://proxy.example.com", [443, 80]),
-        ("https://proxy.example.com:443", [443]),
-        ("https://proxy.example.com", [443]),
+        ("http://proxy.example.com:443", [443]),
+        ("http://127.0.0.1:3128", [443]),
     ],
 )
-def test_the_port_of_an_address_is_the_one_that_it_names_or_its_schemes(
-    address: str, ports: list[int]
-) -> None:
+def test_a_proxy_is_reached_at_its_port(address: str, ports: list[int]) -> None:
     rendered = chart.render({"settings.http": {"proxy": address}})
 
     _, _, tencent = rendered.one("NetworkPolicy")["spec"]["egress"]
@@ -140,6 +137,7 @@ def test_the_port_of_an_address_is_the_one_that_it_names_or_its_schemes(
         ("https://gateway.example.com:8443", [443, 8443]),
         ("https://[fd00::1]:8443/", [443, 8443]),
         ("https://gateway.example.com", [443]),
+        ("https://gateway.example.com:443", [443]),
         ("http://127.0.0.1:8080", [443]),
         ("http://localhost:8080", [443]),
         ("http://[::1]:8080", [443]),

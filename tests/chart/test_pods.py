@@ -10,6 +10,7 @@ from tests.chart import chart
 from worker.cli.app import app
 from worker.domain.memory_budget import BASE_MIB, BUDGET_MIB
 from worker.settings.core_defaults import CORE
+from worker.settings.kafka_section import KafkaSettings
 
 USES = [path.name.removesuffix("-values.yaml") for path in chart.uses()]
 
@@ -269,12 +270,18 @@ def test_the_topics_jobs_account_may_be_known_to_a_cloud_as_the_workers_is() -> 
     assert own["metadata"]["annotations"]["example.com/role"] == "kafka"
 
 
-def test_the_limit_that_partitions_are_compared_with_is_the_workers_own() -> None:
-    names = (chart.folder() / "templates" / "_refusals.tpl").read_text()
+@pytest.mark.parametrize(
+    ("name", "default"),
+    [
+        ("callsPerSecond", CORE.default_calls_per_second),
+        ("maxGap", CORE.max_gap),
+        ("handoverSeconds", KafkaSettings.model_fields["handover_seconds"].default),
+    ],
+)
+def test_the_limit_that_values_are_compared_with_is_the_workers_own(name: str, default: float) -> None:
+    text = (chart.folder() / "templates" / "_refusals.tpl").read_text()
 
-    limit = CORE.default_calls_per_second
-
-    assert f'{{{{- define "moderation-worker.callsPerSecond" -}}}}{limit}{{{{- end -}}}}' in names
+    assert f'{{{{- define "moderation-worker.{name}" -}}}}{default:g}{{{{- end -}}}}' in text
 
 
 def test_the_topics_job_runs_as_the_account_that_exists_where_none_is_made() -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
+import yaml
 
+from helm import make_readme
 from tests.chart import chart
 
 pytestmark = pytest.mark.usefixtures("helm")
@@ -31,6 +34,8 @@ SCRAM: dict[str, Any] = {"kafka.sasl.mechanism": "SCRAM-SHA-512", "kafka.sasl.ex
 KEDA: dict[str, Any] = {"autoscaling.enabled": True}
 
 TOPICS: dict[str, Any] = {"topics.create": True}
+
+ALERTS: dict[str, Any] = {"alerts.enabled": True}
 
 
 def _variable(name: str) -> dict[str, Any]:
@@ -214,6 +219,63 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"runtimeClassName": "gVisor!"}, "runtimeClassName"),
     ({"topics.deadlineSeconds": 0}, "deadlineSeconds"),
     ({"settings.kafka.group_id": "g" * 250}, "group_id"),
+    ({**KEDA, "autoscaling.scaleDownSeconds": 0}, "scaleDownSeconds"),
+    ({**KEDA, "autoscaling.scaleDownSeconds": 1801}, "scaleDownSeconds"),
+    (
+        {**ALERTS, "alerts.thresholds.gapOffsets": 20000},
+        "alerts.thresholds.gapOffsets is 20000, but no partition goes further than settings.kafka.max_gap, 20000",
+    ),
+    ({**ALERTS, "settings.kafka.max_gap": 10000}, "settings.kafka.max_gap, 10000: set less"),
+    (
+        {"podMonitor.enabled": True, "podMonitor.interval": "5s"},
+        "podMonitor.scrapeTimeout is 10s, longer than",
+    ),
+    (
+        {
+            "serviceMonitor.enabled": True,
+            "serviceMonitor.scrapeTimeout": "1m1ms",
+            "serviceMonitor.interval": "60s",
+        },
+        "serviceMonitor.scrapeTimeout is 1m1ms, longer than its interval of 60s",
+    ),
+    ({"alerts.extraLabels": {"app.kubernetes.io/team": "x"}}, "app.kubernetes.io/team"),
+    ({"settings.batching.urgent_share": 1}, "urgent_share"),
+    ({"settings.kafka.control_topic": "a topic"}, "control_topic"),
+    ({"settings.kafka.quota_topic": "a/b"}, "quota_topic"),
+    ({"settings.kafka.dead_letter_topic": ".."}, "dead_letter_topic"),
+    (
+        {"settings.kafka.outcome_topic": "moderation.commands"},
+        "settings.kafka.outcome_topic is moderation.commands, as is settings.kafka.command_topics: use another topic",
+    ),
+    (
+        {"settings.kafka.control_topic": "moderation.quota"},
+        "settings.kafka.quota_topic is moderation.quota, as is",
+    ),
+    ({"settings.http.proxy": "proxy:3128"}, "proxy"),
+    ({"settings.http.proxy": "http://proxy"}, "proxy"),
+    ({"settings.http.proxy": "https://proxy:3128"}, "proxy"),
+    ({"settings.http.proxy": "socks5://proxy:3128"}, "proxy"),
+    ({"settings.http.proxy": "http://us:secret@proxy:3128"}, "proxy"),
+    ({"settings.kafka.bootstrap_servers": ["SASL_SSL://k:9092"]}, "bootstrap_servers"),
+    ({"settings.kafka.bootstrap_servers": ["k:1,l:2"]}, "bootstrap_servers"),
+    ({"settings.kafka.bootstrap_servers": ["fd00::1:9092"]}, "bootstrap_servers"),
+    ({"settings.kafka.bootstrap_servers": [" k:9092"]}, "bootstrap_servers"),
+    ({"apps.main": {**APP, "region": None, "base_url": "http://gateway"}}, "base_url"),
+    ({"apps.main": {**APP, "region": None, "base_url": "https://gateway/v4"}}, "base_url"),
+    ({"apps.other": APP}, "apps.other.sdk_app_id is that of apps.main: Tencent counts"),
+    ({"settings.kafka.consumer": {"session_timeout_ms": 1000}}, "session_timeout_ms"),
+    ({"settings.kafka.consumer": {"session_timeout_ms": "15000"}}, "session_timeout_ms"),
+    (
+        {"settings.drain_seconds": 5},
+        "settings.kafka.handover_seconds is 5, but settings.drain_seconds is 5 seconds",
+    ),
+    (
+        {"settings.kafka.handover_seconds": 10, "settings.kafka.consumer": {"session_timeout_ms": 10000}},
+        "but settings.kafka.consumer.session_timeout_ms is 10 seconds: make the handover shorter",
+    ),
+    ({"image.repository": "registry.example.com/x:0.1.0"}, "repository"),
+    ({"image.repository": None}, "repository"),
+    (_variable("WORKER_KAFKA__BOOTSTRAP_SERVERS"), "so that NetworkPolicy and KEDA follow"),
 ]
 
 
@@ -225,6 +287,43 @@ def test_bad_values_are_refused_and_named(values: dict[str, Any], named: str) ->
         chart.render(values)
 
     assert named in str(refusal.value)
+
+
+ALL_ON: dict[str, Any] = {
+    **SCRAM, **KEDA, **TOPICS, **ALERTS,
+    "kafka.tls": {"enabled": True, "ca": {"existingSecret": "ca"}, "client": {"existingSecret": "client"}},
+    "http.ca.existingSecret": "ca",
+    "podMonitor.enabled": True,
+    "networkPolicy.metricsFrom": [{"namespaceSelector": {}}],
+    "dashboard.enabled": True,
+    "autoscaling.prometheus.serverAddress": "http://prometheus:9090",
+}  # fmt: skip
+
+
+def _null_paths() -> list[str]:
+    values = make_readme.values((chart.folder() / "values.yaml").read_text())
+    own = (value for value in values if not value.name.startswith(("settings", "alerts.thresholds.")))
+    return [value.name for value in own if value.default not in {'`""`', "`false`", "`true`"}]
+
+
+@pytest.mark.parametrize("name", _null_paths())
+def test_a_value_that_is_null_is_refused_by_its_name_or_left_out(name: str) -> None:
+    """
+    Whoever empties a section in a file says null, and Helm takes the chart's own default away: a template would fail at some line.
+    """
+    over = {path: value for path, value in ALL_ON.items() if not path.startswith(name)}
+
+    try:
+        text = yaml.safe_dump_all(chart.render({**over, name: None}).objects)
+    except chart.RefusedError as refused:
+        told = str(refused)
+        assert "nil pointer" not in told
+        assert "wrong type" not in told
+        assert "yaml: line" not in told
+        assert name.rpartition(".")[2] in told
+    else:
+        assert "<nil>" not in text
+        assert not re.search(r"^\s+(- )?(key|ports|image): null$", text, re.MULTILINE)
 
 
 def test_without_any_values_the_refusal_says_what_to_set() -> None:
@@ -249,7 +348,15 @@ def test_without_any_values_the_refusal_says_what_to_set() -> None:
         {"resources.requests.memory": "384Mi", "resources.limits.cpu": "250m"},
         {"lifecycle": {"preStop": {"sleep": {"seconds": 5}}}},
         {"lifecycle": {"preStop": {"exec": {"command": ["true"]}}}},
-        {"lifecycle": None, "kafka.tls.client": None},
+        {"lifecycle": None, "global": None, "tolerations": None, "podDisruptionBudget": None},
+        {"alerts.enabled": True, "alerts.disabled": None, "settings.kafka.max_gap": 10001},
+        {"alerts.enabled": True, "alerts.disabled": ["ModerationPartitionBlocked"], "settings.kafka.max_gap": 500},
+        {"settings.kafka.max_gap": 500, "settings.kafka.consumer": None},
+        {"settings.kafka.handover_seconds": 0, "settings.drain_seconds": 1},
+        {"settings.batching.urgent_share": 0.5, "settings.kafka.quota_topic": "", "settings.kafka.control_topic": ""},
+        {"settings.kafka.bootstrap_servers": ["a-1.b_c:9092", "192.0.2.1:9092", "[fd00::1]:9092"]},
+        {"image.repository": "registry.example.com:5000/a/moderation-worker"},
+        {"alerts.extraLabels": {"team_1": "x"}},
         {"kafka.tls.enabled": True, "settings.kafka.common": {"security_protocol": "SSL"}},
         _variable("WORKER_KAFKA__COMMON__SASL_PLAIN_PASSWORD"),
         _variable("WORKER_TENCENT__APPS__MAIN__SECRET_KEY_FILE"),

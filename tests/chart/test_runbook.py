@@ -105,17 +105,60 @@ def test_ask_shows_the_answer_of_a_worker_that_is_not_ready(server: int, tmp_pat
         f'#!/bin/sh\nwhile [ "$1" != -- ]; do shift; done\nshift 2\nexec {sys.executable} "$@"\n'
     )
     kubectl.chmod(0o755)
-    ask = next(line for line in _commands() if line.startswith("ask()")).replace("9000", str(server))
+    ask = next(line for line in _commands() if line.startswith("ask()"))
 
     done = subprocess.run(
         ["bash", "-c", f"{ask}\nask /readyz"],
-        env={"PATH": f"{tmp_path}:/usr/bin:/bin", "NS": "m", "NAME": "n"},
+        env={"PATH": f"{tmp_path}:/usr/bin:/bin", "NS": "m", "NAME": "n", "PORT": str(server)},
         capture_output=True,
         text=True,
         check=True,
     )
 
     assert done.stdout == '{"asked": "/readyz"}\n'
+
+
+@pytest.mark.usefixtures("helm")
+@pytest.mark.parametrize("group", ["", "ours", "123", "a: b"])
+def test_the_group_is_that_of_the_release_as_it_runs(group: str, tmp_path: Path) -> None:
+    """
+    One that was installed before the group followed from its name has another.
+    """
+    rendered = chart.render({"settings.kafka.group_id": group})
+    (tmp_path / "settings").write_text(rendered.one("ConfigMap")["data"]["worker.yaml"])
+    _program(
+        tmp_path / "kubectl",
+        f"""case "$*" in *"{{.data.worker\\.yaml}}") cat "{tmp_path / "settings"}";; esac""",
+    )
+    export = next(line for line in _commands() if line.startswith("export GROUP"))
+
+    done = subprocess.run(
+        ["bash", "-c", f'{export}\necho "$GROUP"'],
+        env={"PATH": f"{tmp_path}:/usr/bin:/bin", "NS": "m", "NAME": "n"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert done.stdout.strip() == rendered.settings()["kafka"]["group_id"]
+
+
+@pytest.mark.usefixtures("helm")
+def test_every_label_that_it_selects_by_finds_a_release_whose_name_is_overridden() -> None:
+    selected = set(re.findall(r"app[.]kubernetes[.]io/([a-z]+)=", " ".join(_commands())))
+    values = {"nameOverride": "moderator", "fullnameOverride": "blue"}
+    here, plain = (chart.render(each).one("StatefulSet")["metadata"]["labels"] for each in (values, {}))
+
+    assert selected == {"instance", "component"}
+    assert {here[f"app.kubernetes.io/{name}"] for name in selected} == {
+        plain[f"app.kubernetes.io/{name}"] for name in selected
+    }
+
+
+def test_offsets_are_reset_of_one_partition_where_the_others_are_well() -> None:
+    (reset,) = re.findall(r"`kafka-consumer-groups[.]sh [^`]*--to-earliest[^`]*`", _text())
+
+    assert "--topic moderation.commands:PARTITION " in " ".join(reset.split())
 
 
 LOGGED = """\

@@ -175,6 +175,8 @@ def test_the_question_to_prometheus_is_about_metrics_that_exist() -> None:
     ("limiting", "ready", "answer"),
     [
         ("quota", 2, 2),
+        ("lent", 2, 2),
+        ("pause", 2, 2),
         ("throttle", 2, 2),
         ("breaker", 2, 2),
         ("halt", 1, 2),
@@ -183,7 +185,7 @@ def test_the_question_to_prometheus_is_about_metrics_that_exist() -> None:
         ("target", 2, 0),
     ],
 )
-def test_prometheus_answers_with_the_pods_while_tencent_limits(
+def test_prometheus_answers_with_the_pods_while_more_would_not_help(
     promtool: Path, tmp_path: Path, limiting: str, ready: int, answer: int
 ) -> None:
     """

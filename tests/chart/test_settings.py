@@ -20,6 +20,7 @@ from worker.settings import Settings, load
 from worker.settings.setting_rows import rows
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 USES = [path.name.removesuffix("-values.yaml") for path in chart.uses()]
@@ -132,8 +133,21 @@ def test_null_is_tried_for_the_settings_whose_default_is_another() -> None:
 
 
 @pytest.mark.parametrize("topic", ["control_topic", "quota_topic"])
-def test_a_topic_that_is_empty_in_the_values_is_none_to_the_worker(topic: str, tmp_path: Path) -> None:
-    config, environment = mounted(chart.render({f"settings.kafka.{topic}": ""}), tmp_path)
+@pytest.mark.parametrize("alias", ["", "asia"])
+def test_a_topic_that_is_empty_in_the_values_is_none_to_the_worker(
+    topic: str, alias: str, tmp_path: Path
+) -> None:
+    """
+    In those of a parent chart too, where Helm loses a null.
+    """
+    values = {"settings": {"kafka": {topic: ""}}}
+    rendered = (
+        chart.render_below(alias, values, tmp_path)
+        if alias
+        else chart.render({f"settings.kafka.{topic}": ""})
+    )
+
+    config, environment = mounted(rendered, tmp_path)
 
     assert getattr(load(config, environment).kafka, topic) is None
 
@@ -202,6 +216,7 @@ def _limits(part: dict[str, Any], root: dict[str, Any]) -> dict[str, Any]:
             "from": ("minimum", "ge"),
             "above": ("exclusiveMinimum", "gt"),
             "to": ("maximum", "le"),
+            "below": ("exclusiveMaximum", "lt"),
             "choices": ("enum",),
         }.items():
             for synonym in synonyms:
@@ -222,6 +237,36 @@ def test_the_chart_draws_the_workers_bounds() -> None:
                 compared += bool(expected)
 
     assert compared >= 15, "the comparison found almost nothing to compare"
+
+
+KEYWORDS = {
+    "$schema", "$comment", "$defs", "$ref", "title", "type", "enum", "const", "properties", "additionalProperties", "propertyNames",
+    "required", "items", "minItems", "maxItems", "uniqueItems", "minLength", "maxLength", "pattern", "minimum", "maximum",
+    "exclusiveMinimum", "exclusiveMaximum", "not", "anyOf", "oneOf",
+}  # fmt: skip
+"""Of JSON Schema, those that the chart's schema uses."""
+
+
+def _schemas(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """
+    A schema, and all within it.
+    """
+    yield schema
+    inner = [each for word in ("properties", "$defs") for each in schema.get(word, {}).values()]
+    inner += [each for word in ("anyOf", "oneOf") for each in schema.get(word, [])]
+    inner += [
+        schema[word] for word in ("items", "additionalProperties", "propertyNames", "not") if word in schema
+    ]
+    for each in inner:
+        if isinstance(each, dict):
+            yield from _schemas(each)
+
+
+def test_the_charts_schema_has_no_word_that_json_schema_would_pass_over() -> None:
+    found = [*_schemas(_chart_schema())]
+
+    assert len(found) >= 100
+    assert {word for schema in found for word in schema} <= KEYWORDS
 
 
 def test_every_probe_and_scrape_is_answered_by_the_workers_own_server() -> None:

@@ -139,6 +139,20 @@ def test_what_a_release_fetches_is_pinned() -> None:
     assert not re.search(r"curl|wget", told)
 
 
+def test_the_script_for_kind_says_only_what_its_kafka_knows() -> None:
+    """
+    kafka-console-producer of 4.1 knows --property alone; 4.2 calls it --reader-property, and takes both until 5.0.
+    """
+    (major, minor), *_ = (
+        tuple(map(int, found))
+        for found in re.findall(r"apache/kafka:(\d+)\.(\d+)", (KIND / "kafka.yaml").read_text())
+    )
+
+    assert (major, minor) < (5, 0)
+    assert "--property parse.key=true" in (KIND / "run").read_text()
+    assert "--reader-property" not in (KIND / "run").read_text()
+
+
 def test_the_script_for_kind_is_valid_and_names_files_that_exist() -> None:
     script = (KIND / "run").read_text()
 

@@ -26,7 +26,7 @@ ROOT: Final = Path(__file__).parents[2]
 VERSIONED: Final = {
     "Dockerfile": r"^ARG VERSION=(.+)$",
     "helm/moderation-worker/Chart.yaml": r'^(?:version: |appVersion: ")([\w.]+)',
-    "helm/moderation-worker/README.md": r"moderation-worker:([\w.]+) ",
+    "helm/moderation-worker/README.md": r"moderation-worker:([\w.]+)(?=[ `\n])",
     "SECURITY.md": r"(?:worker:|tags/v)([\w.]+)",
     "config/contract.md": r'"worker": \{"name": "[^"]+", "version": "([^"]+)"',
     "tests/kind/values.yaml": r"moderation-worker:([\w.]+)$",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import pytest
@@ -18,7 +20,6 @@ from kafka import KafkaAdminClient
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from tests.conftest import Cluster
 
@@ -70,11 +71,17 @@ class Demo:
         """
         The processes that still use this demo's temporary folder, and the folders that are still there.
         """
-        processes = subprocess.run(
-            ["ps", "-eww", "-o", "args"], check=True, capture_output=True, text=True
-        ).stdout
-        running = [line for line in processes.splitlines() if str(self._folder) in line]
+        running = [command for command in _commands() if str(self._folder) in command]
         return running + [path.name for path in self._folder.iterdir() if path.is_dir()]
+
+
+def _commands() -> Iterator[str]:
+    """
+    The command of each process that runs.
+    """
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            yield file.read_bytes().replace(b"\0", b" ").decode(errors="replace")
 
 
 @pytest.fixture

@@ -28,7 +28,15 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def broken() -> dict[str, int]:
+    """
+    Return how often the repository breaks off in the middle of a jar, by the jar's artifact.
+    """
+    return {}
+
+
+@pytest.fixture
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: dict[str, int]) -> Iterator[Path]:
     """
     Return the folder that a Maven repository of our own serves.
     """
@@ -38,6 +46,18 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path
     class Quiet(SimpleHTTPRequestHandler):
         def __init__(self, *args: object) -> None:
             super().__init__(*args, directory=str(root))  # type: ignore[arg-type]
+
+        def do_GET(self) -> None:
+            artifact = self.path.split("/")[-3]
+            if not broken.get(artifact):
+                super().do_GET()
+                return
+            broken[artifact] -= 1
+            content = (root / self.path.lstrip("/")).read_bytes()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content[: len(content) // 2])
 
         def log_message(self, *_args: object) -> None:
             pass
@@ -67,6 +87,38 @@ def test_what_is_missing_or_damaged_is_fetched_and_the_rest_is_left_alone(
 
     assert [path.read_bytes()[:5] for path in paths] == [b"whole", b"damag", b"missi"]
     assert seen[-1] == (damaged.size + missing.size,) * 2
+
+
+def test_a_jar_whose_connection_breaks_is_tried_again(
+    tmp_path: Path, repository: Path, broken: dict[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    And what had come of it counts once.
+    """
+    monkeypatch.setattr("worker.testing.kafka.jars.LONGEST_WAIT", 0.01)
+    jar = _published(repository, "thing", b"x" * 50_000)
+    broken["thing"] = 2
+    seen: list[tuple[int, int]] = []
+
+    (path,) = fetch((jar,), tmp_path / "cache", lambda done, total: seen.append((done, total)))
+
+    assert jar.is_at(path)
+    assert seen[-1] == (jar.size, jar.size)
+    assert max(done for done, _ in seen) == jar.size
+
+
+def test_what_has_arrived_is_kept_when_another_jar_cannot_be_had(
+    tmp_path: Path, repository: Path, broken: dict[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.testing.kafka.jars.LONGEST_WAIT", 0.01)
+    lost, had = (_published(repository, name, name.encode() * 10_000) for name in ("lost", "had"))
+    broken["lost"] = 3
+
+    with pytest.raises(FetchError, match=r"lost-1\.0\.jar could not be fetched"):
+        fetch((lost, had), tmp_path / "cache")
+
+    assert had.is_at(tmp_path / "cache" / "kafka-jars" / had.filename)
+    assert broken["lost"] == 0
 
 
 def test_a_jar_that_is_not_the_locked_one_is_refused_and_not_kept(tmp_path: Path, repository: Path) -> None:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import re
-from typing import Any, Final
+import subprocess
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 import yaml
 
 from tests.docs.markdown import links, text
 from tests.project.locks import PROJECT, PYTHONS, ROOT
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 WORKFLOW: Final = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yaml").read_text(encoding="utf-8"))
 
@@ -44,6 +49,26 @@ def test_ci_runs_every_suite_of_the_makefile() -> None:
     assert len(suites) >= 5
     for suite in suites:
         assert re.search(rf"\b{suite}\b", script), suite
+
+
+def test_ci_keeps_its_scratch_in_a_folder_that_make_understands(tmp_path: Path) -> None:
+    """
+    A path with a blank would be two targets.
+    """
+    script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    beginning = script.partition("beside=\n")[0].replace('cd "$(dirname', ': "$(dirname')
+    folder = tmp_path / "a b"
+    folder.mkdir()
+
+    done = subprocess.run(
+        ["bash", "-c", f'{beginning}\necho "$scratch"; rmdir "$scratch"'],
+        env={**os.environ, "TMPDIR": str(folder)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert re.fullmatch(r"/\S+\n", done.stdout)
 
 
 def test_hooks_are_targets_of_the_makefile() -> None:

@@ -158,7 +158,7 @@ GroupName = Annotated[
 Host = Annotated[
     str,
     AfterValidator(addresses.host),
-    RuleText("an IP address of this machine (0.0.0.0 and :: are all), or a host name"),
+    RuleText("an IP address of this machine (0.0.0.0 is all of IPv4, :: all of IPv6), or a host name"),
 ]
 Servers = Annotated[
     tuple[Annotated[str, AfterValidator(addresses.server)], ...],

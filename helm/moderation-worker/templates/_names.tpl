@@ -71,7 +71,7 @@ annotations:
 {{- end -}}
 
 {{- define "moderation-worker.image" -}}
-{{- $registry := dig "imageRegistry" "" .Values.global | default .Values.image.registry -}}
+{{- $registry := dig "imageRegistry" "" (.Values.global | default dict) | default .Values.image.registry -}}
 {{- with .Values.image -}}
 {{- with $registry }}{{ trimSuffix "/" . }}/{{ end -}}
 {{- if .digest -}}

@@ -4,7 +4,7 @@
 {{- with regexFind "^[a-z]+://[^/]*:[0-9]+(/|$)" . -}}
 {{ regexFind "[0-9]+/?$" . | trimSuffix "/" }}
 {{- else -}}
-{{ hasPrefix "https:" . | ternary 443 80 }}
+443
 {{- end -}}
 {{- end -}}
 {{- end -}}

@@ -15,10 +15,10 @@ An expression of files/alerts.yaml, which knows no release, with each metric in 
 {{- end -}}
 
 {{/*
-How many pods there are, while Tencent or the configuration is what limits, for most of the last five minutes; else 0.
+How many pods there are, while Tencent, the configuration or a person is what limits, for most of the last five minutes; else 0.
 More replicas could not call more often then.
 */}}
 {{- define "moderation-worker.heldQuery" -}}
 {{- $pods := include "moderation-worker.podSeries" . -}}
-count(moderation_worker_ready{ {{- $pods -}} }) * (max(avg_over_time(moderation_worker_limited_by{ {{- $pods -}} , by=~"quota|throttle|breaker|halt"}[5m])) > bool 0.5)
+count(moderation_worker_ready{ {{- $pods -}} }) * (max(avg_over_time(moderation_worker_limited_by{ {{- $pods -}} , by=~"quota|lent|throttle|breaker|halt|pause"}[5m])) > bool 0.5)
 {{- end -}}

@@ -13,6 +13,30 @@ What would install and then not work, as far as no schema can say it: each is re
 {{- if not .Values.apps -}}
 {{- fail "apps is empty: name at least one Tencent app with sdk_app_id, identifier, region (or base_url) and existingSecret" -}}
 {{- end -}}
+{{- $ids := dict -}}
+{{- range $name, $app := .Values.apps -}}
+{{- $id := int64 $app.sdk_app_id | toString -}}
+{{- if hasKey $ids $id -}}
+{{- fail (printf "apps.%s.sdk_app_id is that of apps.%s: Tencent counts the quota for each SDKAppID, so together they would exceed it" $name (get $ids $id)) -}}
+{{- end -}}
+{{- $_ := set $ids $id $name -}}
+{{- end -}}
+{{- $topics := dict -}}
+{{- range $name := list "command_topics" "outcome_topic" "dead_letter_topic" "control_topic" "quota_topic" -}}
+{{- $topic := get $settings.kafka $name -}}
+{{- if kindIs "slice" $topic -}}{{- $topic = first $topic -}}{{- end -}}
+{{- if and $topic (hasKey $topics $topic) -}}
+{{- fail (printf "settings.kafka.%s is %s, as is settings.kafka.%s: use another topic" $name $topic (get $topics $topic)) -}}
+{{- end -}}
+{{- $_ := set $topics (default "" $topic) $name -}}
+{{- end -}}
+{{- $session := divf (get ($settings.kafka.consumer | default dict) "session_timeout_ms" | default 15000) 1000 -}}
+{{- $handover := dig "handover_seconds" (include "moderation-worker.handoverSeconds" .) $settings.kafka -}}
+{{- range $name, $seconds := dict "settings.drain_seconds" $settings.drain_seconds "settings.kafka.consumer.session_timeout_ms" $session -}}
+{{- if ge (float64 $handover) (float64 $seconds) -}}
+{{- fail (printf "settings.kafka.handover_seconds is %v, but %s is %v seconds: make the handover shorter" $handover $name $seconds) -}}
+{{- end -}}
+{{- end -}}
 {{- $default := $settings.tencent.default_app -}}
 {{- if and $default (not (hasKey .Values.apps $default)) -}}
 {{- fail (printf "settings.tencent.default_app is %q, but apps has no such name" $default) -}}
@@ -48,6 +72,13 @@ What would install and then not work, as far as no schema can say it: each is re
 {{- if and .Values.podMonitor.enabled .Values.serviceMonitor.enabled -}}
 {{- fail "podMonitor and serviceMonitor are both enabled: every pod would be scraped twice, and every sum be doubled" -}}
 {{- end -}}
+{{- range $monitor := list "podMonitor" "serviceMonitor" -}}
+{{- with get $.Values $monitor -}}
+{{- if and .enabled .interval .scrapeTimeout (gt (include "moderation-worker.milliseconds" .scrapeTimeout | int64) (include "moderation-worker.milliseconds" .interval | int64)) -}}
+{{- fail (printf "%s.scrapeTimeout is %s, longer than its interval of %s: the Prometheus Operator would not scrape" $monitor .scrapeTimeout .interval) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
 {{- with .Values.networkPolicy -}}
 {{- if and .enabled (not .metricsFrom) (not .extraIngress) (or $.Values.podMonitor.enabled $.Values.serviceMonitor.enabled) -}}
 {{- fail "networkPolicy.metricsFrom is empty, so Prometheus cannot scrape: name who may, for example --set-json 'networkPolicy.metricsFrom=[{\"namespaceSelector\":{\"matchLabels\":{\"kubernetes.io/metadata.name\":\"monitoring\"}}}]'" -}}
@@ -65,6 +96,11 @@ What would install and then not work, as far as no schema can say it: each is re
 {{- fail (printf "alerts.%s names %s, which is none of the alerts: %s" $value . (join ", " $alerts)) -}}
 {{- end -}}
 {{- end -}}
+{{- end -}}
+{{- $gap := int64 .Values.alerts.thresholds.gapOffsets -}}
+{{- $most := get $settings.kafka "max_gap" | default (include "moderation-worker.maxGap" .) | int64 -}}
+{{- if and .Values.alerts.enabled (ge $gap $most) (not (has "ModerationPartitionBlocked" (.Values.alerts.disabled | default list))) -}}
+{{- fail (printf "alerts.thresholds.gapOffsets is %d, but no partition goes further than settings.kafka.max_gap, %d: set less (half of it, say), or the alert never fires" $gap $most) -}}
 {{- end -}}
 {{- if and .Values.autoscaling.enabled (lt (int .Values.autoscaling.maxReplicas) (int .Values.autoscaling.minReplicas)) -}}
 {{- fail "autoscaling.maxReplicas is below autoscaling.minReplicas" -}}
@@ -183,6 +219,7 @@ POD_NAME: it is the pod's name
 POD_NAMESPACE: it is the pod's namespace
 WORKER_CONFIG: the settings are those under settings
 WORKER_KAFKA__INSTANCE_ID: it is the pod's name, which no two pods share
+WORKER_KAFKA__BOOTSTRAP_SERVERS: set settings.kafka.bootstrap_servers, so that NetworkPolicy and KEDA follow
 WORKER_KAFKA__GROUP_ID: set settings.kafka.group_id
 WORKER_KAFKA__COMMAND_TOPICS: set settings.kafka.command_topics
 WORKER_SERVER__HOST: set settings.server.host
@@ -213,3 +250,18 @@ WORKER_KAFKA__COMMON__SASL_PLAIN_PASSWORD: kafka.sasl.existingSecret names the S
 
 {{/* The worker's own default of settings.limits.calls_per_second. */}}
 {{- define "moderation-worker.callsPerSecond" -}}200{{- end -}}
+
+{{/* The worker's own default of settings.kafka.max_gap. */}}
+{{- define "moderation-worker.maxGap" -}}20000{{- end -}}
+
+{{/* The worker's own default of settings.kafka.handover_seconds. */}}
+{{- define "moderation-worker.handoverSeconds" -}}5{{- end -}}
+
+{{/* A duration, such as 1m30s, in milliseconds. */}}
+{{- define "moderation-worker.milliseconds" -}}
+{{- $sum := 0 -}}
+{{- range regexFindAll "[0-9]+(ms|s|m|h)" . -1 -}}
+{{- $sum = add $sum (mul (regexFind "^[0-9]+" . | int64) (get (dict "ms" 1 "s" 1000 "m" 60000 "h" 3600000) (regexFind "[a-z]+$" .))) -}}
+{{- end -}}
+{{ $sum }}
+{{- end -}}

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.openssl import openssl
 from tests.unit.settings.environment import minimal, problems
 
 if TYPE_CHECKING:
@@ -22,16 +22,14 @@ def pem(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """
     folder = tmp_path_factory.mktemp("pem")
 
-    def openssl(command: str) -> None:
-        subprocess.run(["openssl", *command.split()], cwd=folder, check=True, capture_output=True, timeout=60)
+    def make(command: str) -> None:
+        openssl(*command.split(), folder=folder)
 
     for name in ("a", "b"):
-        openssl(
-            f"req -x509 -newkey rsa:2048 -nodes -keyout {name}.key -out {name}.crt -days 2 -subj /CN={name}"
-        )
-    openssl(f"rsa -aes256 -passout pass:{PASSWORD} -in a.key -out locked.key")
-    openssl(f"pkcs8 -topk8 -in a.key -out locked8.key -passout pass:{PASSWORD}")
-    openssl("ecparam -genkey -name prime256v1 -out ec.key")
+        make(f"req -x509 -newkey rsa:2048 -nodes -keyout {name}.key -out {name}.crt -days 2 -subj /CN={name}")
+    make(f"rsa -aes256 -passout pass:{PASSWORD} -in a.key -out locked.key")
+    make(f"pkcs8 -topk8 -in a.key -out locked8.key -passout pass:{PASSWORD}")
+    make("ecparam -genkey -name prime256v1 -out ec.key")
     certificate, key = (folder / "a.crt").read_bytes(), (folder / "a.key").read_bytes()
     (folder / "cut.crt").write_bytes(certificate[:600])
     (folder / "cut.key").write_bytes(key[:800])

@@ -1,7 +1,8 @@
 # The jars of Apache Kafka: fetched once from Maven through jgo, checked against the lock file, kept in a cache folder.
 #
-# The lock file names each jar with its size and SHA-256. A jar that is missing, truncated or altered is fetched again;
-# once all are in the cache, nothing here uses the network. embedded_kafka.py runs Kafka with them.
+# The lock file names each jar with its size and SHA-256. A jar that is missing, truncated or altered is fetched again, and one
+# whose connection breaks is tried again; each that has arrived is kept, whatever becomes of the others. Once all are in the cache,
+# nothing here uses the network. embedded_kafka.py runs Kafka with them.
 
 from __future__ import annotations
 
@@ -18,6 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -30,6 +33,10 @@ REPOSITORY_VARIABLE: Final = "MODERATION_WORKER_MAVEN_REPOSITORY"
 DOWNLOADS_AT_ONCE: Final = 4
 ANSWER_TIMEOUT: Final = 30
 """How long the repository may be silent, in seconds."""
+TRIES: Final = 3
+"""How often a jar is tried whose connection breaks."""
+LONGEST_WAIT: Final = 4.0
+"""Between two tries, in seconds."""
 
 Progress = Callable[[int, int], None]
 """Called with the bytes fetched so far and the bytes to fetch, from any thread, one call at a time."""
@@ -37,6 +44,10 @@ Progress = Callable[[int, int], None]
 
 class FetchError(Exception):
     """A jar could not be fetched, or is not the one in the lock file."""
+
+
+class _BrokenError(FetchError):
+    """The connection broke, or could not be made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,30 +143,46 @@ def _download(jars: list[Jar], folder: Path, progress: Progress) -> None:
             progress(done, total)
 
     staging = Path(tempfile.mkdtemp(prefix=".fetching-", dir=folder))
+    tries = Retrying(
+        retry=retry_if_exception_type(_BrokenError),
+        stop=stop_after_attempt(TRIES),
+        wait=wait_random_exponential(max=LONGEST_WAIT),
+        reraise=True,
+    )
+
+    def fetch_one(jar: Jar) -> None:
+        tries(_download_one, jar, staging, arrived).replace(folder / jar.filename)
+
     try:
         with ThreadPoolExecutor(DOWNLOADS_AT_ONCE) as pool:
-            for jar, path in zip(
-                jars, pool.map(lambda jar: _download_one(jar, staging, arrived), jars), strict=True
-            ):
-                path.replace(folder / jar.filename)
+            list(pool.map(fetch_one, jars))
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 
 
 def _download_one(jar: Jar, staging: Path, arrived: Callable[[int], None]) -> Path:
+    """Try to fetch a jar once. Raises FetchError, a _BrokenError if another try may help: its bytes are taken back."""
     try:
         from jgo.maven import MavenContext, PythonResolver  # noqa: PLC0415 - an extra, needed only if something must be fetched
     except ImportError as exc:
         raise FetchError(f"fetching Kafka needs the package jgo: {DEMO_EXTRA}") from exc
 
+    counted = 0
+
+    def count(size: int) -> None:
+        nonlocal counted
+        counted += size
+        arrived(size)
+
     @contextlib.contextmanager
-    def counted(_filename: str, _size: int) -> Iterator[Callable[[int], None]]:
-        yield arrived
+    def counting(_filename: str, _size: int) -> Iterator[Callable[[int], None]]:
+        yield count
 
     mirror = os.environ.get(REPOSITORY_VARIABLE)
     context = MavenContext(
-        resolver=PythonResolver(progress_callback=counted),
-        repo_cache=staging,
+        resolver=PythonResolver(progress_callback=counting),
+        # What is left of a try would be in the way of the next.
+        repo_cache=Path(tempfile.mkdtemp(dir=staging)),
         local_repos=[],
         remote_repos={"mirror": mirror} if mirror else None,
         timeout=ANSWER_TIMEOUT,
@@ -163,7 +190,9 @@ def _download_one(jar: Jar, staging: Path, arrived: Callable[[int], None]) -> Pa
     try:
         path = Path(context.project(jar.group, jar.artifact).at_version(jar.version).artifact().resolve())
     except (OSError, RuntimeError) as exc:
-        raise FetchError(f"{jar.filename} could not be fetched from the Maven repository: {exc}") from exc
+        arrived(-counted)
+        error = _BrokenError if isinstance(exc, OSError) else FetchError
+        raise error(f"{jar.filename} could not be fetched from the Maven repository: {exc}") from exc
     if not jar.is_at(path):
         raise FetchError(
             f"{jar.filename}: what was fetched is not what the lock file names; nothing of it was kept"
