@@ -117,7 +117,8 @@ def _schema_of(kind: type[msgspec.Struct], about: str) -> dict[str, Any]:
     whole = parts.pop(kind.__name__)
     properties = {name: _property(part, parts) for name, part in whole["properties"].items()}
     required = {"required": whole["required"]} if whole.get("required") else {}
-    return {"type": "object", "description": about, "properties": properties, **required}
+    closed = {name: whole[name] for name in ("additionalProperties",) if name in whole}
+    return {"type": "object", "description": about, "properties": properties, **required, **closed}
 
 
 def _property(part: dict[str, Any], parts: dict[str, Any]) -> dict[str, Any]:

@@ -76,23 +76,20 @@ _SHORTEST_KEY: Final = 24
 _KEY_LIKE: Final = re.compile(rf"[A-Za-z0-9+/=_*-]{{{_SHORTEST_KEY},}}+")
 _KEY_OF_HEX: Final = re.compile(rf"[0-9A-Fa-f]{{{_SHORTEST_KEY},}}+")
 _CHANGES: Final = re.compile(r"(?<=[a-z])[A-Z0-9]|(?<=[A-Z])[0-9]|(?<=[0-9])[A-Za-z]")
-_UUID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _LEAST_MIXED: Final = 32
 """Characters of a key that is more than hexadecimal digits: what is shorter is often a name."""
 _MIXED: Final = 0.2
 """Changes per character between letters and digits, or from lower to upper case: names have fewer, keys more."""
 
 
-def without_keys(text: str, *, but_uuids: bool = False) -> str:
-    """
-    Return ``text`` without what looks like a key: somebody may have put one into a field that is shown. ``but_uuids``: a UUID is
-    taken for an id, as it is where ids are talked of.
-    """
+def without_keys(text: str) -> str:
+    """Return ``text`` without what looks like a key: somebody may have put one into a field that is shown."""
     spans = [found.span() for found in _KEY_OF_HEX.finditer(text)]
-    for found in _KEY_LIKE.finditer(text):
-        judged = _UUID.sub("", found[0]) if but_uuids else found[0]
-        if len(judged) >= _LEAST_MIXED and len(_CHANGES.findall(judged)) >= _MIXED * len(judged):
-            spans.append(found.span())
+    spans += [
+        found.span()
+        for found in _KEY_LIKE.finditer(text)
+        if len(found[0]) >= _LEAST_MIXED and len(_CHANGES.findall(found[0])) >= _MIXED * len(found[0])
+    ]
     return _without(text, spans, len(text))
 
 

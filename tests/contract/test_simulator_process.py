@@ -157,12 +157,11 @@ def test_a_simulator_whose_reader_has_gone_ends_quietly_with_141(options: tuple[
 def test_a_port_in_use_is_a_failure_with_a_sentence(start: Start, tmp_path: Path) -> None:
     _, url = start()
 
-    second = Popen(
-        [*COMMAND, "--key", "k", "--port", url.rpartition(":")[2]], stdout=PIPE, stderr=PIPE, text=True
-    )
+    port = url.rpartition(":")[2]
+    second = Popen([*COMMAND, "--key", "k", "--port", port, "--json"], stdout=PIPE, stderr=PIPE, text=True)
     output, errors = second.communicate(timeout=PATIENCE)
 
     assert (second.returncode, output) == (1, "")
-    assert "in use" in errors
-    assert "Traceback" not in errors
+    (told,) = map(json.loads, errors.splitlines())
+    assert told["error"] == f"port {port} of 127.0.0.1: address already in use: give another --port"
     assert not (tmp_path / "requests.jsonl").exists()

@@ -89,4 +89,5 @@ def test_an_order_looks_as_it_is_read() -> None:
     record = read_control(b'{"issuer":"x"}', json.dumps(value).encode())
 
     assert set(schema["required"]) == value.keys()
+    assert schema["additionalProperties"] is False
     assert isinstance(getattr(record, "order", None), Order)

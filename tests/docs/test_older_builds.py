@@ -44,6 +44,7 @@ def a_control_record_is_unreadable() -> None:
     assert isinstance(read_control(Scope(issuer="i").key, value), ControlRecord)
     for key, changed in (
         (Scope(issuer="i").key, json.dumps(ORDER | {"state": "slowed"}).encode()),
+        (Scope(issuer="i").key, json.dumps(ORDER | {"severity": "high"}).encode()),
         (b'{"issuer":"i","user":"u"}', value),
     ):
         assert isinstance(read_control(key, changed), UnreadableControl)
@@ -84,7 +85,7 @@ def outcome(**more: Any) -> bytes:
 
 CLAIMS: Final[dict[str, Callable[[], None]]] = {
     "a command: an action or a field": a_command_is_rejected,
-    "the control topic: a state, or a field of a scope": a_control_record_is_unreadable,
+    "the control topic: a state, or a field of a scope or an order": a_control_record_is_unreadable,
     "the quota topic: a message, whose tag has a version": a_quota_message_is_ignored,
     "a commit's metadata: a tag": a_commit_is_not_believed,
     "an outcome: a field": a_field_of_an_outcome_is_ignored,

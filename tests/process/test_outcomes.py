@@ -105,6 +105,20 @@ def test_a_command_that_waits_is_told_as_json_and_by_an_exit_code_of_its_own(com
     assert found.stderr + plain.stderr == ""
 
 
+def test_where_more_waits_than_is_shown_that_is_said(commands: Commands) -> None:
+    """
+    Twenty were shown as if they were all.
+    """
+    for number in range(3):
+        commands.send(command(f"late-{number}"))
+
+    two, three = (commands.asked("--user", "u", "--limit", limit) for limit in ("2", "3"))
+
+    assert (two.stdout.count("no outcome yet"), three.stdout.count("no outcome yet")) == (2, 3)
+    assert two.stderr == "these are the oldest 2 that wait: a higher --limit may show more\n"
+    assert three.stderr == ""
+
+
 @pytest.mark.parametrize("unit", [1_000, 1_000_000, -1_000])
 def test_a_command_with_a_timestamp_in_another_unit_is_told(commands: Commands, unit: int) -> None:
     stamp = round(time.time() * 1000) * unit

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
@@ -17,7 +19,7 @@ from worker.domain.contract.partition_placement import partition_of
 from worker.testing.demo.environment import PARTITIONS, DemoEnvironment
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from tests.conftest import Cluster
@@ -200,6 +202,29 @@ def test_without_a_worker_a_command_that_waits_is_an_object_of_json(asleep: str)
 
     (said,) = map(json.loads, done.stdout.splitlines())
     assert (done.returncode, said["status"], said["command_id"]) == (4, "waiting", "c-1")
+
+
+def test_an_interrupt_while_waiting_tells_what_was_sent_all_the_same(asleep: str) -> None:
+    """
+    Nothing was printed, so a script did not know the ids of what it had sent.
+    """
+    waits = ("--user", "u", "--command-id", "c-1", "--wait", "--json")
+    with subprocess.Popen(
+        [sys.executable, "-m", "worker", "send", "--config", asleep, *BAN, *waits],
+        env={}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as sending:  # fmt: skip
+        wait_for(lambda: worker("outcomes", "--config", asleep, "--command-id", "c-1").returncode == 4)
+        sending.send_signal(signal.SIGINT)
+        said, complaint = sending.communicate(timeout=PATIENCE)
+
+    assert [json.loads(line)["status"] for line in said.splitlines()] == ["waiting"]
+    assert (sending.returncode, complaint) == (130, "")
+
+
+def wait_for(happened: Callable[[], bool]) -> None:
+    end = time.monotonic() + PATIENCE
+    while not happened():
+        assert time.monotonic() < end
 
 
 def test_without_the_topic_it_says_which_command_makes_it(config: Path) -> None:

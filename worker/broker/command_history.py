@@ -135,12 +135,14 @@ class SearchGaps(Struct, frozen=True):
         deleted: Whether outcomes have been deleted because of their age.
         skipped: Commands that were deleted before the group had done them: partition -> first offset, and the one after the
             last.
+        commands_deleted: Whether commands of the time that was searched may have been deleted, read or not.
 
     """
 
     older: bool
     deleted: bool
     skipped: Mapping[int, tuple[int, int]]
+    commands_deleted: bool = False
 
 
 class CommandHistory:
@@ -323,23 +325,29 @@ class CommandHistory:
 
     def search_gaps(self, since: float, group_progress: Mapping[int, PartitionProgress]) -> SearchGaps:
         """Return what ``outcomes`` back to ``since``, and ``waiting``, could not search although it may have existed."""
-        topic = self._options.outcome_topic
-        try:
-            tps = offset_range_reader.partitions_of(self._reader, topic)
-            ends = offset_range_reader.ends(self._reader, tps)
-            starts = self._reader.beginning_offsets(tps)
-            firsts = self._since(tps, since, ends)
-        except errors.KafkaError as exc:
-            raise self._unreadable(topic, exc) from exc
+        starts, firsts = self._starts_and_firsts(self._options.outcome_topic, since)
+        command_starts, command_firsts = self._starts_and_firsts(self._options.command_topic, since)
         return SearchGaps(
-            older=any(int(starts[tp]) < firsts[tp] for tp in tps),
-            deleted=any(int(starts[tp]) > 0 for tp in tps),
+            older=any(starts[tp] < firsts[tp] for tp in starts),
+            deleted=any(starts.values()),
             skipped={
                 partition: (each.committed, each.position)
                 for partition, each in group_progress.items()
                 if each.committed < each.position
             },
+            # Where what is kept begins with an older command, all of that time is kept.
+            commands_deleted=any(0 < start >= command_firsts[tp] for tp, start in command_starts.items()),
         )
+
+    def _starts_and_firsts(self, topic: str, since: float) -> tuple[dict[Any, int], dict[Any, int]]:
+        """Return where in each partition what is kept begins, and where what was written at or after ``since`` does."""
+        try:
+            tps = offset_range_reader.partitions_of(self._reader, topic)
+            ends = offset_range_reader.ends(self._reader, tps)
+            starts = self._reader.beginning_offsets(tps)
+            return {tp: int(starts[tp]) for tp in tps}, self._since(tps, since, ends)
+        except errors.KafkaError as exc:
+            raise self._unreadable(topic, exc) from exc
 
     def _unreadable(self, what: str, error: errors.KafkaError) -> BrokerError:
         return BrokerError(f"{what} cannot be read: {sentence(error)}")

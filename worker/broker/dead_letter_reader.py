@@ -28,18 +28,24 @@ class DeadLetterRecord(Struct, frozen=True):
     One record of the dead-letter topic.
 
     Attributes:
-        place: Topic, partition and offset of the record itself.
         timestamp: Milliseconds since 1970.
         headers: All of the record's, ours included.
 
     """
 
-    place: str
+    topic: str
+    partition: int
+    offset: int
     timestamp: int
     key: bytes | None
     value: bytes | None
     headers: list[tuple[str, bytes | None]]
     letter: ParsedDeadLetter | NotADeadLetter
+
+    @property
+    def place(self) -> str:
+        """Topic, partition and offset of the record itself."""
+        return place_of(self.topic, self.partition, self.offset)
 
 
 def dead_letters(
@@ -78,7 +84,9 @@ def dead_letters(
 
 def _found(record: Any) -> DeadLetterRecord:
     return DeadLetterRecord(
-        place=place_of(record.topic, record.partition, record.offset),
+        topic=record.topic,
+        partition=record.partition,
+        offset=record.offset,
         timestamp=record.timestamp,
         key=record.key,
         value=record.value,

@@ -13,8 +13,8 @@ import json
 import os
 import sys
 import traceback
-from contextlib import redirect_stderr, suppress
-from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn, TextIO, cast
+from contextlib import suppress
+from typing import TYPE_CHECKING, Annotated, Final, NoReturn, TextIO
 
 import typer
 
@@ -112,8 +112,7 @@ def main(command: Callable[[], object] = app) -> None:
         sys.stdout.reconfigure(errors="backslashreplace")
     as_json = "--json" in sys.argv[1:]
     try:
-        with redirect_stderr(cast("TextIO", _WithoutKeys(sys.stderr))):
-            command()
+        command()
     except SystemExit as end:
         _end("", end.code if isinstance(end.code, int) else 0)
     except SettingsError as error:
@@ -189,21 +188,6 @@ def _failure_as_json(reason: str) -> str:
 
 def _unwritable(error: OSError) -> str:
     return _failure(f"its output cannot be written: {error.strerror}")
-
-
-class _WithoutKeys:
-    """Standard error without keys: Typer repeats arguments that it does not understand, and one may be a key."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-
-    def __getattr__(self, name: str) -> Any:
-        if name == "buffer":  # click writes into it, past this, where the encoding is ASCII
-            raise AttributeError(name)
-        return getattr(self._stream, name)
-
-    def write(self, text: str) -> int:
-        return self._stream.write(without_keys(text, but_uuids=True))
 
 
 def _redacted(text: str) -> str:

@@ -259,7 +259,11 @@ def _matching(options: KafkaOptions, decoder: CommandDecoder, filters: Filters) 
 def _newest(letters: Iterator[DeadLetterView], limit: int) -> list[DeadLetterView]:
     import heapq  # noqa: PLC0415
 
-    return heapq.nlargest(limit, letters, key=lambda each: (each.found.timestamp, each.found.place))
+    def age(letter: DeadLetterView) -> tuple[int, int, int]:
+        found = letter.found
+        return found.timestamp, found.partition, found.offset
+
+    return heapq.nlargest(limit, letters, key=age)
 
 
 def _print_table(

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from worker.cli.shared import FAILED, INTERRUPTED, UNREAD
+from worker.cli.shared import FAILED, INTERRUPTED
 from worker.terminal import plain
 
 TROUBLED: Final = (20_000, 2)
@@ -109,8 +109,6 @@ def demo(
     except KeyboardInterrupt:
         console.print("\ninterrupted: everything that was started is stopped")
         sys.exit(INTERRUPTED)
-    except SystemExit as end:  # rich gives a reader who has gone the exit code of a failure
-        sys.exit(UNREAD if isinstance(end.__context__, BrokenPipeError) else end.code)
     except (FetchError, ProcessFailedError, KafkaError, OSError) as error:
         console.print(f"[red]the demo could not run:[/] {error}", highlight=False)
         sys.exit(FAILED)

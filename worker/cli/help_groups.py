@@ -1,11 +1,12 @@
 # Shows the commands of `moderation-worker --help` in groups, in the order of the table in app.py.
 #
 # Typer draws groups only with rich's markup, which puts frames and colours into logs; so this is plain text. It is also where a
-# program ends whose reader has gone (Typer would give that the exit code of a failure), and where wrong arguments are shown as
-# JSON.
+# program ends whose reader has gone (Typer would give that the exit code of a failure), and where wrong arguments are shown, as
+# text or as JSON: without keys, since Typer repeats arguments that it does not understand, and one may be a key.
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ import typer
 from typer.core import TyperGroup
 
 from worker.cli.shared import UNREAD, WRONG
+from worker.redaction import without_keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,16 +31,25 @@ _WrongUse: Final[Any] = typer.BadParameter.__base__
 
 @contextmanager
 def _errors_as_exit_codes() -> Iterator[None]:
-    """End with 141 if the reader of the output has gone, and with 2 after wrong arguments, which ``--json`` shows as JSON."""
+    """End with 141 if the reader of the output has gone, and with 2 after wrong arguments, which are shown without keys."""
     try:
         yield
     except BrokenPipeError:
         raise typer.Exit(UNREAD) from None
+    except SystemExit as end:  # rich gives a reader who has gone the exit code of a failure
+        if isinstance(end.__context__, BrokenPipeError):
+            raise typer.Exit(UNREAD) from None
+        raise
     except _WrongUse as error:
-        if "--json" not in sys.argv[1:]:
-            raise
-        sys.stderr.write(_as_json(error))
+        text = _as_json(error) if "--json" in sys.argv[1:] else _as_text(error)
+        sys.stderr.write(without_keys(text))
         raise typer.Exit(WRONG) from None
+
+
+def _as_text(error: Any) -> str:
+    shown = io.StringIO()
+    error.show(shown)
+    return shown.getvalue()
 
 
 def _as_json(error: Any) -> str:

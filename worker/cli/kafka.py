@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from worker.cli.shared import FAILED, AsJson, print_json, quiet_libraries
+from worker.errors import WorkerError
 from worker.terminal import is_utf8, plain
 
 if TYPE_CHECKING:
@@ -134,8 +135,7 @@ def _run(folder: Path, port: int | None, *, as_json: bool, kept: bool) -> None:
     except BrokenPipeError:  # whoever read the output has gone: as of every command
         raise
     except (FetchError, ProcessFailedError, OSError) as error:
-        sys.stderr.write(f"moderation-worker kafka: {error}\n")
-        raise typer.Exit(FAILED) from error
+        raise WorkerError(str(error)) from error
 
 
 def _refuse_foreign(data: Path | None) -> None:

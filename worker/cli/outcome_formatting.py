@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from worker.cli.filters import WAITING, users_of
+from worker.cli.filters import IDS, WAITING, users_of
 from worker.domain.contract.command_decoding import Command
 from worker.domain.contract.timestamps import rfc3339
 from worker.terminal import plain, plain_json
@@ -138,8 +138,12 @@ def format_nothing_found(
     """
     outcome_topic, command_topic = options.outcome_topic, options.command_topic
     lines = [f"no outcome of {filters} since {plain(since)}"]
-    if with_waiting:
+    if set(filters.traits.get("status", ())) == {WAITING}:
+        lines = [f"no command of {filters}; outcomes were not looked at"]
+    elif with_waiting:
         lines[0] += ", and no such command waits"
+    elif any(name in filters.traits for name in IDS):
+        lines[0] += "; what waits was not looked at"
     if gaps.older:
         lines.append(f"{outcome_topic} has older outcomes, which were not searched: give a longer --since")
     if gaps.deleted:
@@ -150,10 +154,12 @@ def format_nothing_found(
         lines.append(
             f"{command_topic}[{partition}] has lost the commands at offsets {first} to {end - 1}: how they ended is not known"
         )
-    if len(lines) == 1 and with_waiting:
+    if len(lines) == 1 and with_waiting and "status" not in filters.traits:
+        deleted = ", or Kafka deleted it before it was read (event offset.out_of_range)"
         lines.append(
             f"everything in {outcome_topic} and {command_topic} was searched: it never came, "
             "or what was searched for could not be read in it (see the dead letters)"
+            f"{deleted if gaps.commands_deleted else ''}"
         )
     return "\n".join(lines)
 

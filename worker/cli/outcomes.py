@@ -201,13 +201,15 @@ def _print_waiting(
     from worker.cli.outcome_formatting import format_waiting, waiting_report  # noqa: PLC0415
 
     found = history.waiting(
-        group_progress, lambda record: filters.matches_command(decoder.decode(record)), limit
+        group_progress, lambda record: filters.matches_command(decoder.decode(record)), limit + 1
     )
-    waiting = [each for each in found if each.record.place not in ended]
+    waiting = [each for each in found if each.record.place not in ended][:limit]
     for each in waiting:
         report = waiting_report(decoder.decode(each.record), each)
         if as_json:
             print_json(report)
         else:
             print(format_waiting(report) + "\n", flush=True)
+    if len(found) > limit:
+        sys.stderr.write(f"these are the oldest {limit} that wait: a higher --limit may show more\n")
     return len(waiting)

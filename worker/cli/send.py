@@ -335,12 +335,15 @@ def _await(
         advance(statuses.total())
 
     no_bar = len(places) <= SHOWN_IN_FULL or not sys.stderr.isatty()
-    with nullcontext(lambda _: None) if no_bar else _progress(len(places), "outcomes") as advance:
-        missing = follow(follower, set(places), seconds, on_outcome)
-    if as_json:
-        for place in sorted(missing):
-            print_json({"status": "waiting", "outcome_id": place, "command_id": places[place]})
-    elif len(places) > SHOWN_IN_FULL:
+    missing = set(places)
+    try:
+        with nullcontext(lambda _: None) if no_bar else _progress(len(places), "outcomes") as advance:
+            follow(follower, missing, seconds, on_outcome)
+    finally:  # after Ctrl-C too: a script must know what was sent
+        if as_json:
+            for place in sorted(missing):
+                print_json({"status": "waiting", "outcome_id": place, "command_id": places[place]})
+    if not as_json and len(places) > SHOWN_IN_FULL:
         print(", ".join(f"{count:,} {status}" for status, count in statuses.most_common()) or "no outcome")
     if missing:
         _print_missing([places[place] for place in sorted(missing)], seconds, ask)

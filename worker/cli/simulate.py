@@ -6,8 +6,10 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
 import inspect
+import os
 import signal
 import sys
 from collections.abc import Coroutine
@@ -19,8 +21,8 @@ import typer
 import uvloop
 
 from worker.cli.filter_options import check_text
-from worker.cli.shared import FAILED, WRONG, AsJson, print_json
-from worker.errors import FileError
+from worker.cli.shared import AsJson, print_json
+from worker.errors import FileError, WorkerError
 from worker.small_files import read_text
 from worker.terminal import is_utf8, plain
 from worker.testing.simulator.endpoint_specs import U32_MAX
@@ -31,6 +33,7 @@ from worker.testing.simulator.server import Simulator, SimulatorConfig
 from worker.testing.simulator.signature import SimulatedApp
 
 _LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
+_CANNOT_LISTEN: Final = frozenset({errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES})
 
 _FLAG_TYPES: Final[dict[FaultValueType, tuple[Any, str | None]]] = {
     FaultValueType.SHARE: (float, "SHARE"),
@@ -161,11 +164,14 @@ async def _serve(config: SimulatorConfig, rules: list[dict[str, Any]], *, as_jso
                 loop.remove_signal_handler(number)  # a second signal ends it at once
             stats = simulator.stats
     except ValueError as error:
-        _fail(str(error), WRONG)
+        raise typer.BadParameter(str(error)) from error
     except BrokenPipeError:  # whoever read the output has gone: as of every command
         raise
     except OSError as error:
-        _fail(str(error), FAILED)
+        reason = str(error)
+        if error.errno in _CANNOT_LISTEN and error.filename is None:
+            reason = f"port {config.port} of {plain(config.host)}: {os.strerror(error.errno).lower()}: give another --port"
+        raise WorkerError(reason) from error
     else:
         if as_json:
             print_json(stats)
@@ -195,11 +201,6 @@ def _summary(stats: dict[str, Any]) -> str:
         )
     lines.append(f"longest stall {stats['longest_stall_seconds'] * 1000:.1f} ms")
     return "\n".join(lines)
-
-
-def _fail(message: str, code: int) -> None:
-    sys.stderr.write(f"moderation-worker simulate: {message}\n")
-    raise typer.Exit(code)
 
 
 def _key(key: str | None, key_file: Path | None) -> str:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from worker.cli.undo_plan import UndoPlan
     from worker.domain.contract.command_decoding import CommandDecoder
 
+SINCE = "1h"
 TARGETS_SHOWN = 20
 
 
@@ -45,7 +46,14 @@ def undo(
     action: filter_options.ActionOption = None,
     user: filter_options.User = None,
     app: filter_options.App = None,
-    since: filter_options.Since = "1h",
+    since: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help="How far to look back: 30m, 24h, 7d, or an RFC 3339 time.",
+            show_default=SINCE,
+        ),
+    ] = None,
     until: filter_options.Until = None,
     send: Annotated[
         bool, typer.Option("--send", help="Send it. Without this, only show what would be sent.")
@@ -74,10 +82,11 @@ def undo(
     from worker.cli.bulk_send import send_all  # noqa: PLC0415 - what is imported here --help need not load
     from worker.cli.undo_plan import FIELDS  # noqa: PLC0415
 
+    back_to = SINCE if since is None else since
     filters = filter_options.filters_of(
-        since, until, fields=FIELDS, issuer=issuer, target=target, action=action, user=user, app=app
+        back_to, until, fields=FIELDS, issuer=issuer, target=target, action=action, user=user, app=app
     )
-    if not filters.traits and since == "1h" and until is None:
+    if not filters.traits and since is None and until is None:
         raise typer.BadParameter(
             "give one of --issuer, --target, --action, --user, --app, or a time with --since"
         )
@@ -92,7 +101,7 @@ def undo(
     if as_json:
         print_json(_report(plan, name, send=send))
     else:
-        print(_format_plan(plan, filters, since, send=send))
+        print(_format_plan(plan, filters, back_to, send=send))
     if commands and send:
         retry_hint = "give the same command again: what is in Kafka already is left out, or a duplicate, then"
         send_all(options, commands, retry_hint=retry_hint, as_json=as_json)

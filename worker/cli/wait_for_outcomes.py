@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 POLL_SECONDS: Final = 0.5
 
 _EXIT_CODES: Final = {LeftToDo.NOTHING: 0, LeftToDo.UNSENT: NOT_SENT, LeftToDo.NOT_APPLIED: NOT_APPLIED}
-_WORST_FIRST: Final = (NOT_APPLIED, WAITS, NOT_SENT, 0)
+_WORST_FIRST: Final = (WAITS, NOT_APPLIED, NOT_SENT, 0)
 
 
 class ErrorHead(msgspec.Struct):
@@ -43,16 +43,16 @@ _HEADS: Final = msgspec.json.Decoder(OutcomeHead)
 
 def follow(
     follower: OutcomeFollower,
-    places: set[str],
+    open_places: set[str],
     seconds: float,
     on_outcome: Callable[[OutcomeHead, bytes], None],
-) -> set[str]:
+) -> None:
     """
-    Wait until each of these commands has its outcome, or ``seconds`` are over. Return those that have none.
+    Wait until each of these commands has its outcome, or ``seconds`` are over.
 
-    ``places`` are the outcome_ids. ``on_outcome`` gets each outcome once, as it comes, with its JSON.
+    ``open_places`` are the outcome_ids: each leaves with its outcome, so those that have none are left, after an interrupt too.
+    ``on_outcome`` gets each outcome once, as it comes, with its JSON.
     """
-    open_places = set(places)
     end = time.monotonic() + seconds
     while open_places and (left := end - time.monotonic()) > 0:
         for value in follower.poll(min(POLL_SECONDS, left)):
@@ -60,7 +60,6 @@ def follow(
             if head is not None and head.outcome_id in open_places:
                 open_places.discard(head.outcome_id)
                 on_outcome(head, value)
-    return open_places
 
 
 def _head(value: bytes) -> OutcomeHead | None:

@@ -128,7 +128,9 @@ def _app(word: str, app: AppSettings, *, is_shared: bool) -> Iterator[SettingPro
         )
     if app.secret_key is not None and app.secret_key_file is not None:
         yield SettingProblem(
-            f"{name}.secret_key_file", "give this or secret_key, not both", str(app.secret_key_file)
+            f"{name}.secret_key_file",
+            "give this or secret_key, not both",
+            types.shown_path(app.secret_key_file),
         )
     elif app.secret_key is None and app.secret_key_file is None:
         yield SettingProblem(

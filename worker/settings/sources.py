@@ -254,7 +254,7 @@ def _read(text: str, words: Words, table: dict[Words, SettingRow]) -> object:
     if row is None and holder is not None and _holds_texts(holder.kind):
         return text
     if row is not None and _is_text(row.kind):
-        return None if not text and type(None) in get_args(row.kind) else text
+        return None if text in {"", "null"} and type(None) in get_args(row.kind) else text
     try:
         value = json.loads(text, object_pairs_hook=_without_repeats)
     except ValueError:

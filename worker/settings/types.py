@@ -61,6 +61,13 @@ def _listed(value: object) -> object:
     return value
 
 
+def _listed_users(value: object) -> object:
+    # A list that was meant to be JSON would become users of strange names, and nobody would be protected.
+    if isinstance(value, str) and re.search(r"""(?:^|,)\s*[\[{"']|;""", value):
+        raise ValueError("write a JSON list, or words separated by commas")
+    return _listed(value)
+
+
 def _topic(text: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9._-]{1,249}", text) or text in {".", ".."}:
         raise ValueError("Kafka would refuse this name")
@@ -129,8 +136,17 @@ def usable(key: str) -> bool:
 
 
 def shown_path(value: object) -> str | None:
-    """Return a path that may be shown, else None: without a slash it may be the secret itself, in the wrong place."""
-    return str(value) if "/" in str(value) else None
+    """Return a path that may be shown, else None: what is in no folder that exists may be the secret itself, in the wrong place."""
+    text = str(value)
+    return text if "/" in text.strip("/") and not set(text) & set("@:") and _is_folder(text) else None
+
+
+def _is_folder(path: str) -> bool:
+    """Return whether the folder of this path exists."""
+    try:
+        return Path(path).parent.is_dir()
+    except (OSError, ValueError):  # too long, or with a NUL in it
+        return False
 
 
 def is_app_name(word: str) -> bool:
@@ -178,7 +194,7 @@ Start = Annotated[
 User = Annotated[str, AfterValidator(_user), RuleText(f"a user id of 1 to {USER_ID_BYTES} bytes of UTF-8")]
 Users = Annotated[
     tuple[User, ...],
-    BeforeValidator(_listed),
+    BeforeValidator(_listed_users),
     RuleText(f"a list of user ids, each of 1 to {USER_ID_BYTES} bytes of UTF-8"),
 ]
 Key = Annotated[SecretStr, AfterValidator(_key), RuleText("the key from the console, without blanks")]

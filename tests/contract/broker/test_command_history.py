@@ -350,6 +350,8 @@ def test_what_could_not_be_looked_at_is_known(
     assert (nothing.older, nothing.deleted, dict(nothing.skipped)) == (False, False, {})
     assert (short.older, long.older) == (True, False)
     assert dict(cut.skipped) == {0: (0, 1)}
+    later = history.search_gaps(ago(-1), history.group_progress())
+    assert (nothing.commands_deleted, cut.commands_deleted, later.commands_deleted) == (False, True, False)
 
 
 def test_empty_topics_tell_nothing(history: CommandHistory) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 import shlex
@@ -18,12 +19,13 @@ from typer.testing import CliRunner
 
 from worker import __version__
 from worker.cli.app import COMMANDS as TABLE
-from worker.cli.app import app
+from worker.cli.app import app, main
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+SEND: Any = importlib.import_module("worker.cli.send")
 PROGRAM: Any = typer.main.get_command(app)
 GROUPS = [name for name, command in PROGRAM.commands.items() if hasattr(command, "commands")]
 COMMANDS = [name for name in PROGRAM.commands if name not in GROUPS] + [
@@ -359,3 +361,29 @@ def test_an_empty_id_is_refused_before_kafka_is_asked(option: str) -> None:
 
     assert code == 2
     assert option in text
+
+
+@pytest.mark.parametrize(
+    "command_id", ["65f2a0b1c3d4e5f60718293a", "7c13c1291aa34deda7f7989c40884556", "0f" * 32]
+)
+def test_an_id_of_hexadecimal_digits_stands_whole_in_the_hint_to_paste(
+    command_id: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """
+    It was taken for a key: the command to paste asked for [redacted].
+    """
+    with pytest.raises(SystemExit):
+        main(lambda: SEND._print_missing([command_id], 1, "moderation-worker outcomes"))
+
+    assert capsys.readouterr().err.endswith(f"moderation-worker outcomes --command-id {command_id}\n")
+
+
+@pytest.mark.parametrize("since", ["1h", "60m"])
+def test_an_undo_of_everybody_needs_a_time_and_takes_the_usual_one(since: str) -> None:
+    """
+    The usual one was taken for none at all, although another spelling of it was not.
+    """
+    refused = "give one of --issuer"
+
+    assert refused in invoke("undo")[1]
+    assert refused not in invoke("undo", "--since", since)[1]

@@ -76,6 +76,22 @@ def test_a_command_whose_reader_has_gone_ends_quietly_with_141(arguments: tuple[
     assert (done.returncode, done.stderr) == (141, b"")
 
 
+def test_a_check_whose_reader_has_gone_ends_quietly_with_141(tmp_path: Path) -> None:
+    """
+    What prints in colours ended as a failure, and a script took the settings for wrong.
+    """
+    (tmp_path / "worker.yaml").write_text(OFFLINE)
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(
+        [sys.executable, "-m", "worker", "check", "--config", str(tmp_path / "worker.yaml")],
+        stdout=write, stderr=subprocess.PIPE, timeout=PATIENCE, check=False, env={},
+    )  # fmt: skip
+    os.close(write)
+
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
 def test_with_json_wrong_settings_are_one_object_on_standard_error() -> None:
     done = worker("check", "--json", WORKER_LOG__FORMAT="xml")
 

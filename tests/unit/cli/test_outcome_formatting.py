@@ -330,6 +330,38 @@ def test_a_command_never_came_only_where_everything_was_looked_at(unseen: Search
     assert "waits" not in by_request
 
 
+@pytest.mark.parametrize(
+    ("traits", "with_waiting", "told"),
+    [
+        ({"command_id": "c", "status": "waiting"}, True, "outcomes were not looked at"),
+        ({"status": "waiting"}, True, "outcomes were not looked at"),
+        ({"command_id": "c", "status": ("waiting", "failed")}, True, "and no such command waits"),
+        ({"command_id": "c", "status": "failed"}, False, "what waits was not looked at"),
+        ({"command_id": "c"}, False, "what waits was not looked at"),
+    ],
+)
+def test_of_a_question_about_a_part_it_is_not_said_that_nothing_came(
+    traits: dict[str, Any], with_waiting: bool, told: str
+) -> None:
+    """
+    With --status the command may have another one, and with --until what waits is not looked at.
+    """
+    said = format_nothing_found(Filters.of(**traits), "24h", ALL_SEEN, TOPICS, with_waiting=with_waiting)
+
+    assert said.endswith(told)
+
+
+def test_where_kafka_may_have_deleted_the_command_that_is_said() -> None:
+    """
+    Read or not, it left no trace once the group went on behind it: "it never came" was said of it.
+    """
+    gaps = SearchGaps(older=False, deleted=False, skipped={}, commands_deleted=True)
+
+    said = format_nothing_found(Filters.of(user="u"), "24h", gaps, TOPICS, with_waiting=True)
+
+    assert "or Kafka deleted it before it was read (event offset.out_of_range)" in said
+
+
 def test_whom_a_rejected_command_named_is_told() -> None:
     """
     It has no results, and was found by the user whom it named.

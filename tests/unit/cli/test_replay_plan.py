@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
+from msgspec import structs
 
 from tests.unit.cli.test_undo_plan import DECODER, NOW, view
 from worker.broker.dead_letter_reader import DeadLetterRecord
 from worker.cli.dead_letter_view import format_letter, format_whole, letter_of, report
+from worker.cli.dead_letters import _newest
 from worker.cli.filters import Filters
 from worker.cli.last_command_per_user import CommandMoment
 from worker.cli.replay_plan import ReplayCandidate, ReplayPlanner, ReplayRefusal
@@ -40,7 +42,7 @@ def found(
         b"g", value, (), code, "no such group", topic, 0, offset, f"{topic}-0-{offset}", omitted
     )
     at = round((NOW - 1_000 + offset) * 1000)
-    return DeadLetterRecord(f"letters-1-{offset}", at, b"g", value, [("x-error-code", code.encode())], letter)
+    return DeadLetterRecord("letters", 1, offset, at, b"g", value, [("x-error-code", code.encode())], letter)
 
 
 def letter(offset: int, *users: str, **changes: Any) -> DeadLetterView:
@@ -180,7 +182,7 @@ def test_what_would_be_rejected_is_sent_if_it_must_be() -> None:
 
 def test_a_record_of_another_program_is_refused_with_a_reason() -> None:
     foreign = letter_of(
-        DeadLetterRecord("letters-0-1", 0, None, b"?", [], NotADeadLetter("it has no header x-error-code")),
+        DeadLetterRecord("letters", 0, 1, 0, None, b"?", [], NotADeadLetter("it has no header x-error-code")),
         DECODER,
     )
 
@@ -217,7 +219,7 @@ def test_a_letter_is_shown_whole_and_bounded() -> None:
     whole = format_whole(letter(2, reason="x" * 900))
     binary = letter_of(
         DeadLetterRecord(
-            "letters-0-1", 0, b"\xff", b"\x1b[31m" + b"\xff" * 100_000, [], NotADeadLetter("none")
+            "letters", 0, 1, 0, b"\xff", b"\x1b[31m" + b"\xff" * 100_000, [], NotADeadLetter("none")
         ),
         DECODER,
     )
@@ -227,6 +229,15 @@ def test_a_letter_is_shown_whole_and_bounded() -> None:
     assert "\x1b" not in format_whole(binary)
     assert len(format_whole(binary)) < 25_000
     assert report(binary, whole=True)["key"] == {"base64": "/w=="}
+
+
+def test_of_letters_of_one_millisecond_the_one_with_the_higher_offset_is_newer() -> None:
+    """
+    Their places were compared as texts, in which 10 is before 9.
+    """
+    letters = [letter_of(structs.replace(found(offset), timestamp=0), DECODER) for offset in (9, 10, 100)]
+
+    assert [each.found.offset for each in _newest(iter(letters), 2)] == [100, 10]
 
 
 @pytest.mark.parametrize("milliseconds", [-1, 1_800_000_000_000_000])

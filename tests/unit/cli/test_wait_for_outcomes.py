@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from worker.cli.wait_for_outcomes import follow
+from worker.cli.shared import NOT_APPLIED, NOT_SENT, WAITS
+from worker.cli.wait_for_outcomes import exit_code, follow
+from worker.domain.contract.outcomes import Status
 
 if TYPE_CHECKING:
     from worker.broker.outcome_follower import OutcomeFollower
@@ -69,3 +71,21 @@ def test_what_another_program_wrote_under_that_id_is_no_outcome(value: bytes) ->
     """
     assert heads_of(value) == []
     assert len(heads_of(value, OURS)) == 1
+
+
+@pytest.mark.parametrize(
+    ("statuses", "waits", "code"),
+    [
+        ([], True, WAITS),
+        ([Status.FAILED], True, WAITS),
+        ([Status.CANCELLED], True, WAITS),
+        ([Status.FAILED, Status.CANCELLED, Status.SUCCEEDED], False, NOT_APPLIED),
+        ([Status.EXPIRED, Status.SUCCEEDED], False, NOT_SENT),
+        ([Status.SUCCEEDED, Status.DUPLICATE], False, 0),
+    ],
+)
+def test_what_waits_counts_whatever_else_was_found(statuses: list[Status], waits: bool, code: int) -> None:
+    """
+    Beside a failure it was not told: a script took the commands without an outcome for done.
+    """
+    assert exit_code(statuses, waits=waits) == code

@@ -291,15 +291,3 @@ def test_a_key_of_which_every_character_is_escaped_is_hidden(escape: str) -> Non
     text = "".join(escape.format(ord(character)) for character in key)
 
     assert Redaction([key]).clean(f"refused: {text}") == "refused: [redacted]"
-
-
-def test_where_ids_are_talked_of_a_uuid_is_one_and_a_key_is_none() -> None:
-    """
-    The hint how to ask for a command later must name it.
-    """
-    uuid = "7c13c129-1aa3-4ded-a7f7-989c40884556"
-    hint = f"moderation-worker outcomes --command-id send-{uuid} and {uuid}"
-    assert without_keys(hint, but_uuids=True) == hint
-    assert uuid not in without_keys(hint)
-    for key in ("5bd2850fff3ecb11d7c805251c51ee463a25727b", f"{uuid}-3hVqkP9xT2mWz7LrJ8Yc4NbG6dQsF1Ae"):
-        assert key not in without_keys(f"--key {key}", but_uuids=True)

@@ -167,6 +167,48 @@ def test_a_key_file_without_a_key_is_refused(tmp_path: Path, content: str) -> No
     assert "secret_key_file is empty" in found[f"{APP}.secret_key_file"].remedy
 
 
+LIST_SETTINGS = ("tencent.protected_users", "kafka.bootstrap_servers", "kafka.command_topics")
+
+
+@pytest.mark.parametrize("name", LIST_SETTINGS)
+@pytest.mark.parametrize(
+    "text",
+    ["['a:1','b:1']", '["a:1","b:1"', "[a:1, b:1]", '"a:1","b:1"', "a:1;b:1", "{a:1}", "a:1, 'b:1'"],
+)
+def test_a_list_that_is_no_list_is_refused_wherever_it_is_written(name: str, text: str) -> None:
+    """
+    Each was read as words separated by commas: users with brackets in their names were protected, and nobody else.
+    """
+    by_variable = problems(minimal(), {f"WORKER_{name.upper().replace('.', '__')}": text})
+
+    assert set(by_variable) == set(problems(at(name, text))) == {name}
+    assert name != LIST_SETTINGS[0] or "write a JSON list, or words separated" in by_variable[name].remedy
+
+
+@pytest.mark.parametrize(
+    "secret",
+    ["Zk3/q8Wm+x7Rt2", "/Zk3q8Wm+x7Rt2", "bob:Zk3/q8Wm", "http://bob:Zk3q8Wm@proxy:3128", "/run/bob:Zk3q8Wm"],
+)
+def test_a_secret_with_a_slash_in_the_place_of_its_file_is_not_shown(secret: str) -> None:
+    common = {"security_protocol": "SASL_SSL", "sasl_mechanism": "PLAIN", "sasl_plain_username": "worker"}
+    data = minimal(
+        kafka={"common": {**common, "sasl_plain_password_file": secret}},
+        app={"secret_key": None, "secret_key_file": secret},
+        http={"proxy": "http://proxy:3128", "proxy_credentials_file": secret},
+    )
+
+    found = problems(data)
+
+    assert len(found) == 3
+    assert "q8Wm" not in " ".join(map(str, found.values()))
+
+
+def test_a_path_beside_which_nothing_is_missing_but_the_file_is_shown(tmp_path: Path) -> None:
+    found = problems(minimal(app={"secret_key": None, "secret_key_file": f"{tmp_path}/key"}))
+
+    assert f"{tmp_path}/key" in str(found[f"{APP}.secret_key_file"])
+
+
 def test_a_key_in_the_place_of_its_file_is_not_shown() -> None:
     """
     A slip that happens: the path is shown in all other problems of this setting.

@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from worker.domain.contract.actions import ACTIONS
+from worker.domain.contract.json_fields import JsonReader
 from worker.domain.contract.timestamps import instant_of
 
 if TYPE_CHECKING:
@@ -135,7 +136,7 @@ class Scope(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True)
         return ((name, value) for name, value in zip(SCOPE_FIELDS, values, strict=True) if value is not None)
 
 
-class Order(Struct, frozen=True, omit_defaults=True):
+class Order(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
     """
     The value of a control record.
 
@@ -208,6 +209,10 @@ def read_control(key: bytes | None, value: bytes | None) -> ControlRecord | Unre
         return UnreadableControl(f"its value has {len(value)} bytes; the most is {MAX_VALUE_BYTES}")
     try:
         order = _order_decoder.decode(value)
+        reader = JsonReader(value.decode())
+        # The decoder takes the last of two, and so another order than a person reads.
+        for name in reader.repeated(reader.skip_blanks(0)):
+            return UnreadableControl(f"its value gives {name} twice")
         for instant in (order.at, order.until):
             if instant is not None:
                 instant_of(instant)

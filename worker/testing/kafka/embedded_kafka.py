@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import os
 import re
 import shutil
 import socket
@@ -114,6 +116,7 @@ class EmbeddedKafka:
         self._process: ChildProcess | None = None
         self._port = port
         self._kept = folder is not None
+        self._lock: int | None = None
         self.folder = folder or Path(tempfile.mkdtemp(prefix="moderation-worker-kafka-"))
         self.bootstrap_servers = ""
 
@@ -143,10 +146,11 @@ class EmbeddedKafka:
         """
         Start the broker and return when it answers; after ``kill()``, restart it with its data.
 
-        Raises FetchError if Java or a jar is not available, and ProcessFailedError, with the log's last lines, if the
-        broker does not answer within ``deadline`` seconds.
+        Raises FetchError if Java or a jar is not available, and ProcessFailedError if the folder or the port is another's, or, with
+        the log's last lines, if the broker does not answer within ``deadline`` seconds.
         """
         if self._process is not None:
+            self._refuse_taken_port()
             self._process.start()
             self._wait_until_ready(self._process, deadline)
             return
@@ -161,6 +165,9 @@ class EmbeddedKafka:
         """End the broker, by force if necessary, and remove its folder unless it was given. It may be called twice."""
         if self._process is not None:
             self._process.stop(STOP_DEADLINE)
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
         if not self._kept:
             shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -186,7 +193,26 @@ class EmbeddedKafka:
             raise ProcessFailedError("Kafka was not started")
         return self._process
 
+    def _lock_folder(self) -> None:
+        """Keep other brokers out of the folder until ``stop()``: each would begin by removing data that is not whole yet."""
+        self._lock = os.open(self.folder, os.O_RDONLY)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ProcessFailedError(
+                f"another Kafka runs in {self.folder}: end it, or give another folder"
+            ) from None
+
+    def _refuse_taken_port(self) -> None:
+        """Refuse a port that answers already: whoever listens there would be taken for this broker, which cannot start."""
+        host, _, port = self.bootstrap_servers.rpartition(":")
+        with contextlib.suppress(OSError), socket.create_connection((host, int(port)), timeout=1):
+            raise ProcessFailedError(
+                f"port {port} of {host} is taken: end what listens there, or give another port with a new folder"
+            )
+
     def _start_new(self, deadline: float) -> None:
+        self._lock_folder()
         java = find_java()
         class_path = ":".join(str(path) for path in fetch(self._jars, self._cache, self._progress))
         command = [java, *JVM, *self._jvm, "-cp", class_path]
@@ -208,6 +234,7 @@ class EmbeddedKafka:
         known = self._fixed_ports()
         broker, controller = known or (self._port or free_ports(1)[0], free_ports(1)[0])
         self.bootstrap_servers = f"127.0.0.1:{broker}"
+        self._refuse_taken_port()
         lines = dict(line.split("=", 1) for line in PROPERTIES.splitlines()) | self._properties
         standalone = ["--standalone"]
         if self._version < _DYNAMIC_QUORUMS:
