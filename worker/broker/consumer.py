@@ -175,11 +175,12 @@ class Consumer:
 
     def group_metadata(self, claim: OwnershipClaim) -> Any:
         """
-        Return this member's current identity, by which the broker fences; None if the claim no longer holds.
+        Return this member's current identity, by which the broker fences; None if the claim no longer holds, or while its topic is gone.
 
         A member that has lost its generation has an anonymous identity, which the broker does not check at all: it is never
         returned. The identity is read before the claim is checked, so that a loss in between yields an old one, which the
-        broker refuses.
+        broker refuses. It does not refuse what was read of a topic that another has replaced: a commit would land in the new
+        one, whose first records would never be read.
         """
         consumer = self._consumer
         if consumer is None:
@@ -187,7 +188,7 @@ class Consumer:
         metadata = consumer.group_metadata()
         if metadata.generation_id < 0 or not metadata.member_id or not self._membership.holds(claim):
             return None
-        return metadata
+        return metadata if self._is_same_topic(consumer) else None
 
     @property
     def partitions(self) -> frozenset[int]:
@@ -334,6 +335,17 @@ class Consumer:
         if known is not None and self._topic_id not in (None, known):
             self._topic_replaced = True
         self._topic_id = known or self._topic_id
+
+    def _is_same_topic(self, consumer: KafkaConsumer) -> bool:
+        """
+        Return whether the last metadata have the topic whose records were delivered. Called by the publisher's thread.
+
+        A topic that is missing for a moment may be the same again: kafka-python asks for it every tenth of a second.
+        """
+        delivered = self._topic_id
+        if delivered is not None and known_topic_id(consumer, self._options.command_topic) != delivered:
+            return False
+        return not self._topic_replaced  # read last: `_watch_topic_id` sets it before it changes the id
 
     def _observe(self, consumer: KafkaConsumer) -> None:
         now = time.monotonic()

@@ -1,66 +1,35 @@
-# The name of a broker, looked up on a thread of its own for each new connection.
+# Where a broker, or the proxy on the way to it, is: its name is looked up anew for each connection, off kafka-python's I/O thread.
 #
-# kafka-python asks the resolver on its I/O thread, where heartbeats run: a DNS that hangs for longer than the session timeout
-# would cost the membership, although every connection is sound. Nothing that was found is kept, so a name that has changed leads
-# the next connection to its new address. Not here: what a failure means (kafka_private_parts.py).
+# kafka-python asks the resolver on that thread, where heartbeats run: a DNS that hangs for longer than the session timeout would cost
+# the membership, although every connection is sound. Nothing that was found is kept, so a name that has changed leads the next
+# connection to its new address. Not here: what a failure means (kafka_private_parts.py), the threads (name_lookup.py).
 
 from __future__ import annotations
 
 import ipaddress
-import socket
-import threading
 import time
-from concurrent.futures import Future
-from typing import Any, Final
+from itertools import product
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
 
 from kafka import errors
 from kafka.net.inet import create_connection
 
 from worker.broker.secured_connection import done_within
+from worker.name_lookup import NameLookups
 
-UNKNOWN: Final = "its name cannot be resolved"
-LATE: Final = "its name is not resolved in time"
+if TYPE_CHECKING:
+    from urllib.parse import SplitResult
+
+ITS: Final = "its name"
+PROXYS: Final = "the proxy's name"
+UNKNOWN: Final = "cannot be resolved"
+LATE: Final = "is not resolved in time"
 LOOKUP_SECONDS: Final = 10.0
 """How long a connection without a deadline of its own waits: as long as kafka-python waits for TCP."""
-
-
-class DnsLookups:
-    """The look-ups under way: one thread for a name, however many connections ask for it while the resolver is slow."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._under_way: dict[str, Future[list[str]]] = {}
-
-    def __repr__(self) -> str:
-        return f"<DnsLookups of {', '.join(self._under_way) or 'nothing'}>"
-
-    def addresses(self, host: str) -> Future[list[str]]:
-        """Return a future of the addresses of ``host``; of none if it has none. It may take as long as the resolver does."""
-        with self._lock:
-            asked = self._under_way.get(host)
-            if asked is not None:
-                return asked
-            asked = self._under_way[host] = Future()
-        try:
-            threading.Thread(target=self._run, args=(host, asked), name="kafka-names", daemon=True).start()
-        except RuntimeError:  # this machine gives no thread now: the next connection asks again
-            self._end(host, asked, [])
-        return asked
-
-    def _run(self, host: str, asked: Future[list[str]]) -> None:
-        try:
-            found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-        except (OSError, UnicodeError):  # no such name, or no name at all
-            found = []
-        self._end(host, asked, list(dict.fromkeys(str(place[0]) for *_, place in found)))
-
-    def _end(self, host: str, asked: Future[list[str]], addresses: list[str]) -> None:
-        with self._lock:
-            del self._under_way[host]
-        asked.set_result(addresses)
-
-
-LOOKUPS: Final = DnsLookups()
+WANTS_ADDRESS: Final = "socks5"
+"""The scheme of a proxy to which kafka-python gives the broker's address; the others get its name."""
+LOOKUPS: Final = NameLookups("kafka-names")
 
 
 async def connect(
@@ -74,26 +43,53 @@ async def connect(
     """
     Return a socket that is connected to the first address of ``host`` that takes it, as kafka-python's own function does.
 
-    Raises KafkaConnectionError. Through a proxy, the proxy's name is looked up by kafka-python.
+    Raises KafkaConnectionError. On the way through a proxy, it is the proxy's name that is looked up here, and that of the broker only
+    if the proxy wants its address.
     """
-    if proxy_url is not None or _is_address(host):
-        return await create_connection(net, host, port, socket_options, proxy_url, timeout_at)
-    asked = LOOKUPS.addresses(host)
-    seconds = LOOKUP_SECONDS if timeout_at is None else timeout_at - time.monotonic()
-    if not await done_within(net, asked, max(0.0, seconds)):
-        raise errors.KafkaConnectionError(LATE)
-    failure = errors.KafkaConnectionError(UNKNOWN)
-    for address in asked.result():
+    proxy = None if proxy_url is None else urlsplit(proxy_url)
+    ways: list[str | None] = [None]
+    if proxy is not None:
+        addresses = await _addresses(net, proxy.hostname or "", PROXYS, timeout_at)
+        ways = [_with_host(proxy, address) for address in addresses]
+    hosts = [host]
+    if proxy is None or proxy.scheme == WANTS_ADDRESS:
+        hosts = await _addresses(net, host, ITS, timeout_at)
+    failure = errors.KafkaConnectionError(f"{ITS} {UNKNOWN}")
+    for way, destination in product(ways, hosts):
         try:
-            return await create_connection(net, address, port, socket_options, None, timeout_at)
+            return await create_connection(net, destination, port, socket_options, way, timeout_at)
         except errors.KafkaConnectionError as error:
             failure = error
     raise failure
 
 
+async def _addresses(net: Any, host: str, whose: str, timeout_at: float | None) -> list[str]:
+    if _is_address(host):
+        return [host]
+    asked = LOOKUPS.addresses(host)
+    seconds = LOOKUP_SECONDS if timeout_at is None else timeout_at - time.monotonic()
+    if not await done_within(net, asked, max(0.0, seconds)):
+        raise errors.KafkaConnectionError(f"{whose} {LATE}")
+    try:
+        return asked.result()
+    except OSError as error:
+        raise errors.KafkaConnectionError(f"{whose} {UNKNOWN}") from error
+
+
+def _with_host(proxy: SplitResult, address: str) -> str:
+    """Return the proxy's URL with this address instead of its name."""
+    user, at, _ = proxy.netloc.rpartition("@")
+    place = f"[{address}]" if ":" in address else address
+    port = "" if proxy.port is None else f":{proxy.port}"
+    return f"{proxy.scheme}://{user}{at}{place}{port}"
+
+
 def in_words(error: BaseException) -> str:
     """Return why a connection could not be made, for an operator."""
-    return next((words for words in (UNKNOWN, LATE) if words in str(error)), str(error))
+    return next((words for words in _WORDS if words in str(error)), str(error))
+
+
+_WORDS: Final = tuple(f"{whose} {what}" for whose, what in product((ITS, PROXYS), (UNKNOWN, LATE)))
 
 
 def _is_address(host: str) -> bool:

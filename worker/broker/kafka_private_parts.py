@@ -1,4 +1,4 @@
-# Every use of kafka-python's private parts, each in one function with its reason.
+# Most uses of kafka-python's private parts, each in one function with its reason.
 #
 # Written for kafka-python 3.0.12. tests/contract/broker/test_kafka_private_parts.py checks the behaviour of each function and
 # tests/unit/broker/test_private_parts.py the names that are used, so an upgrade that changes them fails there. No other

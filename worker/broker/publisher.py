@@ -205,7 +205,10 @@ class Publisher:
             return self._abort_for_topic(missing)
         metadata = self._membership.group_metadata(claim)
         if metadata is None:
-            return Aborted("a partition in it was revoked, or the group is rebalancing", retry_soon=True)
+            return Aborted(
+                "a partition in it was revoked, the group is rebalancing, or the command topic is gone",
+                retry_soon=True,
+            )
         began_at = time.monotonic()
         try:
             self._send_all(producer, transaction, records, metadata)

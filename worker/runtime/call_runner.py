@@ -11,8 +11,6 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from worker.errors import WorkerError
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
 
@@ -26,8 +24,8 @@ class CallRunner:
     """
     Starts calls, grants their permits, cancels them, and reports to the engine and the observers what becomes of them.
 
-    ``carry_out`` carries out the engine's effects; ``fail`` receives a fault that no call is to blame for; ``may_send_until``
-    returns the monotonic time until which requests may be sent.
+    ``carry_out`` carries out the engine's effects; ``guarded`` runs the loop's callbacks; ``fail_for_bug`` receives where a bug was, and
+    its exception; ``may_send_until`` returns the monotonic time until which requests may be sent.
     """
 
     def __init__(
@@ -37,14 +35,16 @@ class CallRunner:
         observers: Sequence[ports.CallObserver],
         *,
         carry_out: Callable[[list[Effect]], None],
-        fail: Callable[[WorkerError], None],
+        guarded: Callable[..., None],
+        fail_for_bug: Callable[[str, BaseException], None],
         may_send_until: Callable[[], float],
     ) -> None:
         self._engine = engine
         self._client = client
         self._observers = observers
         self._carry_out = carry_out
-        self._fail = fail
+        self._guarded = guarded
+        self._fail_for_bug = fail_for_bug
         self._may_send_until = may_send_until
         self._calls: dict[str, CallTask] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -56,7 +56,7 @@ class CallRunner:
             observer.call_started(attempt)
         call.task = self.spawn(self._run(call))
         # Not a `finally` of `_run`: a task that is cancelled before its first step never enters it.
-        call.task.add_done_callback(partial(self._call_ended, call))
+        call.task.add_done_callback(partial(self._guarded, self._call_ended, call))
 
     def grant(self, attempt: Attempt) -> None:
         """Let a call that waits for a permit make this attempt."""
@@ -118,9 +118,7 @@ class CallRunner:
     def _task_ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            failure = WorkerError(f"a bug ended a task: {type(error).__name__}")
-            failure.__cause__ = error
-            self._fail(failure)
+            self._fail_for_bug("a task", error)
 
     def __repr__(self) -> str:
         return f"<CallRunner {len(self._calls)} calls>"

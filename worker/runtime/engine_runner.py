@@ -23,20 +23,21 @@ from worker.domain.effects import (
     StartCall,
     WriteControl,
 )
+from worker.errors import WorkerError
 from worker.runtime.call_runner import CallLog, CallRunner
 from worker.runtime.guard_order_writer import GuardOrderWriter
 from worker.runtime.publish_scheduler import PublishScheduler
 from worker.runtime.restore_scheduler import RestoreScheduler
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Mapping, Sequence
+    from collections.abc import Callable, Coroutine, Mapping, Sequence
 
     from worker.domain.contract.control_records import ControlRecord
     from worker.domain.contract.raw_records import Record
     from worker.domain.effects import Effect, Halt, RestoredPartition
     from worker.domain.engine import Engine
     from worker.domain.engine_snapshot import EngineSnapshot
-    from worker.errors import CommitLostError, WorkerError
+    from worker.errors import CommitLostError
     from worker.runtime import ports
     from worker.runtime.metrics import Metrics
 
@@ -127,7 +128,8 @@ class EngineRunner:
             client,
             (self._metrics, CallLog(self._log)),
             carry_out=self._carry_out,
-            fail=self._fail,
+            guarded=self._guarded,
+            fail_for_bug=self._fail_for_bug,
             may_send_until=consumer.may_send_until,
         )
         self._publish_scheduler = PublishScheduler(
@@ -135,6 +137,7 @@ class EngineRunner:
             publisher,
             self._metrics,
             carry_out=self._carry_out,
+            guarded=self._guarded,
             fail=self._fail,
             publish_observers=self._publish_observers,
         )
@@ -179,7 +182,7 @@ class EngineRunner:
     def _post(self, callback: Any, *arguments: Any) -> None:
         # A closed loop means that the process is ending: nobody needs the event.
         if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(callback, *arguments)
+            self._loop.call_soon_threadsafe(self._guarded, callback, *arguments)
 
     # The control topic's listener: called by its follower's thread.
 
@@ -277,7 +280,7 @@ class EngineRunner:
         handover = _Handover(numbers, done, now)
         self._handovers.append(handover)
         self._publish_scheduler.hurry = True
-        self._loop.call_later(self._handover_seconds, self._end_handover, handover)
+        self._loop.call_later(self._handover_seconds, self._guarded, self._end_handover, handover)
         self._carry_out(self._engine.revoking(numbers, now))
 
     def _end_handover(self, handover: _Handover) -> None:
@@ -397,7 +400,7 @@ class EngineRunner:
             self._timer.cancel()
         self._timer_at = at
         # asyncio's clock is time.monotonic's, so the engine's instants are the loop's.
-        self._timer = self._loop.call_at(at, self._tick)
+        self._timer = self._loop.call_at(at, self._guarded, self._tick)
 
     def _tick(self) -> None:
         self._timer = None
@@ -414,6 +417,24 @@ class EngineRunner:
             self._refused_because = reason
             self._log("worker.refused", reason=reason)
             self._carry_out(self._engine.stopping(time.monotonic()))
+
+    def _guarded(self, callback: Callable[..., None], *arguments: Any) -> None:
+        """
+        Run a callback of the loop. An exception in it ends the worker.
+
+        The loop itself would log it and go on, with an engine that has not heard of some commands or results.
+        """
+        try:
+            callback(*arguments)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is a bug
+            self._fail_for_bug("a callback", error)
+
+    def _fail_for_bug(self, where: str, error: BaseException) -> None:
+        """End the worker. It publishes nothing more: what the engine has missed must not be taken for done."""
+        self._publish_scheduler.close()
+        failure = WorkerError(f"a bug ended {where}: {type(error).__name__}")
+        failure.__cause__ = error
+        self._fail(failure)
 
     def _fail(self, error: WorkerError) -> None:
         if not self.fatal_error.done():

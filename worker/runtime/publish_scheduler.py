@@ -50,12 +50,11 @@ class PublishScheduler:
     """
     Takes the engine's transactions to the publisher, one at a time.
 
-    ``carry_out`` carries out the engine's effects; ``fail`` receives the error when another process has replaced this one;
-    ``publish_observers`` see every transaction that is committed.
+    ``carry_out`` carries out the engine's effects; ``guarded`` runs the loop's callbacks; ``fail`` receives the error when another
+    process has replaced this one; ``publish_observers`` see every transaction that is committed.
 
     Attributes:
         hurry: Whether to skip the interval, because a handover or a drain waits for the results.
-        is_busy: Whether a transaction is running, or none may start any more.
 
     """
 
@@ -66,6 +65,7 @@ class PublishScheduler:
         metrics: Metrics,
         *,
         carry_out: Callable[[list[Effect]], None],
+        guarded: Callable[..., None],
         fail: Callable[[WorkerError], None],
         publish_observers: Sequence[ports.PublishObserver] = (),
     ) -> None:
@@ -73,6 +73,7 @@ class PublishScheduler:
         self._publisher = publisher
         self._metrics = metrics
         self._carry_out = carry_out
+        self._guarded = guarded
         self._fail = fail
         self._publish_observers = publish_observers
         self._loop = asyncio.get_running_loop()
@@ -80,7 +81,13 @@ class PublishScheduler:
         self._interval = INTERVAL
         self._timer: asyncio.TimerHandle | None = None
         self.hurry = False
-        self.is_busy = False
+        self._is_running = False
+        self._is_closed = False
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a transaction is running, or none may start any more."""
+        return self._is_running or self._is_closed
 
     def start_next(self) -> None:
         """Start the next transaction if there is one and it is time; else set the timer for it."""
@@ -91,17 +98,17 @@ class PublishScheduler:
         next_at = self._began + self._interval
         if not self.hurry and unpublished < FULL and now < next_at:
             if unpublished and self._timer is None:
-                self._timer = self._loop.call_at(next_at, self._due)
+                self._timer = self._loop.call_at(next_at, self._guarded, self._due)
             return
         transaction = self._engine.take_transaction(now)
         if transaction is not None:
-            self.is_busy = True
+            self._is_running = True
             self._began = now
             self._publisher.publish(transaction, partial(self._post, transaction))
 
     def close(self) -> None:
-        """Start no more transactions."""
-        self.is_busy = True
+        """Start no more transactions. The result of a running one is still taken."""
+        self._is_closed = True
         if self._timer is not None:
             self._timer.cancel()
 
@@ -112,10 +119,10 @@ class PublishScheduler:
     def _post(self, transaction: Transaction, result: PublishResult) -> None:
         # Runs in the publisher's thread. A closed loop means that the process is ending: nobody needs the result.
         if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._ended, transaction, result)
+            self._loop.call_soon_threadsafe(self._guarded, self._ended, transaction, result)
 
     def _ended(self, transaction: Transaction, result: PublishResult) -> None:
-        self.is_busy = False
+        self._is_running = False
         now = time.monotonic()
         self._interval = INTERVAL
         match result:
@@ -133,7 +140,7 @@ class PublishScheduler:
             case MetadataRefused(partition):
                 effects = self._engine.metadata_refused(partition, now)
             case Fenced(reason):
-                self.is_busy = True
+                self.close()
                 self._fail(FencedError(reason))
                 return
             case _:

@@ -286,7 +286,10 @@ async def _stop_in_order(parts: _Parts, settings: Settings, log: Log, stop_cause
     await asyncio.to_thread(parts.consumer.close, settings.kafka.handover_seconds + CONSUMER_CLOSE_SECONDS)
     await asyncio.to_thread(parts.publisher.close, PUBLISHER_CLOSE_SECONDS)
     if runner.fatal_error.done():
-        code = shutdown.FAILED  # an error came during the drain
+        code = shutdown.FAILED
+        if isinstance(stop_cause, str):  # it came during the drain
+            error = runner.fatal_error.result()
+            log("worker.failed", reason=str(error), exc_info=error)
     log("worker.stopped", exit_code=code, left_open=left, seconds=round(time.monotonic() - began, 3))
     return code
 

@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import socket
 import ssl
 from collections.abc import Callable
 from pathlib import Path
@@ -13,8 +15,10 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 import aiohttp
 import httpx
+from aiohttp.abc import AbstractResolver, ResolveResult
 
 from worker.errors import FileError
+from worker.name_lookup import NameLookups
 from worker.small_files import read_text
 from worker.tls_file_problems import authority_problem
 
@@ -24,6 +28,8 @@ if TYPE_CHECKING:
 CREDENTIALS_BYTES: Final = 65_536
 """The longest file of a proxy's credentials."""
 UNUSABLE: Final = "file.unusable"
+LOOKUPS: Final = NameLookups("api-names", socket.AI_ADDRCONFIG)
+"""For all pools: many of them have the same host."""
 
 Report = Callable[..., None]
 """``report(event, **fields)`` logs an event at error level."""
@@ -159,7 +165,12 @@ class _Connector(aiohttp.TCPConnector):
         tls: Callable[[], ssl.SSLContext],
         credentials: Callable[[], str | None],
     ) -> None:
-        super().__init__(limit=options.max_connections, keepalive_timeout=options.keepalive, ssl=tls())
+        super().__init__(
+            limit=options.max_connections,
+            keepalive_timeout=options.keepalive,
+            ssl=tls(),
+            resolver=_Resolver(),
+        )
         self._current_tls = tls
         self._current_credentials = credentials
 
@@ -171,3 +182,29 @@ class _Connector(aiohttp.TCPConnector):
             headers: Any = {"Proxy-Authorization": f"Basic {_basic(pair)}"}
             req.proxy_headers = headers
         return await super()._create_connection(req, *others)
+
+
+class _Resolver(AbstractResolver):
+    # aiohttp's own uses the loop's threads. uvloop has four for all names, and its end waits for each.
+
+    async def resolve(
+        self,
+        host: str,
+        port: int = 0,
+        family: socket.AddressFamily = socket.AF_UNSPEC,  # noqa: ARG002 - our connectors ask for any
+    ) -> list[ResolveResult]:
+        addresses = await asyncio.wrap_future(LOOKUPS.addresses(host))
+        return [
+            ResolveResult(
+                hostname=host,
+                host=address,
+                port=port,
+                family=socket.AF_INET6 if ":" in address else socket.AF_INET,
+                proto=socket.IPPROTO_TCP,
+                flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
+            )
+            for address in addresses
+        ]
+
+    async def close(self) -> None:
+        pass

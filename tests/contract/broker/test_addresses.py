@@ -1,4 +1,5 @@
-# Where brokers are: at IPv6 addresses alone, at a name that leads elsewhere after a while, at a name that nobody resolves in time.
+# Where brokers are: at IPv6 addresses alone, at a name that leads elsewhere after a while, at a name that nobody resolves in time,
+# behind a proxy with such a name.
 
 from __future__ import annotations
 
@@ -10,6 +11,7 @@ import pytest
 
 from tests.contract.broker.kafka_fixture import RealCluster, until
 from tests.contract.broker.links import Link
+from tests.proxy import Proxy
 from worker.broker import topic_admin
 from worker.testing.kafka.embedded_kafka import EmbeddedKafka, free_ports
 
@@ -78,7 +80,7 @@ def cluster(broker: tuple[EmbeddedKafka, int, int, int]) -> Iterator[Addressed]:
 
 class Resolver:
     """
-    What the system's resolver says of the broker's name. While ``answers`` is not set, it says nothing.
+    What the system's resolver says of the name of the broker, or of its proxy. While ``answers`` is not set, it says nothing.
     """
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,3 +161,24 @@ def test_a_resolver_that_hangs_holds_up_no_other_connection(
     until(lambda: member.values(0), "a record after it")
     member.close()
     link.close()
+
+
+def test_a_resolver_that_hangs_on_the_name_of_a_proxy_holds_up_no_other_connection(
+    cluster: Addressed, resolver: Resolver, join: Join
+) -> None:
+    with Proxy() as way:
+        url = way.url.replace(OLD, NAME)
+        member = join(cluster, common={"proxy_url": url})
+        ran = threading.Event()
+
+        resolver.answers.clear()
+        way.cut()
+        assert resolver.waiting.wait(30)
+        member.consumer._consumer._net.call_soon_threadsafe(ran.set)
+        went_on = ran.wait(10)
+        resolver.answers.set()
+        cluster.produce(0, b"after")
+
+        assert went_on
+        until(lambda: member.values(0), "a record after it")
+        member.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import threading
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -21,6 +22,8 @@ from worker.domain.effects import OffsetCommit
 from worker.domain.publish_results import Aborted, Fenced, MetadataRefused, Published
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from tests.conftest import Cluster as Running
     from tests.contract.broker.conftest import Join
     from tests.contract.broker.kafka_fixture import Cluster
@@ -289,6 +292,39 @@ def test_a_zombie_with_the_identity_of_an_older_generation_publishes_nothing(
     assert isinstance(result, Aborted)
     assert result.retry_soon
     assert not real_cluster.outcomes(0)
+    assert real_cluster.committed(0) is None
+
+
+@pytest.mark.kafka
+def test_a_handover_while_the_topic_is_made_again_commits_nothing_in_the_new_one(
+    real_cluster: RealCluster, join: Join
+) -> None:
+    """
+    Kafka had dropped the group's offsets with the topic. The old one was written again, and what the new topic had below it was
+    never read.
+    """
+    member = join(real_cluster)
+    real_cluster.produce(0, b"a")
+    assert isinstance(member.publish_for(0, 0), Published)
+    made_again = threading.Event()
+    results: list[object] = []
+
+    def hand_over(_: Sequence[int]) -> None:
+        made_again.wait(10)
+        results.append(member.publish(transaction_of([], {0: OffsetCommit(1, "")})))
+
+    member.handover = hand_over
+    topic = member.options.command_topic
+    real_cluster.admin.delete_topics([topic])
+    until(lambda: member.saw("revoked"), "the handover")
+    real_cluster.admin.create_topics(
+        {topic: {"num_partitions": 2, "replication_factor": 1}}, wait_for_metadata=True
+    )
+    made_again.set()
+    until(lambda: results, "the end of the handover")
+
+    assert isinstance(results[0], Aborted)
+    assert results[0].retry_soon
     assert real_cluster.committed(0) is None
 
 

@@ -18,7 +18,6 @@ from tests.certificate import self_signed
 from tests.token_server import CLIENT, SCOPE, SECRET, TokenServer
 from worker.broker import access_token_cache, oauth
 from worker.broker.access_token_cache import AccessToken, AccessTokenCache
-from worker.broker.dns_lookup import DnsLookups
 from worker.broker.error_mapping import CredentialError
 from worker.broker.oauth import OAuthOptions, fetch_token
 from worker.errors import FileError
@@ -386,16 +385,6 @@ def test_a_token_that_no_thread_could_fetch_is_fetched_by_the_next(monkeypatch: 
     cache.request().result(PATIENCE)
 
     assert cache.token() == "secret"
-
-
-def test_a_name_that_no_thread_could_look_up_is_looked_up_by_the_next(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    OneThreadShort(monkeypatch)
-    lookups = DnsLookups()
-
-    assert lookups.addresses("localhost").result(PATIENCE) == []
-    assert lookups.addresses("localhost").result(PATIENCE) != []
 
 
 def test_connections_that_fail_for_want_of_a_token_are_kept_by_nobody() -> None:

@@ -26,8 +26,11 @@ class ScriptedServer:
     ``async with`` starts and ends it. Every request that was read whole is in ``seen``; each connection has a number.
     """
 
-    def __init__(self, script: Script, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self, script: Script, tls: ssl.SSLContext | None = None, address: str = "127.0.0.1", port: int = 0
+    ) -> None:
         self.script = script
+        self._place = address, port
         self.seen: list[Seen] = []
         self.connections = 0
         self._tls = tls
@@ -36,9 +39,9 @@ class ScriptedServer:
         self._seen_more = asyncio.Condition()
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self._tls)
+        self._server = await asyncio.start_server(self._serve, *self._place, ssl=self._tls)
         self.port: int = self._server.sockets[0].getsockname()[1]
-        self.base_url = f"http{'s' if self._tls else ''}://127.0.0.1:{self.port}"
+        self.base_url = f"http{'s' if self._tls else ''}://{self._place[0]}:{self.port}"
         return self
 
     async def __aexit__(self, *_: object) -> None:

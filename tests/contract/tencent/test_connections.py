@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import threading
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import msgspec
 import pytest
+import uvloop
 
 from tests.contract.tencent.call_owner import FIRST, RecordingCallOwner, until
 from tests.contract.tencent.scripted import ScriptedServer
@@ -17,10 +19,10 @@ from tests.fakes.tencent import HANG, OK, RESET, Reply, an_app, answer, in_turn
 from worker.domain.contract.error_codes import Verdict
 from worker.tencent.client import Client
 from worker.tencent.client_options import HttpOptions
-from worker.tencent.http_transport import HttpTransport
+from worker.tencent.http_transport import HttpTransport, OutboundRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from contextlib import AsyncExitStack
 
     from aiohttp.client_proto import ResponseHandler
@@ -71,26 +73,25 @@ async def test_an_idle_connection_is_not_used_once_a_balancer_may_have_forgotten
     assert [seen.connection for seen in harness.seen] == [1, 1, 2]
 
 
-@pytest.mark.parametrize("anyio_backend", [("asyncio", {"use_uvloop": False})])
 async def test_a_name_that_has_a_new_address_leads_there_after_ten_seconds(
     stack: AsyncExitStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """
     So a new address of the API's name is found without a restart, and the resolver is not asked for each connection.
     """
-    old, new = [await stack.enter_async_context(ScriptedServer(in_turn(OK))) for _ in range(2)]
+    old = await stack.enter_async_context(ScriptedServer(in_turn(OK)))
+    new = await stack.enter_async_context(ScriptedServer(in_turn(OK), address="127.0.0.2", port=old.port))
     resolve, clock, asked = socket.getaddrinfo, monotonic(), list[str]()
 
     def resolved(host: str, *others: Any, **named: Any) -> Any:
         if host != "api.test":
             return resolve(host, *others, **named)
         asked.append(host)
-        server = old if len(asked) == 1 else new
-        return resolve("127.0.0.1", server.port, *others[1:], **named)
+        return resolve("127.0.0.1" if len(asked) == 1 else "127.0.0.2", *others, **named)
 
     monkeypatch.setattr(socket, "getaddrinfo", resolved)
     monkeypatch.setattr("aiohttp.connector.monotonic", lambda: clock)
-    client = Client([an_app("http://api.test")], HttpOptions())
+    client = Client([an_app(f"http://api.test:{old.port}")], HttpOptions())
     stack.push_async_callback(client.aclose)
 
     first = await client.call(RecordingCallOwner())
@@ -103,6 +104,81 @@ async def test_a_name_that_has_a_new_address_leads_there_after_ten_seconds(
 
     assert ended == [Verdict.DONE] * 3
     assert (len(old.seen), len(new.seen), len(asked)) == (2, 1, 2)
+
+
+class _Resolver:
+    """
+    The system's resolver, which says nothing of ``hangs.test`` until it is released; all other names are of this machine.
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.waiting = threading.Event()
+        self.released = threading.Event()
+        self._resolve = socket.getaddrinfo
+        monkeypatch.setattr(socket, "getaddrinfo", self._answer)
+
+    def _answer(self, host: str, *others: Any, **named: Any) -> Any:
+        if host == "hangs.test":
+            self.waiting.set()
+            self.released.wait(20)
+        return self._resolve("127.0.0.1", *others, **named)
+
+
+@pytest.fixture
+def resolver(monkeypatch: pytest.MonkeyPatch) -> Iterator[_Resolver]:
+    made = _Resolver(monkeypatch)
+    yield made
+    made.released.set()
+
+
+async def test_names_that_hang_hold_up_no_connection_to_another_host(
+    stack: AsyncExitStack, resolver: _Resolver
+) -> None:
+    """
+    The loop had four threads for the names of all hosts.
+    """
+    server = await stack.enter_async_context(ScriptedServer(in_turn(OK)))
+    transport = HttpTransport(HttpOptions())
+    stack.push_async_callback(transport.aclose)
+
+    def posting(name: str, endpoint: str) -> asyncio.Task[Any]:
+        app = an_app(f"http://{name}:{server.port}", name=name)
+        return asyncio.ensure_future(
+            transport.post(app, endpoint, OutboundRequest("q=1", b"{}", lambda: True))
+        )
+
+    hanging = [posting("hangs.test", f"service/hangs-{each}") for each in range(8)]
+    assert await asyncio.to_thread(resolver.waiting.wait, 5)
+    answered = await asyncio.wait_for(posting("there.test", "service/there"), 5)
+    unfinished = [each for each in hanging if not each.done()]
+    resolver.released.set()
+    await asyncio.gather(*hanging)
+
+    assert answered.status == 200
+    assert unfinished == hanging
+
+
+@pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_the_end_of_the_loop_does_not_wait_for_a_name_that_hangs(
+    resolver: _Resolver, new_loop: Callable[[], asyncio.AbstractEventLoop]
+) -> None:
+    """
+    A worker lived on for up to a minute after its end, and a second signal did nothing.
+    """
+
+    async def scenario() -> None:
+        client = Client([an_app("http://hangs.test")], HttpOptions())
+        call = asyncio.ensure_future(client.call(RecordingCallOwner()))
+        assert await asyncio.to_thread(resolver.waiting.wait, 5)
+        call.cancel()
+        await asyncio.wait([call])
+        await client.aclose()
+
+    began = monotonic()
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(scenario())
+
+    assert monotonic() - began < 10
 
 
 async def test_a_connection_that_closes_just_before_the_write_is_replaced(

@@ -3,23 +3,34 @@
 
 from __future__ import annotations
 
+import uuid
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
 from tests.unit.broker.test_client_config import options
 from worker.broker.consumer import Consumer
+from worker.broker.kafka_private_parts import id_text
+
+OLD: Final = uuid.UUID(int=1)
+NEW: Final = uuid.UUID(int=2)
+NOTHING: Final = uuid.UUID(int=0)
+"""The id of a topic that does not exist, in the answers of some brokers."""
 
 
-def member(generation_id: int = 7, member_id: str = "member") -> Consumer:
+def member(
+    generation_id: int = 7, member_id: str = "member", ids: dict[str, uuid.UUID] | None = None
+) -> Consumer:
     """
-    Return a consumer that owns partition 3, with this identity from kafka-python.
+    Return a consumer that owns partition 3, with this identity from kafka-python, and these ids of topics.
     """
     listener: Any = SimpleNamespace()
     consumer = Consumer(options(), listener, lambda _: None)
     metadata = SimpleNamespace(generation_id=generation_id, member_id=member_id)
-    kafkas: Any = SimpleNamespace(group_metadata=lambda: metadata)
+    kafkas: Any = SimpleNamespace(
+        group_metadata=lambda: metadata, _cluster=SimpleNamespace(topic_id=({} if ids is None else ids).get)
+    )
     consumer._consumer = kafkas
     consumer._membership.assigned([3])
     consumer._membership.begin(3, 1)
@@ -58,4 +69,50 @@ def test_without_a_connection_there_is_no_identity() -> None:
     assert claim is not None
     consumer._consumer = None
 
+    assert consumer.group_metadata(claim) is None
+
+
+@pytest.mark.parametrize("found", [None, NOTHING, NEW])
+def test_no_identity_is_given_while_the_topic_is_gone_or_is_another(found: uuid.UUID | None) -> None:
+    """
+    Kafka drops a group's offsets with the topic: an old one written after that is a place in the new topic.
+    """
+    topic = options().command_topic
+    ids = {topic: OLD}
+    consumer = member(ids=ids)
+    claim = consumer.claim([3])
+    assert claim is not None
+    consumer._watch_topic_id(consumer._consumer)  # type: ignore[arg-type]
+    assert consumer.group_metadata(claim).generation_id == 7
+    del ids[topic]
+    if found is not None:
+        ids[topic] = found
+
+    assert consumer.group_metadata(claim) is None
+
+
+def test_the_identity_is_given_again_when_the_topic_was_missing_for_a_moment() -> None:
+    topic = options().command_topic
+    ids = {topic: OLD}
+    consumer = member(ids=ids)
+    claim = consumer.claim([3])
+    assert claim is not None
+    for found in (OLD, NOTHING, OLD):
+        ids[topic] = found
+        consumer._watch_topic_id(consumer._consumer)  # type: ignore[arg-type]
+
+    assert consumer.group_metadata(claim).generation_id == 7
+
+
+def test_no_identity_is_given_any_more_once_another_topic_was_seen() -> None:
+    topic = options().command_topic
+    ids = {topic: OLD}
+    consumer = member(ids=ids)
+    claim = consumer.claim([3])
+    assert claim is not None
+    for found in (OLD, NEW):
+        ids[topic] = found
+        consumer._watch_topic_id(consumer._consumer)  # type: ignore[arg-type]
+
+    assert consumer.topic_id() == id_text(NEW)
     assert consumer.group_metadata(claim) is None

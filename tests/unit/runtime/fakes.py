@@ -51,9 +51,11 @@ class FakeEngine:
     Attributes:
         events: Each event with its arguments, without the time.
         effects: The effects of the next event of a name.
+        broken: The events in which it has a bug.
         busy: The partitions of which something is in progress.
         gone: The calls of which nothing may leave any more.
         transactions: What to publish.
+        wake_at: When it wants its next tick.
         state: What ``snapshot`` returns.
 
     """
@@ -61,15 +63,19 @@ class FakeEngine:
     def __init__(self) -> None:
         self.events: list[tuple[Any, ...]] = []
         self.effects: dict[str, list[Effect]] = defaultdict(list)
+        self.broken: set[str] = set()
         self.busy: set[int] = set()
         self.gone: set[str] = set()
         self.transactions: list[Transaction] = []
         self.halts: list[Halt] = []
         self.open_count = 0
+        self.wake_at = inf
         self.state: EngineSnapshot
 
     def __getattr__(self, event: str) -> Callable[..., list[Effect]]:
         def record(*arguments: Any, **named: Any) -> list[Effect]:
+            if event in self.broken:
+                raise KeyError("a bug")
             values = [list(each) if isinstance(each, list | tuple) else each for each in arguments]
             self.events.append(
                 (event, *(each for each in values if not isinstance(each, float)), *named.values())
@@ -96,11 +102,9 @@ class FakeEngine:
         return len(self.busy.intersection(numbers))
 
     def take_transaction(self, *_: object) -> Transaction | None:
+        if "transaction" in self.broken:
+            raise KeyError("a bug")
         return self.transactions.pop(0) if self.transactions else None
-
-    @property
-    def wake_at(self) -> float:
-        return inf
 
     def snapshot(self, _: float) -> EngineSnapshot:
         return self.state

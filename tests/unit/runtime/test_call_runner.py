@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
     from worker.domain.effects import Attempt, AttemptResult
     from worker.domain.engine import Engine
-    from worker.errors import WorkerError
     from worker.runtime import ports
 
 
@@ -57,14 +56,15 @@ class Calls:
     def __init__(self) -> None:
         self.watcher = Watcher()
         self.metrics = Metrics(["main"])
-        self.faults: list[WorkerError] = []
+        self.faults: list[BaseException] = []
         self.ends: dict[str, asyncio.Future[AttemptResult]] = {}
         self.tasks = CallRunner(
             cast("Engine", FakeEngine()),
             cast("ports.Client", self),
             (self.metrics, self.watcher),
             carry_out=lambda _: None,
-            fail=self.faults.append,
+            guarded=lambda callback, *arguments: callback(*arguments),
+            fail_for_bug=lambda _, error: self.faults.append(error),
             may_send_until=lambda: inf,
         )
 

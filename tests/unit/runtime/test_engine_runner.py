@@ -25,7 +25,7 @@ from worker.runtime import restore_scheduler
 from worker.runtime.publish_scheduler import INTERVAL
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
     from tests.unit.runtime.fakes import RunnerHarness
     from worker.domain.publish_results import (
@@ -249,14 +249,136 @@ def test_a_call_that_is_taken_back_ends_and_nothing_more_is_told_of_it() -> None
     run_scenario(scenario)
 
 
-def test_a_fault_in_a_call_ends_the_worker_and_is_not_waited_for_in_silence() -> None:
+# Bugs
+
+
+def _broken(*_: object, **__: object) -> None:
+    raise KeyError("a fault of the code")
+
+
+def _break_metrics(harness: RunnerHarness, method: str) -> None:
+    setattr(harness.runner._metrics, method, _broken)
+
+
+async def _bug_in_records(harness: RunnerHarness) -> None:
+    harness.engine.broken = {"received"}
+    harness.move()
+
+
+async def _bug_in_result(harness: RunnerHarness) -> None:
+    harness.owe()
+    harness.move()
+    await settled()
+    harness.engine.broken = {"published"}
+    harness.end(Published())
+
+
+async def _bug_in_observer(harness: RunnerHarness) -> None:
+    _break_metrics(harness, "published")
+    harness.owe()
+    harness.move()
+    await settled()
+    harness.end(Published())
+
+
+async def _bug_in_due_transaction(harness: RunnerHarness) -> None:
+    harness.owe()
+    harness.move()
+    await settled()
+    harness.end(Published())
+    harness.owe()
+    harness.move()
+    await settled()
+    assert len(harness.published) == 1, "the next waits for its time"
+    harness.engine.broken = {"transaction"}
+
+
+async def _bug_in_tick(harness: RunnerHarness) -> None:
+    harness.engine.broken = {"tick"}
+    harness.engine.wake_at = 0.0
+    harness.move()
+
+
+async def _bug_in_handovers_end(harness: RunnerHarness) -> None:
+    harness.engine.busy = {3}
+    harness.engine.broken = {"revoked"}
+    harness.runner.revoking([3])
+
+
+async def _bug_in_calls_end(harness: RunnerHarness) -> None:
+    _break_metrics(harness, "call_finished")
+    harness.move([StartCall(attempt())])
+    await settled()
+    harness.calls["call-1"][1].set_result(result())
+
+
+async def _bug_in_task(harness: RunnerHarness) -> None:
+    harness.move([StartCall(attempt())])
+    await settled()
+    harness.calls["call-1"][1].set_exception(KeyError("a fault of the code"))
+
+
+@pytest.mark.parametrize(
+    "bug",
+    [
+        _bug_in_records,
+        _bug_in_result,
+        _bug_in_observer,
+        _bug_in_due_transaction,
+        _bug_in_tick,
+        _bug_in_handovers_end,
+        _bug_in_calls_end,
+        _bug_in_task,
+    ],
+)
+def test_a_bug_ends_the_worker_and_nothing_more_is_published(
+    bug: Callable[[RunnerHarness], Coroutine[Any, Any, None]],
+) -> None:
+    """
+    The loop logged it and went on, ready and alive. The next transactions took for done what the engine had not heard of.
+    """
+
     async def scenario(harness: RunnerHarness) -> None:
-        harness.move([StartCall(attempt())])
-        await settled()
-        harness.calls["call-1"][1].set_exception(KeyError("a fault of the code"))
+        await bug(harness)
+        await until(harness.runner.fatal_error.done)
+        started = len(harness.published)
+        harness.runner._publish_scheduler.hurry = True
+        harness.engine.broken = set()
+        harness.owe()
+        harness.move()
         await settled()
 
         assert isinstance(harness.runner.fatal_error.result().__cause__, KeyError)
+        assert len(harness.published) == started
+
+    run_scenario(scenario, handover_seconds=0.01)
+
+
+def test_the_end_of_the_transaction_during_which_a_bug_came_starts_no_other() -> None:
+    async def scenario(harness: RunnerHarness) -> None:
+        harness.runner.stop()  # so that none waits for the interval
+        harness.owe()
+        harness.move()
+        await settled()
+        harness.engine.broken = {"received"}
+        harness.move()
+        harness.owe()
+        harness.end(Published())
+        await settled()
+
+        assert "published" in harness.engine.event_names()
+        assert len(harness.published) == 1
+
+    run_scenario(scenario)
+
+
+def test_a_callback_of_a_library_that_fails_does_not_end_the_worker(caplog: pytest.LogCaptureFixture) -> None:
+    async def scenario(harness: RunnerHarness) -> None:
+        asyncio.get_running_loop().call_soon(_broken)
+        await settled()
+
+        assert not harness.runner.fatal_error.done()
+        assert "Exception in callback" in caplog.text
 
     run_scenario(scenario)
 

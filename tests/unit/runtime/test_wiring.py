@@ -13,10 +13,10 @@ from tests.unit.settings.environment import KEY, load, minimal
 from worker.broker import topic_admin
 from worker.broker.topic_admin import Topic, TopicsReport
 from worker.domain.effects import LogEvent
-from worker.errors import SettingsError
+from worker.errors import FencedError, SettingsError
 from worker.runtime import wiring
 from worker.runtime.options_from_settings import kafka_options
-from worker.runtime.shutdown import CLEAN
+from worker.runtime.shutdown import CLEAN, FAILED
 from worker.runtime.wiring import _fitting_topics, _log_that_hides_new_keys, _stop_in_order
 
 if TYPE_CHECKING:
@@ -77,6 +77,23 @@ def test_what_is_started_ends_before_the_group_is_left_and_the_publisher_comes_l
 
         assert await asyncio.wait_for(end, DEADLINE) == CLEAN
         assert ended == ["consumer", "publisher"]
+
+    run_scenario(scenario)
+
+
+def test_an_error_during_the_drain_is_logged_and_gives_another_exit_code() -> None:
+    async def scenario(harness: RunnerHarness) -> None:
+        nothing = SimpleNamespace(close=lambda _: True)
+        parts: Any = SimpleNamespace(runner=harness.runner, consumer=nothing, publisher=nothing)
+        harness.engine.busy = {3}
+        told: list[str] = []
+        log: Any = lambda event, **_: told.append(event)  # noqa: E731
+        end = asyncio.ensure_future(_stop_in_order(parts, load(minimal()), log, "SIGTERM"))
+        await until(lambda: "stopping" in harness.engine.event_names())
+        harness.runner.failed(FencedError("another process has the name"))
+
+        assert await asyncio.wait_for(end, DEADLINE) == FAILED
+        assert told == ["worker.stopping", "worker.failed", "worker.stopped"]
 
     run_scenario(scenario)
 
