@@ -467,7 +467,7 @@ class EngineEnvironment:
         for partition in self.engine._partitions.values():
             for each in partition.open_records.values():
                 for task in each.tasks if isinstance(each, OpenCommand) else ():
-                    if task.state is TaskState.BEHIND and task.member_queue.tasks[0] is task:
+                    if task.state is TaskState.BEHIND and task.member_queue.first is task:
                         assert task.command.mode.waits or id(task.member_queue) in delayed, (
                             f"P1: {task} stays"
                         )

@@ -172,6 +172,9 @@ class OperatorOrderEnforcement:
         self._scheduler.apply_changes(now)
         for command, order in changed:
             command.set_order(order)
+        for command, _ in changed:
+            if command.mode.simulates:
+                self._ordering.enter_shadow(command)
         self._scheduler.take_back_stopped(now)
         for command, _ in changed:
             self._ordering.apply_order(command, now)

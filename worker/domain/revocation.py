@@ -108,7 +108,8 @@ class Revocation:
         self.closing.pop(partition, None)
         self._admission.forget_backlog(partition)
         freed = []
-        for record in list(partition.open_records.values()):
+        # Newest first, as in ``drop_unstarted``: then none of them leaves its place to one that is dropped next.
+        for record in reversed(list(partition.open_records.values())):
             freed += self._drop(record, now)
         if not self.closing:
             self.unchecked.clear()

@@ -347,6 +347,7 @@ class Scheduler:
 
     def _is_wanted(self, task: MemberTask, now: float) -> bool:
         """Return whether the task, which was in a call, is still to be sent. If not, settle it or return it to its member queue."""
+        self._ordering.regroup(task)
         if task.command.dropped:
             self._ordering.abandon(task, now)
         elif self._ordering.is_expired(task, now):
@@ -354,7 +355,6 @@ class Scheduler:
         elif task.command.mode.withholds:
             self._ordering.stop(task, now)
         else:
-            self._ordering.release_cancelled(task)
             return True
         return False
 

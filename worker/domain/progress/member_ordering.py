@@ -143,6 +143,16 @@ class MemberOrdering:
                 self._changes.append((TaskChange.WITHDRAWN, task))
                 task.stand_back()
 
+    def enter_shadow(self, command: OpenCommand) -> None:
+        """Part the tasks of a command that is in shadow now from those that are sent. Those in a call part later, in ``regroup``."""
+        for task in command.tasks:
+            if task.state is TaskState.BEHIND:
+                self._part(task)
+            elif task.state is TaskState.COALESCED:
+                leader = task.leader
+                if leader.state is not TaskState.CALLED and not leader.is_like(task):
+                    self._part(leader)
+
     def apply_order(self, command: OpenCommand, now: float) -> None:
         """Apply the order that holds for the command now, or none, to its tasks that are not in a call."""
         for task in command.tasks:
@@ -215,11 +225,16 @@ class MemberOrdering:
         else:
             self._advance(task.member_queue, now)
 
-    def release_cancelled(self, task: MemberTask) -> None:
-        """Settle the followers, cancelled meanwhile, of a task that is to be sent again."""
-        for follower in [each for each in task.followers or () if each.command.mode.ends_at_once]:
-            task.let_go(follower)
-            self._complete(follower, cancelled_result(follower))
+    def regroup(self, task: MemberTask) -> None:
+        """
+        Regroup the followers of a task whose call is over without a result for it: those that were cancelled meanwhile are settled, and
+        tasks in shadow part from those that are sent.
+        """
+        if task.followers:
+            for follower in [each for each in task.followers if each.command.mode.ends_at_once]:
+                task.let_go(follower)
+                self._complete(follower, cancelled_result(follower))
+            self._part(task)
 
     def is_expired(self, task: MemberTask, now: float) -> bool:
         """Return whether the last moment of the task is over: no attempt may carry it any more."""
@@ -249,7 +264,7 @@ class MemberOrdering:
 
     def _hurry(self, urgent: MemberTask) -> None:
         """Make the tasks before a new urgent task urgent, too."""
-        for task in reversed(urgent.member_queue.tasks):
+        for task in urgent.member_queue.newest_first():
             if task is urgent:
                 continue
             if task.urgent:
@@ -270,7 +285,7 @@ class MemberOrdering:
             member_queue.append(task)
             self._expire_task(task, now)
             return
-        while member_queue.tasks and command.repeat_of is None:
+        while member_queue.first is not None and command.repeat_of is None:
             last = member_queue.last_like(command)
             if last is None or last.state is TaskState.CALLED or last.command.repeat_of is not None:
                 break  # in a call, or not known yet whether it will be sent: decided when this task's turn comes
@@ -292,8 +307,7 @@ class MemberOrdering:
 
     def _advance(self, member_queue: MemberQueue, now: float) -> None:
         """Advance the first task of the queue: to its result if it needs no call, else to its endpoint, unless it must stay."""
-        while member_queue.tasks:
-            task = member_queue.tasks[0]
+        while (task := member_queue.first) is not None:
             if task.state is not TaskState.BEHIND:
                 return
             if self._settle_without_call(task, now):
@@ -316,7 +330,6 @@ class MemberOrdering:
             self._complete(task, cancelled_result(task))
             return True
         if result is None and command.mode.simulates:
-            self._part(task)
             result = _stopped_after_unknown_end(task)
         if result is None:
             return False
@@ -358,8 +371,10 @@ class MemberOrdering:
 
     def _settle(self, task: MemberTask, result: Result) -> None:
         task.member_queue.remove(task)
+        is_called = task.state is TaskState.CALLED
         self._complete(task, result)
         for follower in task.followers or ():
+            assert is_called or task.is_like(follower), "a task in shadow takes along one that is sent"
             self._complete(follower, result)
 
     def _complete(self, task: MemberTask, result: Result) -> None:
@@ -376,7 +391,7 @@ class MemberOrdering:
             task.member_queue.replace(task, heir)
 
     def _part(self, task: MemberTask) -> None:
-        """Part a task in shadow from its live followers: they come right behind it."""
+        """Part a task from the followers that are not of its kind: they come right behind it."""
         heir = task.part()
         if heir is not None:
             task.member_queue.put_after(task, heir)
@@ -384,7 +399,7 @@ class MemberOrdering:
     def _cancel(self, task: MemberTask, now: float) -> None:
         """
         Settle a cancelled task; its followers go on without it. A task that follows one in a call is settled with that (or by
-        ``release_cancelled``). A task that repeats a command_id waits for its turn, as in ``_expire_task``.
+        ``regroup``). A task that repeats a command_id waits for its turn, as in ``_expire_task``.
         """
         if task.state is TaskState.COALESCED:
             leader = task.leader
@@ -395,7 +410,7 @@ class MemberOrdering:
             self._vacate(task)
             self._complete(task, cancelled_result(task))
             self._advance(task.member_queue, now)
-        elif task.member_queue.tasks[0] is task:
+        elif task.member_queue.first is task:
             self._advance(task.member_queue, now)
 
     def _expire_command(self, command: OpenCommand, now: float) -> None:
@@ -414,7 +429,7 @@ class MemberOrdering:
         """
         if task.command.repeat_of is None:
             self.settle(task, expired_result(task), now)
-        elif task.member_queue.tasks[0] is task:
+        elif task.member_queue.first is task:
             self._advance(task.member_queue, now)
 
     def _forget(self, command: OpenCommand, now: float) -> None:

@@ -15,7 +15,7 @@ from worker.domain.contract.outcomes import CALLS_AT_EITHER_END
 from worker.domain.state_transitions import TASK_STEPS, TaskState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from worker.domain.contract.command_decoding import Command
     from worker.domain.contract.control_records import OrderMode
@@ -46,6 +46,9 @@ class MemberTask:
     user: str
     member_queue: MemberQueue
     state: TaskState = TaskState.BEHIND
+    # its neighbours in its member queue: the older and the newer one
+    before: MemberTask | None = None
+    behind: MemberTask | None = None
     result: Result | None = None
     # the tasks that are coalesced with it, oldest first: perhaps thousands
     followers: dict[MemberTask, None] | None = None
@@ -130,16 +133,22 @@ class MemberTask:
 
     def part(self) -> MemberTask | None:
         """
-        Keep only the followers in shadow, as it is itself now. Let the first of the others lead the rest. Return that one; None if
-        there is none.
+        Keep only the followers of its own kind: in shadow if it is, else sent. Let the first of the others lead the rest. Return that
+        one; None if there is none.
         """
-        followers = self.followers or {}
-        live = {follower: None for follower in followers if not follower.command.mode.simulates}
-        self.followers = {follower: None for follower in followers if follower not in live} or None
+        others = {follower: None for follower in self.followers or () if not self.is_like(follower)}
+        if not others:
+            return None
+        assert self.followers is not None
+        self.followers = {follower: None for follower in self.followers if follower not in others}
         group = CoalescedGroup(self)
-        for follower in live:
+        for follower in others:
             follower.coalesced_group = group
-        return self._heir_of(live, group)
+        return self._heir_of(others, group)
+
+    def is_like(self, other: MemberTask) -> bool:
+        """Return whether both are in shadow, or both are sent."""
+        return self.command.mode.simulates is other.command.mode.simulates
 
     def _heir_of(self, followers: dict[MemberTask, None], group: CoalescedGroup | None) -> MemberTask | None:
         """Let the first of these followers lead the others. Return that one; None if there are none."""
@@ -187,7 +196,9 @@ class MemberQueue:
     """
 
     key: MemberKey
-    tasks: list[MemberTask] = field(default_factory=list)
+    # the oldest task and the newest one; what lies between is found through ``MemberTask.before`` and ``behind``
+    first: MemberTask | None = None
+    final: MemberTask | None = None
     # the newest command that names this member, for the order of finishing
     last: OpenCommand | None = None
     # until then an attempt of unknown end may take effect: a different effect must wait
@@ -208,29 +219,51 @@ class MemberQueue:
 
     def append(self, task: MemberTask) -> None:
         """Put a task at the end."""
-        self.tasks.append(task)
+        self.put_after(self.final, task)
+
+    def put_after(self, before: MemberTask | None, task: MemberTask) -> None:
+        """Put a task right behind this one; None: first."""
+        behind = self.first if before is None else before.behind
+        task.before, task.behind = before, behind
+        if before is None:
+            self.first = task
+        else:
+            before.behind = task
+        if behind is None:
+            self.final = task
+        else:
+            behind.before = task
 
     def remove(self, task: MemberTask) -> None:
         """Take a task out."""
-        if self.tasks[0] is task:
-            del self.tasks[0]
-        elif self.tasks[-1] is task:
-            self.tasks.pop()
+        before, behind = task.before, task.behind
+        task.before = task.behind = None
+        if before is None:
+            assert self.first is task
+            self.first = behind
         else:
-            self.tasks.remove(task)
+            before.behind = behind
+        if behind is None:
+            self.final = before
+        else:
+            behind.before = before
 
-    def put_after(self, task: MemberTask, heir: MemberTask) -> None:
-        """Put an heir right behind a task."""
-        self.tasks.insert(self.tasks.index(task) + 1, heir)
+    def replace(self, task: MemberTask, heir: MemberTask) -> None:
+        """Give a task's place to its heir."""
+        self.put_after(task, heir)
+        self.remove(task)
+
+    def newest_first(self) -> Iterator[MemberTask]:
+        """Go through the tasks from the end."""
+        task = self.final
+        while task is not None:
+            yield task
+            task = task.before
 
     def last_like(self, command: OpenCommand) -> MemberTask | None:
         """Return the last task of the command's kind: in shadow if it is, else sent. The two kinds do not affect each other."""
         shadow = command.mode.simulates
-        return next((task for task in reversed(self.tasks) if task.command.mode.simulates is shadow), None)
-
-    def replace(self, task: MemberTask, heir: MemberTask) -> None:
-        """Give a task's place to its heir."""
-        self.tasks[self.tasks.index(task)] = heir
+        return next((task for task in self.newest_first() if task.command.mode.simulates is shadow), None)
 
     def delay(self, until: float, effect: EffectKey) -> None:
         """Delay every other effect until an attempt with this one, whose end is unknown, cannot act any more."""
@@ -243,7 +276,7 @@ class MemberQueue:
 
     def is_idle(self, now: float) -> bool:
         """Return whether nothing needs to be known of the member."""
-        return not self.tasks and self.last is None and self.unknown_until <= now
+        return self.first is None and self.last is None and self.unknown_until <= now
 
 
 @dataclass(slots=True, eq=False, repr=False)

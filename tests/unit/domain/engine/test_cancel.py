@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+import pytest
+
 from tests.unit.domain.engine_harness import EngineHarness, ban, unban
 
 MAD = {"issuer": "mad"}
@@ -204,3 +206,27 @@ def test_one_that_went_with_a_call_of_which_nothing_came_is_not_sent_again() -> 
     harness.wait(1.0)
     harness.ok()
     assert [harness.status(each) for each in "abc"] == ["succeeded", "cancelled", "succeeded"]
+
+
+@pytest.mark.parametrize("is_out", [True, False])
+def test_one_that_went_with_a_call_does_not_go_with_the_next_one_after_a_pause(is_out: bool) -> None:
+    """
+    The command that shared its call is paused while a request of that is out, or before the next try.
+    """
+    harness = EngineHarness(default_calls_per_second=1)
+    harness.receive(ban("first"))
+    harness.receive_together(ban("u", command_id="a"), mad("u", command_id="b"))
+    harness.ok()
+    harness.wait(1.0)
+    harness.order("cancel", **MAD)
+    if is_out:
+        harness.order("paused", target="g")
+    harness.code(harness.request(), 10002)
+    if not is_out:
+        harness.order("paused", target="g")
+    if harness.waiting:
+        harness.request_permit()
+    harness.wait(1.0)
+    harness.resume(target="g")
+    harness.ok()
+    assert [harness.status(each) for each in "ab"] == ["succeeded", "cancelled"]

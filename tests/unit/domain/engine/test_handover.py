@@ -7,6 +7,7 @@ from time import process_time
 import pytest
 
 from tests.unit.domain.engine_harness import WALL, EngineHarness, ban, kick, unban, users
+from tests.unit.domain.factories import steps
 from worker.domain import revocation
 from worker.domain.contract.error_codes import Verdict
 from worker.domain.contract.timestamps import rfc3339
@@ -612,3 +613,17 @@ def test_a_handover_takes_no_longer_for_a_command_because_thousands_ride_on_one_
 
     few, many = (min(seconds(riding) for _ in range(3)) for riding in (1_000, 8_000))
     assert many < 25 * few  # eight times as long, with room for a busy machine; it was fifty times
+
+
+def test_those_that_ride_on_a_call_go_before_it_with_their_partition() -> None:
+    """
+    Were the oldest dropped first, each would leave the call to the next one, which goes at once as well.
+    """
+
+    def cost(*who: str) -> int:
+        harness = EngineHarness()
+        harness.order("paused", target="g")
+        harness.receive_together(*(ban(user) for user in who))
+        return steps(lambda: harness.revoked(0))
+
+    assert cost(*["u"] * 100) <= cost(*users(100))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from random import Random
+from time import process_time
 from typing import Any, Final
 
 import msgspec
@@ -14,6 +15,7 @@ from worker.domain.progress.dedupe import remembered
 
 MAD = {"issuer": "mad"}
 AMBIGUOUS: Final = 10004
+BAD_USER: Final = 10019
 UNLIKE: Final = (
     "status",
     "received_at",
@@ -291,6 +293,113 @@ def test_what_waits_when_the_shadow_comes_parts_from_those_that_are_sent() -> No
         harness.ok()
         harness.wait(1.0)
     assert [harness.status(each) for each in "fghi"] == ["simulated", "succeeded", "simulated", "succeeded"]
+
+
+def test_one_that_was_to_go_with_a_ban_in_shadow_is_sent_though_that_ban_needs_no_call() -> None:
+    """
+    For those in shadow the user was banned a moment ago.
+    """
+    harness = EngineHarness(default_calls_per_second=1)
+    harness.order("shadow", **MAD)
+    harness.receive(mad("u"))
+    harness.resume(**MAD)
+    harness.wait(1.0)
+    harness.receive(ban("first"))
+    harness.receive_together(mad("u", command_id="a"), ban("u", command_id="b"))
+    harness.order("shadow", **MAD)
+    for _ in range(3):
+        harness.ok()
+        harness.wait(1.0)
+    assert [harness.status(each) for each in "ab"] == ["simulated", "succeeded"]
+
+
+def test_one_that_was_to_go_with_a_ban_in_shadow_is_not_undone_by_an_unban_in_shadow() -> None:
+    harness = EngineHarness()
+    harness.order("paused", issuer="paused")
+    harness.receive(kick("u", issuer="paused", room="g"))
+    harness.receive(mad("u", command_id="a"), ban("u", command_id="b"))
+    harness.order("shadow", **MAD)
+    harness.receive(unban("u", **MAD))
+    harness.resume(issuer="paused")
+    harness.ok()
+    harness.ok()
+    assert [harness.status(each) for each in "ab"] == ["simulated", "succeeded"]
+
+
+def test_one_that_was_to_go_with_a_cancelled_ban_does_not_go_with_its_heir_in_shadow() -> None:
+    harness = EngineHarness(default_calls_per_second=1)
+    harness.order("shadow", **MAD)
+    harness.receive(mad("u"))
+    harness.resume(**MAD)
+    harness.wait(1.0)
+    harness.receive(ban("first"))
+    harness.receive_together(
+        ban("u", command_id="a", issuer="worse"), mad("u", command_id="b"), ban("u", command_id="c")
+    )
+    harness.order("shadow", **MAD)
+    harness.order("cancel", issuer="worse")
+    for _ in range(3):
+        harness.ok()
+        harness.wait(1.0)
+    assert [harness.status(each) for each in "abc"] == ["cancelled", "simulated", "succeeded"]
+
+
+def test_what_was_to_go_with_one_that_is_sent_parts_from_it_when_the_shadow_comes() -> None:
+    harness = EngineHarness(default_calls_per_second=1, effect_window=0.0)
+    harness.receive(ban("first"))
+    harness.receive_together(
+        ban("u", command_id="a"),
+        mad("u", command_id="b"),
+        ban("u", command_id="c"),
+        mad("u", command_id="d"),
+    )
+    harness.order("shadow", **MAD)
+    for _ in range(3):
+        harness.ok()
+        harness.wait(1.0)
+    assert [harness.status(each) for each in "abcd"] == ["succeeded", "simulated", "succeeded", "simulated"]
+    assert [harness.outcome(each).calls[0].call_id.count("shadow") for each in "abcd"] == [0, 1, 0, 1]
+
+
+def test_what_goes_into_shadow_on_a_call_parts_from_the_others_if_that_comes_to_nothing() -> None:
+    harness = EngineHarness(default_calls_per_second=1, effect_window=0.0)
+    harness.receive(ban("first"))
+    harness.receive_together(ban("u", command_id="a", issuer="paused"), mad("u", command_id="b"))
+    harness.ok()
+    harness.wait(1.0)
+    harness.order("shadow", **MAD)
+    harness.order("paused", issuer="paused")
+    harness.code(harness.request(), 10002)
+    harness.request_permit()
+    harness.wait(1.0)
+    harness.resume(issuer="paused")
+    for _ in range(3):
+        harness.ok()
+        harness.wait(1.0)
+    assert [harness.status(each) for each in "ab"] == ["succeeded", "simulated"]
+
+
+def test_one_in_shadow_that_waits_costs_no_order_more_for_those_that_have_its_effect() -> None:
+    """
+    It waits for the end of a request without an answer. Behind it are commands of a scope that is paused and resumed.
+    """
+
+    def seconds(number: int) -> float:
+        harness = EngineHarness(supersede=False)
+        harness.receive(unban("u"))
+        request = harness.request()
+        harness.order("shadow", **MAD)
+        harness.receive_together(*(mad("u") for _ in range(number)))
+        harness.receive_together(*(ban("u", issuer="b", duration=10 + each) for each in range(number)))
+        harness.timeout(request)
+        harness.request_permit()
+        harness.code(harness.request("unban"), BAD_USER)
+        began = process_time()
+        harness.order("paused", issuer="b")
+        return process_time() - began
+
+    few, many = (min(seconds(number) for _ in range(3)) for number in (250, 2_000))
+    assert many < 25 * few  # eight times as long, with room for a busy machine; it was sixty times
 
 
 def test_what_is_on_its_way_when_the_shadow_comes_is_told_as_what_it_was() -> None:

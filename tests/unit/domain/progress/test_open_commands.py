@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from itertools import product
+from time import process_time
 from typing import Any
 
 import pytest
 
-from tests.unit.domain.factories import call_try, give, open_command, rejected_record
+from tests.unit.domain.factories import call_try, give, members, open_command, rejected_record
 from tests.unit.domain.samples import BAN, KICK, LIVE_UNBAN, UNBAN, UPDATE, command, without
 from worker.domain.contract.outcomes import CALLS_AT_EITHER_END, ResultStatus
+from worker.domain.progress.open_commands import MemberQueue, MemberTask
 from worker.domain.progress.redundant_commands import may_share_result, overwrites
 from worker.domain.state_transitions import TaskState
 
@@ -70,6 +72,73 @@ def test_a_task_goes_nowhere_once_it_is_settled() -> None:
 def test_a_task_is_not_called_before_it_waits() -> None:
     with pytest.raises(AssertionError, match="behind> cannot become called"):
         open_command().tasks[0].move_to(TaskState.CALLED)
+
+
+# The tasks of one member
+
+
+def member_queue(*tasks: MemberTask) -> MemberQueue:
+    queue = MemberQueue(("main", "g", "u"))
+    for task in tasks:
+        queue.append(task)
+    return queue
+
+
+def in_order(queue: MemberQueue) -> list[MemberTask]:
+    """
+    Its tasks, oldest first; in the other direction they are the same.
+    """
+    found, task = [], queue.first
+    while task is not None:
+        found.append(task)
+        task = task.behind
+    assert list(queue.newest_first()) == found[::-1]
+    return found
+
+
+def test_tasks_leave_a_member_queue_at_either_end_and_in_the_middle() -> None:
+    a, b, c, d = tasks = members("a", "b", "c", "d")
+    queue = member_queue(*tasks)
+
+    queue.remove(b)
+    assert in_order(queue) == [a, c, d]
+    queue.remove(a)
+    queue.remove(d)
+    assert in_order(queue) == [c]
+    queue.remove(c)
+
+    assert in_order(queue) == []
+    assert all(task.before is task.behind is None for task in tasks), "they would hold each other"
+
+
+def test_an_heir_takes_the_place_of_a_task_or_the_one_behind_it() -> None:
+    a, b, c, d, e = members("a", "b", "c", "d", "e")
+    queue = member_queue(a, b)
+
+    queue.replace(a, c)
+    queue.put_after(c, d)
+    queue.replace(b, e)
+
+    assert in_order(queue) == [c, d, e]
+
+
+def test_a_task_leaves_a_member_queue_as_fast_however_many_there_are() -> None:
+    """
+    One detector of two that name the same user is cancelled: looked for, each would cost as much as there are of them.
+    """
+
+    def seconds(number: int) -> float:
+        command, queue = open_command(), member_queue()
+        tasks = [MemberTask(command, "u", queue) for _ in range(number)]
+        for task in tasks:
+            queue.append(task)
+        began = process_time()
+        for task in tasks[1::2]:
+            queue.remove(task)
+        return process_time() - began
+
+    few, many = (min(seconds(number) for _ in range(3)) for number in (1_000, 8_000))
+    assert many < 25 * few  # eight times as long, with room for a busy machine; it was sixty times
 
 
 # Attempts
