@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 CATCH_UP_FETCH = 250
 """A fetch of this many records shows that the worker is catching up; at one endpoint's full quota a fetch brings some 80."""
 HOUSEKEEPING_SECONDS = 1.0
-"""Between two rounds of housekeeping: forgetting what is too old, summing up, committing positions."""
+"""Between two rounds of housekeeping: admitting what fits now, forgetting what is too old, summing up, committing positions."""
 COMMIT_POSITIONS_SECONDS = 5.0
 """Between two transactions that hold nothing but offsets, of partitions with nothing open."""
 
@@ -224,14 +224,15 @@ class Engine:
     def may_send(self, call_id: str, now: float) -> bool:
         """
         Return whether the call's attempt, which has a permit, may still be sent: the permit is still good, none of its commands was
-        dropped, and, if it has waited longer than ``LONG_WAIT``, no order withholds one of its commands.
+        dropped or is expired, and, if it has waited longer than ``LONG_WAIT``, no order withholds one of them.
 
-        Checked again because a request may outwait the next owner, the lender or an operator.
+        Checked again because a request may outwait the next owner, the lender, an operator or its commands' last moment.
         """
         call = self._scheduler.calls.get(call_id)
         if call is None or not call.endpoint.may_still_send(call, now):
             return False
-        return not any(task.command.dropped for task in call.tasks)
+        is_expired = self._ordering.is_expired
+        return not any(task.command.dropped or is_expired(task, now) for task in call.tasks)
 
     def attempt_finished(self, call_id: str, result: AttemptResult, now: float) -> list[Effect]:
         """Draw the consequences of one HTTP request. The call goes on if ``RetryCall`` is among the effects; else it is over."""
@@ -302,6 +303,9 @@ class Engine:
             self._housekeeping_at = now + HOUSEKEEPING_SECONDS
             self._enforcement.expire(now)
             self._outbox.schedule_trial(now)
+            self._admission.admit_backlogs(
+                now
+            )  # results that were put aside, or dropped records, have left room
             self._forget_old(now, wall)
             self._commit_positions(now)
         return self._follow_through(now)
@@ -462,7 +466,7 @@ class Engine:
         any_ready = self._scheduler.pump(now, outbox_has_room=not self._outbox.is_full)
         if self._guards.tripped:
             self._enforcement.enforce_guards(now)
-            return True
+            return False  # the next event sends on: for each trip all open commands are looked at, and hundreds may come together
         return any_ready
 
     def _emit(self, completed: Iterable[OpenCommand], now: float) -> None:

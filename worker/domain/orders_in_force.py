@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 Values = tuple[str | None, str | None, str | None, str | None]
 """The fields of a scope: app, action, issuer, target."""
-Mask = tuple[bool, ...]
+Mask = tuple[bool, bool, bool, bool]
 """Which of these fields a scope gives."""
 
 
@@ -91,11 +91,14 @@ class OrdersInForce:
     def of(self, command: Command) -> ActiveOrder | None:
         """Return the order that holds for the command: the strongest whose scope covers it; None if none does."""
         found = self._of_settings
-        if self._masks:
-            given = (command.app, command.action.name, command.issuer, command.target)
-            for mask in self._masks:
-                values = tuple(value if is_used else None for value, is_used in zip(given, mask, strict=True))
-                found = _stronger(self._by_values.get(values), found)  # type: ignore[arg-type]
+        for has_app, has_action, has_issuer, has_target in self._masks:
+            values = (
+                command.app if has_app else None,
+                command.action.name if has_action else None,
+                command.issuer if has_issuer else None,
+                command.target if has_target else None,
+            )
+            found = _stronger(self._by_values.get(values), found)
         return found
 
     @property
@@ -116,7 +119,8 @@ class OrdersInForce:
 
 
 def _mask(values: Values) -> Mask:
-    return tuple(value is not None for value in values)
+    app, action, issuer, target = values
+    return app is not None, action is not None, issuer is not None, target is not None
 
 
 def _values(scope: Scope) -> Values:

@@ -73,10 +73,10 @@ class ResponseHandler:
             Verdict.DONE: self._done,
             Verdict.RETRY: self._requeue_or_fail,
             Verdict.TRANSPORT: self._requeue_or_fail,
-            Verdict.THROTTLE: self._requeue_or_fail,
-            Verdict.THROTTLE_APP: self._requeue_or_fail,
-            Verdict.RESIGN: self._requeue_or_fail,
-            Verdict.UNSENT: self._requeue_or_fail,
+            Verdict.THROTTLE: self._requeue,
+            Verdict.THROTTLE_APP: self._requeue,
+            Verdict.RESIGN: self._requeue,
+            Verdict.UNSENT: self._requeue,
             Verdict.LOCKED: self._halts.locked,
             Verdict.FATAL: self._halts.fatal,
             Verdict.FORBIDDEN: self._forbidden,
@@ -229,6 +229,10 @@ class ResponseHandler:
         call.endpoint.queue.learn(call.target.queue, good=len(call.tasks))
         if call.bisection is not None:
             self.bisections.worked(call, call.bisection, now)
+
+    def _requeue(self, call: InFlightCall, _: AttemptResult, now: float) -> None:
+        """Put the tasks back into their queue, whatever attempts they have left: nothing was wrong with the call."""
+        self._scheduler.give_back(call, now)
 
     def _requeue_or_fail(self, call: InFlightCall, result: AttemptResult, now: float) -> None:
         """Make no further attempt for now: fail the tasks whose attempts are used up, and put the others back into their queue."""

@@ -151,7 +151,8 @@ class Scheduler:
 
     def pump(self, now: float, *, outbox_has_room: bool) -> bool:
         """
-        Send all that may be sent now. ``outbox_has_room``: not too many results wait to be published.
+        Send all that may be sent now, but nothing more once a guard trips: its order is to be enforced first. ``outbox_has_room``: not
+        too many results wait to be published.
 
         Return whether tasks became ready meanwhile, perhaps of an endpoint that had its turn already: pump once more.
         """
@@ -163,6 +164,11 @@ class Scheduler:
                 any_ready |= self.apply_changes(now)
             if endpoint.queue.waiting or endpoint.awaiting_permit:
                 any_ready |= self._pump(endpoint, now, outbox_has_room=outbox_has_room)
+                if self._guards.tripped:
+                    endpoint.set_wake_at(now)
+                    del self.endpoints[endpoint.key]
+                    self.endpoints[endpoint.key] = endpoint  # next time the others come first
+                    return any_ready
             if endpoint.shadow_queue.waiting and outbox_has_room:
                 endpoint.look_again_for_shadow(now)
             if endpoint.limiter.borrower.is_active:
@@ -191,7 +197,7 @@ class Scheduler:
             free -= self._send(call, now)
             any_ready |= self.apply_changes(now)
             if self._guards.tripped:
-                return True  # a scope above its limit is stopped before anything else is sent
+                return any_ready
         if free <= 0 and (endpoint.queue.waiting or endpoint.awaiting_permit):
             if endpoint.limiter.free(now) > 0:
                 endpoint.set_wake_at(endpoint.paced_until)

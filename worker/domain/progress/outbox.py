@@ -92,6 +92,7 @@ class Outbox:
         "_trial_at",
         "_trial_is_due",
         "_under_way",
+        "_waiting_members",
         "bytes_used",
         "max_unpublished",
     )
@@ -103,6 +104,7 @@ class Outbox:
         self._far: list[OpenRecord] = []
         # Waiting until their dead letters are accepted.
         self._held_back: list[OpenRecord] = []
+        self._waiting_members: set[MemberKey] = set()  # of the held-back commands: their later ones wait, too
         self._holding_back = False
         self._trial_is_due = False
         self._trial_at = 0.0
@@ -216,9 +218,6 @@ class Outbox:
         """
         done = self._end()
         self._resize(len(done.records), too_slow=seconds > SLOW_SECONDS)
-        if done.is_trial:
-            self._holding_back = False
-            self._requeue_held_back()
         finished = [record for record in done.records if not record.dropped]
         self.bytes_used -= sum([record.outcome_size for record in done.records])
         by_partition: dict[Partition, list[OpenRecord]] = {}
@@ -229,6 +228,10 @@ class Outbox:
         for partition, commit in done.commits.items():
             partition.committed(commit)
         self._requeue_near()
+        if done.is_trial:
+            self._holding_back = False
+            # Before the near ones: of two commands that share a member, the held-back one is the earlier.
+            self._requeue_held_back()
         for record in finished:
             if isinstance(record, OpenCommand):
                 record.unlink()
@@ -247,7 +250,7 @@ class Outbox:
         kept = [record for record in failed.records if not record.dropped]
         self.bytes_used -= sum(record.outcome_size for record in failed.records if record.dropped)
         if failed.is_trial:
-            self._held_back[:0] = kept
+            self._keep_held_back([*kept, *self._held_back])
             self._count_aside(kept)
         else:
             # Reconsider held-back results too, after this transaction's, which came first.
@@ -285,7 +288,7 @@ class Outbox:
         self._uncount_aside([record for record in (*self._far, *self._held_back) if record.dropped])
         self._emitted = deque(record for record in self._emitted if not record.dropped)
         self._far = [record for record in self._far if not record.dropped]
-        self._held_back = [record for record in self._held_back if not record.dropped]
+        self._keep_held_back([record for record in self._held_back if not record.dropped])
         self._trial_is_due = self._trial_is_due and bool(self._held_back)
         self._anchors = {partition for partition in self._anchors if not partition.is_gone}
 
@@ -294,7 +297,7 @@ class Outbox:
         near: list[OpenRecord] = []
         for record in self._held_back:
             (near if record.partition.offsets.fits(record.offset) else self._far).append(record)
-        self._held_back = near[1:]
+        self._keep_held_back(near[1:])
         self._uncount_aside(near[:1])
         return near[:1]
 
@@ -302,30 +305,27 @@ class Outbox:
         """Take the next records. Those that the bitmap cannot hold, or that must wait for the dead-letter topic, are put aside."""
         taken: list[OpenRecord] = []
         size = 0
-        waiting_members: set[MemberKey] = set()
-        if self._holding_back:
-            waiting_members.update(*map(_members_of, self._held_back))
         while self._emitted and len(taken) < self._max_records and size < PER_TRANSACTION_BYTES:
             record = self._emitted.popleft()
             if not record.partition.offsets.fits(record.offset):
                 self._far.append(record)
                 self._count_aside([record])
-            elif self._holding_back and self._must_wait(record, waiting_members):
+            elif self._holding_back and self._must_wait(record):
                 self._held_back.append(record)
-                waiting_members.update(_members_of(record))
+                self._waiting_members.update(_members_of(record))
                 self._count_aside([record])
             else:
                 taken.append(record)
                 size += record.size + record.outcome_size
         return taken
 
-    def _must_wait(self, record: OpenRecord, waiting_members: set[MemberKey]) -> bool:
+    def _must_wait(self, record: OpenRecord) -> bool:
         """
         Return whether the record must wait for the dead-letter topic: it has a dead letter, or shares a member with an earlier record
         that waits, and that one must be finished first.
         """
         needs_letter = dead_letter_of(record, self._rules.topic) is not None
-        return needs_letter or any(key in waiting_members for key in _members_of(record))
+        return needs_letter or any(key in self._waiting_members for key in _members_of(record))
 
     def _end(self) -> _RunningTransaction:
         under_way, self._under_way = self._under_way, None
@@ -344,6 +344,7 @@ class Outbox:
         """Queue records of ``_far`` again, before all others, if the bitmap can hold them now."""
         if self._far:
             near = [record for record in self._far if record.partition.offsets.fits(record.offset)]
+            near.sort(key=lambda record: record.offset)  # commands that share a member: as they came
             self._far = [record for record in self._far if not record.partition.offsets.fits(record.offset)]
             self._emitted.extendleft(reversed(near))
             self._uncount_aside(near)
@@ -352,7 +353,12 @@ class Outbox:
         """Queue the held-back records again, before all others."""
         self._emitted.extendleft(reversed(self._held_back))
         self._uncount_aside(self._held_back)
-        self._held_back.clear()
+        self._keep_held_back([])
+
+    def _keep_held_back(self, records: list[OpenRecord]) -> None:
+        """Hold back these records and no others."""
+        self._held_back = records
+        self._waiting_members = {key for record in records for key in _members_of(record)}
 
     def _count_aside(self, records: Iterable[OpenRecord]) -> None:
         """Count the results of records that were added to ``_far`` or ``_held_back``."""

@@ -90,6 +90,43 @@ def test_only_those_whose_time_is_over_leave_a_call() -> None:
     assert harness.status("c") == "expired"
 
 
+def test_what_still_waits_for_its_connection_at_its_last_moment_does_not_leave() -> None:
+    harness = EngineHarness()
+    harness.receive_together(
+        kick("u", command_id="c", not_after=rfc3339(BEGIN + 0.5)), kick("v", command_id="d")
+    )
+    request = harness.request()
+    assert request.users == ["u", "v"]
+    assert harness.engine.may_send(request.call_id, harness.now + 0.5)
+    harness.wait(0.75)
+    assert not harness.engine.may_send(request.call_id, harness.now)
+    harness.fence(request)
+    harness.request_permit()
+
+    assert harness.request().users == ["v"]
+    assert harness.engine.may_send(request.call_id, harness.now)
+    harness.ok()
+    assert (harness.status("c"), harness.status("d")) == ("expired", "succeeded")
+
+
+def test_a_ban_that_would_be_over_before_it_leaves_ends_with_all_that_ride_on_it() -> None:
+    harness = EngineHarness()
+    harness.receive_together(*(ban("u", command_id=name, banned_until=rfc3339(BEGIN + 2.0)) for name in "cd"))
+    harness.receive(ban("u", command_id="next"))
+    request = harness.request()
+    harness.wait(1.25)
+    assert not harness.engine.may_send(request.call_id, harness.now)
+    harness.fence(request)
+    harness.request_permit()
+    harness.ok()
+
+    assert [harness.status(command_id) for command_id in ("c", "d", "next")] == [
+        "expired",
+        "expired",
+        "succeeded",
+    ]
+
+
 def test_one_that_may_have_taken_effect_has_failed_and_says_why() -> None:
     harness = EngineHarness()
     harness.receive(kick("u", command_id="c", not_after=rfc3339(BEGIN + 5.0)))

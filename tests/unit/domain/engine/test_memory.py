@@ -10,6 +10,7 @@ from tests.unit.domain.engine_harness import EngineHarness, Record, ban, kick, u
 from worker.domain.admission_control import MAX_SHARED_KEYS
 from worker.domain.contract.command_decoding import MAX_ALIKE as TEXTS
 from worker.domain.contract.command_decoding import MAX_EFFECTS, Command
+from worker.domain.engine import HOUSEKEEPING_SECONDS
 from worker.domain.memory_budget import COMMAND_BYTES, GROUP_BYTES, PARTS, RECORD_BYTES, USER_BYTES, share
 
 ONE = COMMAND_BYTES + USER_BYTES + GROUP_BYTES + RECORD_BYTES + 320
@@ -152,6 +153,22 @@ def test_what_waits_to_be_admitted_is_counted() -> None:
     harness.publish()
     harness.revoked(0)
     assert held(harness) == 0
+
+
+def test_the_memory_that_a_partition_frees_as_it_closes_is_used_by_the_others() -> None:
+    """
+    They waited until something was committed, perhaps for as long as the handover.
+    """
+    harness = EngineHarness(0, 1, memory_budget=8 * FOR_TWO)
+    harness.order("paused", issuer="mad")
+    harness.receive(*(kick("u", room=f"r{number}", issuer="mad") for number in range(20)), partition=1)
+    harness.receive(*(ban("u", group=f"g{number}", issuer="mad") for number in range(20)))
+    admitted = harness.engine.count_open([0])
+    harness.revoking(1)
+
+    harness.wait(HOUSEKEEPING_SECONDS)
+
+    assert harness.engine.count_open([0]) > admitted
 
 
 def test_of_a_lost_partition_nothing_is_held() -> None:

@@ -339,6 +339,33 @@ def test_nobody_is_given_up_for_what_is_no_members_fault(verdict: Verdict) -> No
     assert harness.status("c") == "succeeded"
 
 
+@pytest.mark.parametrize("verdict", [Verdict.THROTTLE, Verdict.THROTTLE_APP, Verdict.RESIGN])
+def test_nobody_fails_for_it_either_whose_attempts_are_used_up(verdict: Verdict) -> None:
+    """
+    The probe of an open breaker got such an answer, and its members were dead-lettered for that.
+    """
+    harness = EngineHarness(max_attempts=1)
+    harness.receive(ban("u", group="spent", command_id="spent"))
+    harness.refuse_connection(harness.request())
+    harness.wait(0.01)
+    harness.receive(ban("u", group="later"))
+    harness.ok(harness.request())
+    harness.receive(*(ban("u", group=f"g{number}") for number in range(5)))
+    for request in list(harness.out):
+        harness.refuse_connection(request)
+    harness.wait(6.0)
+    while (probe := harness.request()).target != "spent":
+        harness.refuse_connection(probe)
+        harness.wait(6.0)
+
+    harness.end(probe, verdict)
+    while harness.is_open("spent"):
+        harness.wait(1.0)
+        harness.ok()
+
+    assert harness.status("spent") == "succeeded"
+
+
 def test_without_a_time_to_give_up_only_attempts_end_it() -> None:
     harness = EngineHarness(give_up_after=None)
     harness.receive(ban("u", command_id="c"))
