@@ -57,22 +57,6 @@ class MemberOrdering:
 
     """
 
-    __slots__ = (
-        "_by_key",
-        "_changes",
-        "_clock",
-        "_completed",
-        "_deadlines",
-        "_delays",
-        "_rules",
-        "_sequence",
-        "applied_states",
-        "coalesced",
-        "repeated_effects",
-        "repeated_ids",
-        "superseded",
-    )
-
     def __init__(self, rules: EngineRules, clock: WallClock) -> None:
         self._rules = rules
         self._clock = clock
