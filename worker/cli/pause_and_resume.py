@@ -16,6 +16,8 @@ from worker.cli.shared import FAILED, AsJson, Config, print_json, quiet_librarie
 from worker.terminal import is_utf8, plain
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from worker.domain.contract.control_records import Scope
     from worker.settings import Settings
 
@@ -38,76 +40,43 @@ Until = Annotated[
 RESUMED: Final = "Its commands are carried out again within 2 s: first those that have waited."
 
 
-def pause(
-    config: Config = None,
-    *,
-    app: App = None,
-    action: Action = None,
-    issuer: Issuer = None,
-    target: Target = None,
-    everything: Everything = False,
-    reason: Reason,
-    by: By = None,
-    until: Until = None,
-    as_json: AsJson = False,
-) -> None:
-    """
-    Stop sending the commands of a scope: they wait, and nothing is lost.
+def _order_command(name: str, state: str, about: str, example: str) -> Callable[..., None]:
+    """Return the command that gives one kind of order."""
 
-    \b
-    Example:
-    moderation-worker pause -c worker.yaml --issuer detector-7 --reason "went mad"
-    """  # noqa: D301 - the escape keeps the example from being wrapped
-    given = app, action, issuer, target
-    _order("paused", config, given, reason, by, until, everything=everything, as_json=as_json)
+    def command(
+        config: Config = None,
+        *,
+        app: App = None,
+        action: Action = None,
+        issuer: Issuer = None,
+        target: Target = None,
+        everything: Everything = False,
+        reason: Reason,
+        by: By = None,
+        until: Until = None,
+        as_json: AsJson = False,
+    ) -> None:
+        given = app, action, issuer, target
+        _order(state, config, given, reason, by, until, everything=everything, as_json=as_json)
 
-
-def cancel(
-    config: Config = None,
-    *,
-    app: App = None,
-    action: Action = None,
-    issuer: Issuer = None,
-    target: Target = None,
-    everything: Everything = False,
-    reason: Reason,
-    by: By = None,
-    until: Until = None,
-    as_json: AsJson = False,
-) -> None:
-    """
-    End the commands of a scope unsent, those that wait and those that come: each gets the outcome `cancelled`.
-
-    \b
-    Example:
-    moderation-worker cancel -c worker.yaml --issuer detector-7 --reason "wrong"
-    """  # noqa: D301
-    given = app, action, issuer, target
-    _order("cancel", config, given, reason, by, until, everything=everything, as_json=as_json)
+    command.__name__ = name
+    command.__doc__ = f"{about}\n\n\b\nExample:\nmoderation-worker {name} -c worker.yaml {example}\n"
+    return command
 
 
-def shadow(
-    config: Config = None,
-    *,
-    app: App = None,
-    action: Action = None,
-    issuer: Issuer = None,
-    target: Target = None,
-    everything: Everything = False,
-    reason: Reason,
-    by: By = None,
-    until: Until = None,
-    as_json: AsJson = False,
-) -> None:
-    """
-    Only pretend to carry out the commands of a scope: each gets the outcome `simulated`.
-
-    \b
-    Example:
-    moderation-worker shadow -c worker.yaml --issuer detector-8 --reason "new"
-    """  # noqa: D301
-    given = app, action, issuer, target
-    _order("shadow", config, given, reason, by, until, everything=everything, as_json=as_json)
+pause = _order_command(
+    "pause", "paused", "Stop sending the commands of a scope: they wait, and nothing is lost.",
+    '--issuer detector-7 --reason "went mad"',
+)  # fmt: skip
+cancel = _order_command(
+    "cancel", "cancel",
+    "End the commands of a scope unsent, those that wait and those that come: each gets the outcome `cancelled`.",
+    '--issuer detector-7 --reason "wrong"',
+)  # fmt: skip
+shadow = _order_command(
+    "shadow", "shadow", "Only pretend to carry out the commands of a scope: each gets the outcome `simulated`.",
+    '--issuer detector-8 --reason "new"',
+)  # fmt: skip
 
 
 def resume(
@@ -128,7 +97,7 @@ def resume(
     \b
     Example:
     moderation-worker resume -c worker.yaml --issuer detector-7 --reason "fixed"
-    """  # noqa: D301
+    """  # noqa: D301 - the escape keeps the example from being wrapped
     from worker.broker.control_topic import read_orders, write_record  # noqa: PLC0415 - what is imported here --help need not load
     from worker.cli.control import format_order  # noqa: PLC0415
     from worker.domain.contract.control_records import ControlRecord  # noqa: PLC0415
