@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from worker.cli.shared import FAILED, AsJson, Config, print_json, quiet_libraries, user_name, with_config
+from worker.cli.shared import FAILED, AsJson, Config, kafka_options_in, print_json, user_name, with_config
 from worker.terminal import is_utf8, plain
 
 if TYPE_CHECKING:
@@ -101,13 +101,12 @@ def resume(
     from worker.broker.control_topic import read_orders, write_record  # noqa: PLC0415 - what is imported here --help need not load
     from worker.cli.control import format_order  # noqa: PLC0415
     from worker.domain.contract.control_records import ControlRecord  # noqa: PLC0415
-    from worker.runtime.options_from_settings import kafka_options, worker_name  # noqa: PLC0415
 
     scope = _scope((app, action, issuer, target), everything=everything)
     by = _name(by)
     _text("--reason", reason)
     settings = _settings(config, scope)
-    options = kafka_options(settings, worker_name(settings))
+    options = kafka_options_in(settings)
     topic_state, _ = read_orders(options)
     now = time.time()
     found = topic_state.in_force(now)
@@ -150,7 +149,6 @@ def _order(
     )
     from worker.domain.contract.timestamps import rfc3339  # noqa: PLC0415
     from worker.errors import BrokerError  # noqa: PLC0415
-    from worker.runtime.options_from_settings import kafka_options, worker_name  # noqa: PLC0415
 
     scope = _scope(given, everything=everything)
     for name, value in scope.fields():
@@ -168,7 +166,7 @@ def _order(
     if isinstance(read := read_control(scope.key, control_value(order)), UnreadableControl):
         raise typer.BadParameter(f"the workers would not read this record: {read.reason}; shorten it")
     settings = _settings(config, scope)
-    options = kafka_options(settings, worker_name(settings))
+    options = kafka_options_in(settings)
     topic_state, _ = read_orders(options)
     if (refusal := topic_state.try_record(record, now)) is not None:
         raise BrokerError(f"nothing was written, as no worker would follow it: {refusal}")
@@ -214,7 +212,6 @@ def _settings(config: Any, scope: Scope) -> Settings:
     if scope.app is not None and scope.app not in apps:
         known = did_you_mean(scope.app, apps) or f"; there are {', '.join(apps)}"
         raise typer.BadParameter(f"there is no app {plain(scope.app)!r}{known}", param_hint="--app")
-    quiet_libraries(settings)
     return settings
 
 
