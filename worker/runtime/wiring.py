@@ -59,7 +59,6 @@ if TYPE_CHECKING:
     from worker.broker.options import KafkaOptions
     from worker.broker.topic_admin import Topic, TopicsReport
     from worker.domain.contract.raw_records import Record
-    from worker.domain.effects import LogEvent
     from worker.domain.engine_rules import EngineRules
     from worker.errors import WorkerError
     from worker.runtime import ports
@@ -67,7 +66,6 @@ if TYPE_CHECKING:
     from worker.settings import Settings
     from worker.tencent.client_options import HttpOptions
 
-KEY_CHANGED: Final = "signature.key_changed"
 PORT_ERRNOS: Final = frozenset({errno.EADDRINUSE, errno.EACCES, errno.EPERM})
 """Errors of listening that the port causes. The host causes all others: it has no address, or none of this machine."""
 PUBLISHER_CLOSE_SECONDS: Final = 10.0
@@ -171,7 +169,7 @@ def _build(
     client = Client(
         apps_of(settings),
         http,
-        notice=_log_that_hides_new_keys(settings, log),
+        notice=log.event,
         redaction=log.redaction,
     )
     metrics = Metrics(settings.tencent.apps, window=rules.window, memory_budget=rules.memory_budget)
@@ -292,18 +290,6 @@ async def _stop_in_order(parts: _Parts, settings: Settings, log: Log, stop_cause
             log("worker.failed", reason=str(error), exc_info=error)
     log("worker.stopped", exit_code=code, left_open=left, seconds=round(time.monotonic() - began, 3))
     return code
-
-
-def _log_that_hides_new_keys(settings: Settings, log: Log) -> Callable[[LogEvent], None]:
-    """Return the client's event sink. Before it logs that a key has changed, it registers the new key for redaction."""
-
-    def report(event: LogEvent) -> None:
-        if event.event == KEY_CHANGED:
-            for secret in secrets_of(settings):
-                log.hide(secret)
-        log.event(event)
-
-    return report
 
 
 def _topic_fault(rules: EngineRules, consumer: Consumer) -> str | None:

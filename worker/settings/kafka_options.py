@@ -12,9 +12,8 @@ from pydantic import SecretStr
 
 from worker.errors import FileError, SettingProblem
 from worker.settings import types
-from worker.settings.kafka_authentication import sign_in_problems
+from worker.settings.kafka_authentication import secret_file_problems, sign_in_problems
 from worker.settings.kafka_option_rules import RULES
-from worker.settings.kafka_section import first_line
 from worker.tls_file_problems import tls_problems
 
 if TYPE_CHECKING:
@@ -124,26 +123,12 @@ def _tls(kafka: KafkaSettings) -> Iterator[SettingProblem]:
 
 def _secret_file(name: str, value: Any, *, twice: bool) -> Iterator[SettingProblem]:
     if twice:
-        yield SettingProblem(
-            name,
-            f"give this or {name.removesuffix('_file').rpartition('.')[2]}, not both",
-            types.shown_path(value),
-        )
-        return
-    if not isinstance(value, str):
+        option = name.removesuffix("_file").rpartition(".")[2]
+        yield SettingProblem(name, f"give this or {option}, not both", types.shown_path(value))
+    elif not isinstance(value, str):
         yield SettingProblem(name, "give the path of a file")
-        return
-    try:
-        secret = first_line(value)
-    except FileError as error:
-        yield SettingProblem(
-            name, f"the file cannot be read ({error}): check the path and its rights", types.shown_path(value)
-        )
     else:
-        if not secret:
-            yield SettingProblem(
-                name, "the first line of the file is empty: put the secret there", types.shown_path(value)
-            )
+        yield from secret_file_problems(name, value)
 
 
 def _kafka_pythons_own() -> dict[str, dict[str, Any]]:
