@@ -17,6 +17,7 @@ from worker.domain.contract.error_codes import LOCK_SECONDS
 from worker.domain.effects import LogEvent
 from worker.errors import FileError, SignatureError
 from worker.redaction import Redaction
+from worker.secret_key import KEY_FILE_BYTES, is_secret_key
 from worker.small_files import read_text
 
 if TYPE_CHECKING:
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
 
 FORCED_EVERY: Final = 5.0
 """Seconds between two forced renewals with one key: a hot loop of bad signatures locks the app (70050)."""
-KEY_BYTES: Final = 4096
-"""A longer text is not a key but the wrong file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +196,7 @@ class UserSigSigner:
         path = self._app.secret_key_file
         assert path is not None
         try:
-            text = read_text(path, 2 * KEY_BYTES)
+            text = read_text(path, KEY_FILE_BYTES)
         except FileError as error:
             raise SignatureError(f"{path} cannot be read: {error}") from None
         return _checked_key(text.strip(), str(path))
@@ -215,8 +214,8 @@ def _inline(app: AppCredentials) -> str:
 def _checked_key(key: str, where: str) -> str:
     if not key:
         raise SignatureError(f"{where} is empty")
-    if len(key) > KEY_BYTES or not key.isascii() or not key.isprintable() or " " in key:
+    if not is_secret_key(key):
         raise SignatureError(
-            f"{where} is not a secret key: it holds spaces, line breaks or other characters that no key has"
+            f"{where} is not a secret key: it holds spaces, quotation marks or other characters that no key has"
         )
     return key

@@ -52,7 +52,9 @@ def test_input_that_would_give_an_invalid_signature_is_refused_at_the_start(
     assert KEY not in str(caught.value)
 
 
-@pytest.mark.parametrize("content", [b"", b"  \n", b"two words", b"a\nb", b"\xff\xfe\x00", b"x" * 5000])
+@pytest.mark.parametrize(
+    "content", [b"", b"  \n", b"two words", b'"quoted"', b"a\nb", b"\xff\xfe\x00", b"x" * 5000]
+)
 def test_a_key_file_without_a_key_is_refused_at_the_start(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "key"
     path.write_bytes(content)
