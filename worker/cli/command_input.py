@@ -173,29 +173,33 @@ def judge_lines(stream: IO[bytes], decoder: CommandDecoder, spool: IO[bytes]) ->
     """
     judged = JudgedInput(spool)
     seen: dict[str, int] = {}
-    number = 0
     for number, line in enumerate(_lines(stream), start=1):
-        if isinstance(line, LineProblem):
-            judged.refuse([line])
-        elif number == 1 and line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-            judged.refuse([LineProblem(None, "not_utf8", None, "this is UTF-16: save it as UTF-8")])
-            break
-        elif number == 1 and line.lstrip().startswith(b"["):
-            remedy = "this is a JSON array: give one object per line (jq -c '.[]' makes it so)"
-            judged.refuse([LineProblem(None, "not_an_object", None, remedy)])
-            break
-        elif line.strip():
+        problem = line if isinstance(line, LineProblem) else _of_whole_input(line) if number == 1 else None
+        if problem is not None:
+            judged.refuse([problem])
+            if problem.line is None:
+                break
+        elif isinstance(line, bytes) and line.strip():
             _judge(judged, number, line.strip(), decoder, seen)
         if len(judged.identities) > COMMANDS:
             remedy = f"more than {COMMANDS:,} commands at once: give it in parts (split -l {COMMANDS})"
             judged.refuse([LineProblem(None, "too_many", None, remedy)])
             break
     if not judged.identities and not judged.invalid:
-        judged.refuse(
-            [LineProblem(None, "no_value", None, "there is no command in it: one JSON object per line")]
-        )
+        remedy = "there is no command in it: one JSON object per line"
+        judged.refuse([LineProblem(None, "no_value", None, remedy)])
     judged.finish()
     return judged
+
+
+def _of_whole_input(first: bytes) -> LineProblem | None:
+    """Return what its first line says of the whole input."""
+    if first.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return LineProblem(None, "not_utf8", None, "this is UTF-16: save it as UTF-8")
+    if first.lstrip().startswith(b"["):
+        remedy = "this is a JSON array: give one object per line (jq -c '.[]' makes it so)"
+        return LineProblem(None, "not_an_object", None, remedy)
+    return None
 
 
 def _lines(stream: IO[bytes]) -> Iterator[bytes | LineProblem]:

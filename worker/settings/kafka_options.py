@@ -59,27 +59,28 @@ OWNED: Final[dict[str, str]] = {
 def option_problems(kafka: KafkaSettings) -> Iterator[SettingProblem]:
     """Yield the options that kafka-python does not have there, that only the worker sets, or whose value is wrong."""
     known = _kafka_pythons_own()
-    for part, defaults in known.items():
-        for option, value in getattr(kafka, part).items():
-            name = f"kafka.{part}.{option}"
-            stem = option.removesuffix("_file")
-            if option in OWNED:
-                yield SettingProblem(
-                    name,
-                    OWNED[option],
-                    None if option.startswith(("sasl", "ssl")) else _shown(option, value),
-                )
-            elif part != "common" and option.startswith(_CONNECTION_PREFIXES):
-                yield SettingProblem(
-                    name, f"set kafka.common.{option} instead: all clients connect to Kafka in the same way"
-                )
-            elif stem != option and stem in types.SECRET_OPTIONS:
-                yield from _secret_file(name, value, twice=stem in getattr(kafka, part))
-            elif option not in defaults:
-                hint = _meant(option, part, known)
-                yield SettingProblem(name, f"kafka-python knows no such option here{hint}")
-            elif not RULES[option].fits(_bare(value)):
-                yield SettingProblem(name, f"give {RULES[option].wanted}", _shown(option, value))
+    for part in known:
+        given = getattr(kafka, part)
+        for option, value in given.items():
+            yield from _problems_of(part, option, value, given, known)
+
+
+def _problems_of(
+    part: str, option: str, value: Any, given: Mapping[str, Any], known: Mapping[str, Mapping[str, Any]]
+) -> Iterator[SettingProblem]:
+    name, stem = f"kafka.{part}.{option}", option.removesuffix("_file")
+    if option in OWNED:
+        shown = None if option.startswith(("sasl", "ssl")) else _shown(option, value)
+        yield SettingProblem(name, OWNED[option], shown)
+    elif part != "common" and option.startswith(_CONNECTION_PREFIXES):
+        remedy = f"set kafka.common.{option} instead: all clients connect to Kafka in the same way"
+        yield SettingProblem(name, remedy)
+    elif stem != option and stem in types.SECRET_OPTIONS:
+        yield from _secret_file(name, value, twice=stem in given)
+    elif option not in known[part]:
+        yield SettingProblem(name, f"kafka-python knows no such option here{_meant(option, part, known)}")
+    elif not RULES[option].fits(_bare(value)):
+        yield SettingProblem(name, f"give {RULES[option].wanted}", _shown(option, value))
 
 
 def _meant(option: str, part: str, known: Mapping[str, Mapping[str, Any]]) -> str:
