@@ -118,8 +118,9 @@ def _may_give_a_field_twice(value: bytes, wire: WireCommand) -> bool:
         inner = astuple(wire.member_info)
         spare -= len(inner) - inner.count(UNSET)
     if spare:  # as few have: then the texts are looked through
-        spare -= sum(part.count(":") for part in parts if type(part) is str)
-        spare -= sum(text.count(":") for text, _ in _inner_texts(wire))
+        spare -= sum([part.count(":") for part in parts if type(part) is str])
+    if spare:
+        spare -= sum([text.count(":") for text, _ in _inner_texts(wire)])
     return spare != 0
 
 
