@@ -16,6 +16,7 @@ import msgspec
 from worker.broker.command_producer import OutgoingCommand, prepare
 from worker.domain.contract.command_decoding import Command
 from worker.domain.contract.field_checks import FIELDS, MEMBER_INFO
+from worker.domain.contract.raw_records import BareRecord
 from worker.domain.contract.rejections import Rejected
 from worker.errors import WorkerError
 from worker.terminal import is_utf8
@@ -224,7 +225,7 @@ def _lines(stream: IO[bytes]) -> Iterator[bytes | LineProblem]:
 def _judge(
     judged: JudgedInput, number: int | None, value: bytes, decoder: CommandDecoder, seen: dict[str, int]
 ) -> None:
-    read = decoder.decode(InputLine(value))
+    read = decoder.decode(BareRecord(value))
     if isinstance(read, Rejected):
         judged.refuse(_problems(number, value, read))
     elif read.command_id in seen:
@@ -233,16 +234,6 @@ def _judge(
     else:
         seen[read.command_id] = number or 0
         judged.add(number or 0, value, read)
-
-
-class InputLine(msgspec.Struct, frozen=True):
-    """A line as the decoder takes a record; where it will be does not matter."""
-
-    value: bytes
-    headers: tuple[tuple[str, bytes], ...] = ()
-    key: bytes | None = None
-    partition: int = 0
-    offset: int = 0
 
 
 def _problems(number: int | None, value: bytes, read: Rejected) -> list[LineProblem]:

@@ -16,11 +16,11 @@ import time
 from contextlib import ExitStack, nullcontext, suppress
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from worker.cli.shared import FAILED, AsJson, kafka_options_in, print_json
+from worker.cli.shared import FAILED, AsJson, interrupt, kafka_options_in, print_json
 from worker.errors import WorkerError
 from worker.terminal import is_utf8, plain
 
@@ -100,7 +100,7 @@ def kafka(
     _refuse_foreign(data)
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:  # `nohup` ignores SIGHUP
-            signal.signal(number, _interrupt)
+            signal.signal(number, interrupt)
     try:
         if data is not None:
             _run(data, port, as_json=as_json, kept=True)
@@ -232,8 +232,3 @@ def _watch(broker: EmbeddedKafka) -> None:
     while broker.running:
         time.sleep(WATCH_SECONDS)
     raise ProcessFailedError(f"Kafka has ended by itself; its log is {broker.log}")
-
-
-def _interrupt(_signal: int, _frame: Any) -> None:
-    # SIGTERM and SIGHUP end it like Ctrl-C.
-    raise KeyboardInterrupt

@@ -11,7 +11,7 @@ import os
 import shutil
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -81,6 +81,11 @@ def console() -> Console:
 def terminal_width() -> int | None:
     """Return the columns of the terminal that results go to; None where none is, as lines in a file are not wrapped."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+def interrupt(_signal: int, _frame: Any) -> None:
+    """Handle a signal as Ctrl-C."""
+    raise KeyboardInterrupt
 
 
 def with_config(command: str, config: Path | None) -> str:

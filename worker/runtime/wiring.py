@@ -12,6 +12,7 @@ import secrets
 import sys
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import uvloop
@@ -21,7 +22,7 @@ from worker.broker import topic_admin
 from worker.broker.active_kafka_refusals import ActiveKafkaRefusals
 from worker.broker.consumer import Consumer
 from worker.broker.control_follower import ControlFollower
-from worker.broker.control_topic import ControlTopicWriter
+from worker.broker.control_topic import write_record
 from worker.broker.partition_restore import PartitionRestorer
 from worker.broker.publisher import Publisher
 from worker.broker.quota_channel import QuotaChannel
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
 
     from worker.broker.options import KafkaOptions
     from worker.broker.topic_admin import Topic, TopicsReport
+    from worker.domain.contract.control_records import ControlRecord
     from worker.domain.contract.raw_records import Record
     from worker.domain.engine_rules import EngineRules
     from worker.errors import WorkerError
@@ -193,10 +195,12 @@ def _build(
         command_id_of=_command_id_reader(rules),
         topic_id=rules.topic_id,
     )
-    order_writer = None if options.control_topic is None else ControlTopicWriter(options)
-    follower = None if order_writer is None else ControlFollower(options, runner, log.event, refusals)
+    write_order, follower = None, None
+    if options.control_topic is not None:
+        write_order = partial(_write_order, options)
+        follower = ControlFollower(options, runner, log.event, refusals)
     quota = QuotaChannel(options, runner.quota_messages, log.event)
-    runner.connect(consumer, publisher, restorer, client, quota, order_writer)
+    runner.connect(consumer, publisher, restorer, client, quota, write_order)
     dedupe_window = settings.dedupe.window_seconds
     watch = TopicWatch(
         lambda: topic_admin.changes(
@@ -290,6 +294,12 @@ async def _stop_in_order(parts: _Parts, settings: Settings, log: Log, stop_cause
             log("worker.failed", reason=str(error), exc_info=error)
     log("worker.stopped", exit_code=code, left_open=left, seconds=round(time.monotonic() - began, 3))
     return code
+
+
+def _write_order(options: KafkaOptions, record: ControlRecord) -> None:
+    """Write the order of a guard; blocks. Raises BrokerError."""
+    assert record.order is not None
+    write_record(options, record, record.order.by, record.order.reason)
 
 
 def _topic_fault(rules: EngineRules, consumer: Consumer) -> str | None:
