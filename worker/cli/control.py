@@ -72,7 +72,7 @@ def _held(
     settings: Settings, options: KafkaOptions, orders: dict[Scope, Order]
 ) -> tuple[Counter[Scope], bool]:
     """Count the waiting commands for which each order holds. Return whether all were counted."""
-    from worker.broker.unfinished_commands import unfinished_commands  # noqa: PLC0415
+    from worker.broker.command_history import CommandHistory  # noqa: PLC0415
     from worker.domain.contract.command_decoding import Command  # noqa: PLC0415
     from worker.domain.contract.control_records import ControlRecord  # noqa: PLC0415
     from worker.domain.orders_in_force import OrdersInForce  # noqa: PLC0415
@@ -83,13 +83,14 @@ def _held(
         in_force.apply(ControlRecord(scope, order), 0.0)
     held: Counter[Scope] = Counter()
     deadline = time.monotonic() + COUNT_SECONDS
-    for batch in unfinished_commands(options):
-        for record in batch:
-            command = decoder.decode(record)
-            if isinstance(command, Command) and (decisive := in_force.of(command)) is not None:
-                held[decisive.scope] += 1
-        if time.monotonic() > deadline:
-            return held, False
+    with CommandHistory(options) as history:
+        for batch in history.unfinished():
+            for record in batch:
+                command = decoder.decode(record)
+                if isinstance(command, Command) and (decisive := in_force.of(command)) is not None:
+                    held[decisive.scope] += 1
+            if time.monotonic() > deadline:
+                return held, False
     return held, True
 
 

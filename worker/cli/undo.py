@@ -130,7 +130,8 @@ def _refuse_unsendable(decoder: CommandDecoder, issuer: str, note: dict[str, str
 
 def _plan_undo(options: KafkaOptions, decoder: CommandDecoder, filters: Filters) -> UndoPlan:
     """Return the plan. Ends the program with exit code 3 if nothing was applied."""
-    from worker.broker.command_history import CLOCKS_APART, CommandHistory  # noqa: PLC0415
+    from worker.broker.command_history import CommandHistory  # noqa: PLC0415
+    from worker.broker.offset_range_reader import CLOCKS_APART  # noqa: PLC0415
     from worker.cli.later_commands import see_later_commands  # noqa: PLC0415
     from worker.cli.undo_plan import UndoPlanner  # noqa: PLC0415
 
