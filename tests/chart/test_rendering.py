@@ -184,3 +184,26 @@ def test_the_notes_say_how_to_see_that_it_works() -> None:
 
     for told in ("rollout status", " test ", "/metrics", "/readyz", "logs"):
         assert told in template
+
+
+@pytest.mark.parametrize(
+    ("values", "warned"),
+    [
+        (["alerts.enabled=true"], True),
+        (["alerts.enabled=true", "networkPolicy.enabled=false"], False),
+        (["alerts.enabled=true", "networkPolicy.metricsFrom[0].namespaceSelector.a=null"], False),
+        ([], False),
+    ],
+    ids=str,
+)
+def test_the_notes_warn_of_alerts_whose_metrics_nobody_may_read(values: list[str], warned: bool) -> None:
+    arguments = [
+        "--dry-run=client",
+        "--values",
+        str(chart.use("minimal")),
+        *(f"--set={each}" for each in values),
+    ]
+
+    told = chart.helm("install", chart.RELEASE, str(chart.folder()), *arguments, KUBECONFIG="/dev/null")
+
+    assert ("lets nobody read the metrics" in told) is warned

@@ -43,6 +43,19 @@ COMMANDS = [each for each in JSON if "user_ids" in each]
 OUTCOMES = [each for each in JSON if "status" in each]
 
 
+def test_each_replica_that_systemd_keeps_has_a_port_of_its_own() -> None:
+    """
+    However many there are: what tells them apart is the port itself.
+    """
+    (unit,) = blocks(RUNNING, "ini")
+    (port,) = re.findall("^Environment=WORKER_SERVER__PORT=(.+)$", unit, re.MULTILINE)
+    names = re.findall(r"moderation-worker@(\w+)", unit)
+
+    assert len(names) == 2
+    assert port == "%i"
+    assert all(1024 <= int(name) < 65536 for name in names)
+
+
 def parsed_by_the_program(words: list[str]) -> None:
     """
     Whether the program takes these words. It is not run: a wrong name or value raises here.

@@ -248,7 +248,7 @@ async def listen(server: StatusServer, settings: Settings) -> int:
                 "server.port", f"give another, or end what uses it: {reason}", settings.server.port
             )
         else:
-            remedy = f"give an address of this machine (0.0.0.0 and :: are all of them): {reason}"
+            remedy = f"give an address of this machine (0.0.0.0 is all of IPv4, :: all of IPv6): {reason}"
             problem = SettingProblem("server.host", remedy, settings.server.host)
         raise SettingsError([problem]) from exc
 

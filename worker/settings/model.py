@@ -167,7 +167,7 @@ class ServerSettings(SettingsSection):
 
     host: types.Host = Field(
         default="0.0.0.0",  # noqa: S104 - a probe comes from outside the pod; nothing secret is served
-        description="The address to listen on. All by default, since probes and Prometheus come from outside; nothing secret is served.",
+        description="The address to listen on. All of IPv4 by default, since probes and Prometheus come from outside; nothing secret is served.",
     )
     port: Annotated[types.Whole, Field(ge=0, le=65_535)] = Field(
         default=9000, description="The port; 0 takes any free one, and logs it."
