@@ -156,6 +156,7 @@ def test_resuming_what_is_not_in_force_is_said_with_what_is(operator: Operator) 
     operator("shadow", "--everything", "--reason", "a first look")
 
     refused = operator("resume", *DETECTOR, "--reason", "fixed")
+    as_json = operator("resume", *DETECTOR, "--reason", "fixed", "--json")
     still = operator("control", "--json")
 
     assert refused.returncode == 1
@@ -163,6 +164,8 @@ def test_resuming_what_is_not_in_force_is_said_with_what_is(operator: Operator) 
     assert refused.stderr.startswith(
         "nothing is in force for issuer detector-7\nin force:\nshadow    everything\n"
     )
+    assert (as_json.returncode, as_json.stdout) == (1, "")
+    assert msgspec.json.decode(as_json.stderr)["error"].startswith("nothing is in force for issuer")
     assert msgspec.json.decode(still.stdout)["state"] == "shadow"
 
 

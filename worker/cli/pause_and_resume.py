@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -113,7 +114,10 @@ def resume(
     if scope not in found:
         lines = [f"nothing is in force for {plain(scope)}"]
         lines += ["in force:", *(format_order(*each, now) for each in found.items())] if found else []
-        typer.echo("\n".join(lines), err=True)
+        if as_json:
+            print_json({"error": "\n".join(lines)}, sys.stderr)
+        else:
+            typer.echo("\n".join(lines), err=True)
         raise typer.Exit(FAILED)
     offset = write_record(options, ControlRecord(scope, None), by, reason)
     if as_json:

@@ -39,7 +39,7 @@ class ReplayRefusal(StrEnum):
     INCOMPLETE = "a part of it was too large to be kept"
     REJECTED = "it would be rejected again"
     OVER = "its time is over"
-    AGAIN = "the same command came again later"
+    AGAIN = "the same command_id came again later"
     OVERTAKES = "a later command for the same user came since"
 
 

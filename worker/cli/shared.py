@@ -20,6 +20,7 @@ from worker.terminal import plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from typing import TextIO
 
     from rich.console import Console
 
@@ -62,13 +63,13 @@ AsJson = Annotated[
 ]
 
 
-def print_json(value: Mapping[str, object]) -> None:
-    """Print one line of JSON, at once, that no terminal takes for anything but text."""
+def print_json(value: Mapping[str, object], file: TextIO | None = None) -> None:
+    """Print one line of JSON, at once, that no terminal takes for anything but text; on standard output if ``file`` is None."""
     import msgspec  # noqa: PLC0415 - --help need not load it
 
     from worker.terminal import plain_json  # noqa: PLC0415
 
-    print(plain_json(msgspec.json.encode(value).decode()), flush=True)
+    print(plain_json(msgspec.json.encode(value).decode()), file=file, flush=True)
 
 
 def console() -> Console:

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import ValidationError
 
-from worker.errors import SettingProblem, SettingsError
+from worker.errors import SHOWN, SettingProblem, SettingsError
 from worker.settings.cross_checks import contradictions
 from worker.settings.model import Settings
 from worker.settings.setting_rows import find, nearest, table_of_rows
-from worker.settings.sources import CONFIG, FileData, from_environment, from_file, merged, problems_in
+from worker.settings.sources import CONFIG, PREFIX, FileData, from_environment, from_file, merged, problems_in
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -50,7 +50,7 @@ def load(config: Path | str | None, environ: Mapping[str, str]) -> Settings:
     if problems:
         raise SettingsError(problems)
     data = _with_sections(data, table)
-    settings, problems = _validated(data, table)
+    settings, problems = _validated(data, table, environ)
     wrong = {problem.name for problem in problems}
     problems += [
         problem for problem in contradictions(settings) if not _is_due_to_stand_in(problem.name, wrong)
@@ -65,7 +65,9 @@ def _without_hidden(hidden: frozenset[str], problem: SettingProblem) -> SettingP
     return replace(problem, value=None) if isinstance(shown, str) and shown in hidden else problem
 
 
-def _validated(data: dict[str, Any], table: dict[Words, SettingRow]) -> tuple[Settings, list[SettingProblem]]:
+def _validated(
+    data: dict[str, Any], table: dict[Words, SettingRow], environ: Mapping[str, str]
+) -> tuple[Settings, list[SettingProblem]]:
     """Return the settings, with stand-ins for what is wrong, and the problems."""
     try:
         return Settings(**data), []
@@ -74,7 +76,7 @@ def _validated(data: dict[str, Any], table: dict[Words, SettingRow]) -> tuple[Se
     problems: dict[str, SettingProblem] = {}
     for found in errors:
         words = _words(found["loc"], table)
-        problem = _problem(found["type"], words, found["msg"], found["input"], table)
+        problem = _problem(found["type"], words, found["msg"], found["input"], table, environ)
         problems.setdefault(problem.name, problem)
         if found["type"] != "missing":
             _remove(data, words)
@@ -86,7 +88,12 @@ def _validated(data: dict[str, Any], table: dict[Words, SettingRow]) -> tuple[Se
 
 
 def _problem(
-    kind: str, words: Words, message: str, value: object, table: dict[Words, SettingRow]
+    kind: str,
+    words: Words,
+    message: str,
+    value: object,
+    table: dict[Words, SettingRow],
+    environ: Mapping[str, str],
 ) -> SettingProblem:
     name = ".".join(words)
     row = find(table, words)
@@ -97,9 +104,14 @@ def _problem(
         )
     if kind == "extra_forbidden" or row is None:
         meant = nearest(table, words)
-        return SettingProblem(name, f"there is no such setting{f': did you mean {meant}?' if meant else ''}")
+        variable = f"{PREFIX}{'__'.join(words)}".upper()
+        of = f" (the variable {variable})" if variable in environ and len(variable) <= SHOWN else ""
+        return SettingProblem(
+            name, f"there is no such setting{of}{f': did you mean {meant}?' if meant else ''}"
+        )
     if kind == "missing":
-        return SettingProblem(name, f"is missing: give {row.rule}")
+        where = "" if row.section is None else f" in the file that --config or {CONFIG} names"
+        return SettingProblem(name, f"is missing: give {row.rule}{where}")
     reason = message.removeprefix("Value error, ") if kind == "value_error" else ""
     if kind == "string_type" and isinstance(value, bool | int | float):
         reason = "put it into quotes: without them YAML does not read it as text"

@@ -378,6 +378,16 @@ def _bounded(read: Callable[[Any, Any], object]) -> Callable[[_Loader, yaml.Node
     return number
 
 
+def _whole_number(loader: _Loader, node: yaml.ScalarNode) -> object:
+    # 0200 is 200 in a variable, and 128 for YAML.
+    if re.match(r"[-+]?0_*[0-7]", node.value):
+        raise _RefusedYamlError(
+            problem="YAML reads a number that begins with 0 as octal: leave the 0 out, or put a text into quotes",
+            problem_mark=node.start_mark,
+        )
+    return yaml.SafeLoader.construct_yaml_int(loader, node)
+
+
 _Loader.add_constructor("tag:yaml.org,2002:timestamp", _as_written)
-_Loader.add_constructor("tag:yaml.org,2002:int", _bounded(yaml.SafeLoader.construct_yaml_int))
+_Loader.add_constructor("tag:yaml.org,2002:int", _bounded(_whole_number))
 _Loader.add_constructor("tag:yaml.org,2002:float", _bounded(yaml.SafeLoader.construct_yaml_float))

@@ -190,7 +190,8 @@ class Client:
         assert state.outcome is not None
         last: AttemptResult = state.outcome.result()[0]
         share = last.verdict.backoff
-        return share * self._backoff(state) + (last.retry_after or 0.0) if share else 0.0
+        backoff = min(share * self._backoff(state), self._options.longest_backoff)
+        return backoff + (last.retry_after or 0.0) if share else 0.0
 
     def _log_no_connection(self, app: str, exchange: HttpExchange) -> None:
         now = time.monotonic()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from tests.contract.tencent.call_owner import ENDPOINT, FIRST, PROBE, RecordingCallOwner, until
 from tests.contract.tencent.conftest import SHORT
 from tests.fakes.tencent import CUT, HANG, NO_CONNECTION, OK, RESET, Reply, answer
-from worker.domain.contract.error_codes import Verdict
+from worker.domain.contract.error_codes import _CONSEQUENCES, Verdict
 from worker.tencent.client_options import HttpOptions
 
 if TYPE_CHECKING:
@@ -187,6 +188,21 @@ async def test_the_backoff_is_jittered_grows_and_is_capped(build: Build) -> None
     for number, waits in enumerate(by_number):
         assert 0 <= min(waits) < max(waits) <= min(0.5 * 2**number, 4.0)
     assert max(by_number[0]) < max(by_number[3])
+
+
+async def test_the_longer_backoff_of_a_verdict_is_capped_as_well(
+    build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    A verdict with three times the usual wait waited three times the longest.
+    """
+    monkeypatch.setitem(_CONSEQUENCES, Verdict.RETRY, replace(_CONSEQUENCES[Verdict.RETRY], backoff=3.0))
+    harness = await build(BUSY, options=HttpOptions(first_wait=0.5, longest_backoff=1.0))
+
+    for _ in range(30):
+        await harness.client.call(RecordingCallOwner(retries=7))
+
+    assert 0.5 < max(harness.sleeps.lengths) <= 1.0
 
 
 async def test_a_throttle_waits_as_long_as_retry_after_asks(build: Build) -> None:

@@ -281,6 +281,8 @@ def test_the_proxies_are_those_that_kafka_python_speaks_to() -> None:
         ("drain_seconds: !!int '" + "1:" * 100_000 + "1'", "drain_seconds = a number beyond all bounds"),
         ("kafka: {group_id: " + "1" * 101 + "}", "kafka.group_id = a number beyond all bounds: give 1 to 249 bytes"),
         ("kafka: {consumer: {session_timeout_ms: 0x" + "f" * 400 + "}}", "kafka.consumer.session_timeout_ms = a number beyond all"),
+        ("limits: {calls_per_second: 0200}", "begins with 0 as octal: leave the 0 out"),
+        ("kafka: {common: {sasl_plain_password: -0_17}}", "or put a text into quotes at line 1"),
         ("drain_seconds: .nan", "drain_seconds"),
         ("drain_seconds: .inf", "drain_seconds"),
         ("drain_seconds: -1", "drain_seconds = -1"),

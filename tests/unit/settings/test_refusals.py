@@ -253,8 +253,9 @@ def test_an_unknown_name_is_refused_with_the_nearest_known_one(written: str, mea
     by_file = problems(at(written, KEY))
     by_variable = problems(minimal(), {f"WORKER_{written.upper().replace('.', '__')}": KEY})
 
-    assert f"did you mean {meant}?" in by_file[written].remedy
-    assert f"did you mean {meant}?" in by_variable[written.lower()].remedy
+    assert by_file[written].remedy == f"there is no such setting: did you mean {meant}?"
+    of = f"(the variable WORKER_{written.upper().replace('.', '__')})"
+    assert f"no such setting {of}: did you mean {meant}?" in by_variable[written.lower()].remedy
     assert KEY not in str(by_file) + str(by_variable), "a misspelt name may hold a secret"
 
 
@@ -362,7 +363,10 @@ def test_all_problems_are_reported_at_once_however_they_are_found() -> None:
 
 
 def test_nothing_at_all_names_what_must_be_said() -> None:
-    assert set(problems({})) == {"kafka", "tencent"}
+    assert {name: problem.remedy for name, problem in problems({}).items()} == dict.fromkeys(
+        ("kafka", "tencent"),
+        "is missing: give a mapping in the file that --config or WORKER_CONFIG names",
+    )
     assert set(problems({"kafka": {}, "tencent": {}})) == {"kafka.bootstrap_servers", "tencent.apps"}
 
 

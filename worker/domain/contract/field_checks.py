@@ -36,6 +36,8 @@ USERS: Final = 100
 DURATION_SECONDS: Final = 4_294_967_295
 """The largest 32-bit unsigned integer, as Tencent's page has it."""
 TIME_BYTES: Final = 64
+FIRST_SECOND: Final = 100_000_000
+"""Of the year 1973. What is less, as seconds since 1970, is probably a year, or a length of time."""
 LAST_SECOND: Final = 253_402_300_799
 """Of the year 9999. What is more, as seconds since 1970, is probably meant as milliseconds."""
 ISSUER_BYTES: Final = 256
@@ -46,6 +48,8 @@ METADATA_DEPTH: Final = 32
 
 
 REQUIRED: Final = frozenset({"action", "user_ids"})
+NEEDED: Final = REQUIRED | {"command_id"}
+"""The fields that no command does without: for a ``command_id`` a header may stand in."""
 
 
 def faults_of(
@@ -143,9 +147,16 @@ def _half_pair(path: str) -> OutcomeError:
     )
 
 
+_LIST_MARKS: Final = frozenset('[],;"')
+"""What a text holds that was meant for a list."""
+
+
 def _users(value: object, path: str) -> Iterator[OutcomeError]:
     if not isinstance(value, list):
-        cure = f"write [{_in_json(value)}]" if isinstance(value, str) else ""
+        cure = ""
+        if isinstance(value, str):
+            is_one = _LIST_MARKS.isdisjoint(value)
+            cure = f"write [{_in_json(value)}]" if is_one else "write a list with one string for each user"
         yield _wrong_type(value, path, "a list of strings", cure)
     elif not value:
         yield OutcomeError("empty", f"{path} must name at least one user", path)
@@ -276,7 +287,8 @@ FIELDS: Final[dict[str, Check]] = {
 
 def _wrong_type(value: object, path: str, wanted: str, cure: str = "") -> OutcomeError:
     if value is None:
-        return OutcomeError("wrong_type", f"{path} is null: leave it out, or make it {wanted}", path)
+        remedy = f"make it {wanted}" if path in NEEDED else f"leave it out, or make it {wanted}"
+        return OutcomeError("wrong_type", f"{path} is null: {remedy}", path)
     if not cure and wanted == "a string" and isinstance(value, int | float) and not isinstance(value, bool):
         cure = "write it in quotation marks"
     what = f"{path} must be {wanted}, not {kind(value)}"
@@ -300,6 +312,6 @@ def _in_json(text: str) -> str:
 def instant_cure(since_1970: float) -> str:
     """Return how to write a time that was given as seconds (or milli-, micro- or nanoseconds) since 1970; empty when it is none."""
     for unit in (1, 10**3, 10**6, 10**9):
-        if 0 <= since_1970 <= LAST_SECOND * unit:
+        if FIRST_SECOND <= since_1970 <= LAST_SECOND * unit:
             return f"write {_in_json(rfc3339(since_1970 / unit))}"
     return ""

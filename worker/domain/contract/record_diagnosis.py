@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Struct, structs
 
-from worker.domain.contract.field_checks import FIELDS, METADATA_BYTES, faults_of, kind, own_faults
+from worker.domain.contract.field_checks import FIELDS, METADATA_BYTES, NEEDED, faults_of, kind, own_faults
 from worker.domain.contract.foreign_formats import (
     command_inside,
     shape_of_bytes,
@@ -136,8 +136,9 @@ def _faults(reader: JsonReader, json_fields: JsonFields) -> Iterator[OutcomeErro
     """Return the faults of the record as JSON, names that are given twice among them."""
     for name, constant in json_fields.constants.items():
         where = f" ({shown(name, quoted=False)})" if name else ""
+        remedy = "write another" if name in NEEDED else "leave the field out"
         yield OutcomeError(
-            "not_json", f"the record is not JSON: {constant}{where} is no JSON value; leave the field out"
+            "not_json", f"the record is not JSON: {constant}{where} is no JSON value; {remedy}"
         )
     for name, fault in json_fields.unread.items():
         if (

@@ -68,11 +68,14 @@ def _meant_field(name: str, known: tuple[str, ...]) -> str | None:
 @lru_cache(maxsize=256)
 def _meant_actions(name: str) -> tuple[str, ...]:
     bare = _bare(name)
-    # A ban must not be taken for an unban, however alike the names are.
+    # A ban must not be taken for an unban, nor what is done to a room for what is done to a group, however alike the names are.
+    named = {row.target for action, row in ACTIONS.items() if _service(action) in bare}
     alike = {
         action: row
         for action, row in ACTIONS.items()
-        if bare and all((undoing in bare) is (undoing in action) for undoing in _UNDOING)
+        if bare
+        and all((undoing in bare) is (undoing in action) for undoing in _UNDOING)
+        and (not named or row.target in named)
     }
     for matches in (
         [action for action in alike if _bare(action) == bare],
@@ -81,7 +84,11 @@ def _meant_actions(name: str) -> tuple[str, ...]:
     ):
         if matches:
             return tuple(matches)
-    return tuple(get_close_matches(name.lower().strip(), alike, n=1, cutoff=0.75))
+    written = name.lower().strip()
+    verb = written.rpartition(".")[2].partition("_")[0]
+    # Most of a name is its target: two that resemble each other may do something else to it.
+    same_verb = [action for action in alike if get_close_matches(verb, [_verb(action)], cutoff=0.65)]
+    return tuple(get_close_matches(written, same_verb, n=1, cutoff=0.75))
 
 
 def _bare(name: str) -> str:
@@ -94,6 +101,10 @@ def _short_forms(action: str) -> Iterable[str]:
     service, _, command = action.partition(".")
     verb = _verb(action)
     return verb, service + verb, verb + service, verb + "member", verb + "user", _bare(command)
+
+
+def _service(action: str) -> str:
+    return action.partition(".")[0]
 
 
 def _verb(action: str) -> str:

@@ -1,7 +1,7 @@
 # The table of faults: every way in which the simulator can be made to misbehave, one row each.
 #
 # Flags, the run-time control, its help and the reference page are made from these rows. A fault is described here and
-# done in decision.py; where it applies (an endpoint, a target, for how long) is kept in fault_store.py.
+# done in decision.py and, for signatures, auth.py; where it applies (an endpoint, a target, for how long) is kept in fault_store.py.
 
 from __future__ import annotations
 

@@ -126,6 +126,21 @@ def test_a_ban_is_never_taken_for_an_unban(name: str) -> None:
     assert not any("unban" in meant for meant in meant_actions(name))
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("room.ban_room_member", "room.ban_user", "live.ban_room_member", "room.mute_room_member"),
+        *("group.mute_group_member", "group.update_group_member_info", "group.kick_user_out"),
+    ],
+)
+def test_an_action_is_never_taken_for_one_with_another_target_or_verb(name: str) -> None:
+    """
+    A ban of a room's member was answered with that of a group's, and a mute with a ban.
+    """
+    assert meant_actions(name) == ()
+    assert all(action in rejected({**BAN, "action": name}).message for action in ACTIONS)
+
+
 def test_an_action_that_resembles_none_is_answered_with_all() -> None:
     message = rejected({**BAN, "action": "mute"}).message
 
@@ -173,7 +188,11 @@ def test_a_name_without_letters_or_end_means_nothing(text: str) -> None:
         ({"duration": [60]}, "duration", "a whole number of seconds, not a list"),
         ({"user_ids": "user1"}, "user_ids", 'write ["user1"]'),
         ({"user_ids": {"user_id": "u"}}, "user_ids", "a list of strings, not an object"),
-        ({"user_ids": None}, "user_ids", "is null: leave it out, or make it a list of strings"),
+        ({"user_ids": '["a","b"]'}, "user_ids", "write a list with one string for each user"),
+        ({"user_ids": "a,b"}, "user_ids", "write a list with one string for each user"),
+        ({"user_ids": None}, "user_ids", "is null: make it a list of strings"),
+        ({"command_id": None}, "command_id", "is null: make it a string"),
+        ({"action": None}, "action", "is null: make it a string"),
         ({"user_ids": [7]}, "user_ids[0]", "must be a string, not a number: write it in quotation marks"),
         ({"user_ids": [True]}, "user_ids[0]", "must be a string, not a boolean"),
         ({"user_ids": [{"Member_Account": "u"}]}, "user_ids[0]", "must be a string, not an object"),
@@ -188,6 +207,9 @@ def test_a_name_without_letters_or_end_means_nothing(text: str) -> None:
         ({"not_after": 1900000000}, "not_after", 'write "2030-03-17T17:46:40.000Z"'),
         ({"not_after": 1900000000000}, "not_after", 'write "2030-03-17T17:46:40.000Z"'),
         ({"not_after": 1900000000.5}, "not_after", 'write "2030-03-17T17:46:40.500Z"'),
+        ({"not_after": 2030}, "not_after", "RFC 3339 in a string, not a number"),
+        ({"not_after": "2030"}, "not_after", "it is not RFC 3339"),
+        ({"not_after": "\uff12\uff10\uff13\uff10"}, "not_after", "it is not RFC 3339"),
         ({"not_after": -5}, "not_after", "RFC 3339 in a string, not a number"),
         ({"not_after": 10**400}, "not_after", "RFC 3339 in a string, not a number"),
         ({"not_after": True}, "not_after", "must be a string, not a boolean"),
@@ -205,3 +227,13 @@ def test_what_was_probably_meant_by_a_value_is_said(value: dict[str, Any], field
     assert refused.field == field
     assert cure in refused.message
     assert refused.also == ()
+
+
+@pytest.mark.parametrize(
+    ("field", "remedy"), [("command_id", "write another"), ("duration", "leave the field out")]
+)
+def test_only_a_field_that_is_not_needed_is_to_be_left_out(field: str, remedy: str) -> None:
+    refused = decode(BAN | {field: float("nan")})
+
+    assert isinstance(refused, Rejected)
+    assert refused.message == f"the record is not JSON: NaN ({field}) is no JSON value; {remedy}"
