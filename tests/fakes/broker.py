@@ -439,6 +439,8 @@ class FakeRestorer:
         self._decode = decode
         self._notice = notice
 
+    def let_go(self, partition: int) -> None: ...
+
     def restore(self, partition: int) -> RestoredPartition:
         if self._kafka.away.is_set():
             raise BrokerError(f"partition {partition} cannot be restored: Kafka is away")

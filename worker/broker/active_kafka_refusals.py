@@ -109,6 +109,11 @@ class ActiveKafkaRefusals:
             }
             self._notice(LogEvent("kafka.accepted", "info", fields))
 
+    def forget(self, party: str) -> None:
+        """Drop what a party was refused that stops trying. Kafka may refuse it still, but nobody asks."""
+        with self._lock:
+            self._refusals.pop(party, None)
+
     @property
     def lasting(self) -> list[Refusal]:
         """The refusals that will not pass by themselves, without repeats."""

@@ -48,6 +48,10 @@ POLL_SECONDS: Final = 0.1
 """How long one poll waits for records at most, and so how long a pause or a begin may wait for the poll thread."""
 BACKOFF_SECONDS: Final = (0.2, 5.0)
 """After a poll that failed: the first wait, which doubles up to the second."""
+OF_ONE_PARTITION: Final = (errors.CorruptRecordError, errors.UnknownError)
+"""What reading one partition may raise at every poll, while all others are sound."""
+PARTITION_BACKOFF_SECONDS: Final = 1.0
+"""The longest wait after such an error. The records of the other partitions wait as well, and so do those who pause and begin."""
 OBSERVE_SECONDS: Final = 0.25
 """How often positions, lags and the number of partitions are read."""
 METADATA_SECONDS: Final = 1.0
@@ -266,6 +270,8 @@ class Consumer:
                     raise
                 self._log("kafka.poll_failed", exc, wait)
                 wait = self._back_off(wait)
+                if isinstance(exc, OF_ONE_PARTITION):
+                    wait = min(wait, PARTITION_BACKOFF_SECONDS)
 
     def _step(self, consumer: KafkaConsumer, rebalance_listener: RebalanceListener) -> None:
         while self._pending_ops:

@@ -352,14 +352,18 @@ def id_text(topic_id: uuid.UUID | str | None) -> str | None:
 
 def partition_count(producer: KafkaProducer, topic: str, seconds: float) -> int:
     """
-    Return how many partitions the topic has; 0 if the cluster does not know it within ``seconds``.
+    Return how many partitions the topic has; 0 if the cluster does not know it. Raises KafkaTimeoutError if nobody answers in ``seconds``.
 
-    The public method waits for ``max_block_ms``, which must be long for other reasons.
+    The public method waits for ``max_block_ms``, which must be long for other reasons, and does not tell the two apart.
     """
     unbound: Any = producer
+    cluster: Any = unbound._metadata  # noqa: SLF001
+    answered_at = cluster._last_successful_refresh_ms  # noqa: SLF001
     try:
         partitions = unbound._wait_on_metadata(topic, seconds * 1000)  # noqa: SLF001
     except errors.KafkaTimeoutError:
+        if cluster._last_successful_refresh_ms == answered_at:  # noqa: SLF001
+            raise
         return 0
     return len(partitions)
 

@@ -58,6 +58,11 @@ DECIDE: Final = (
 )
 
 
+def _party(partition: int) -> str:
+    """Return the name of a restoration among the parties that Kafka may refuse (active_kafka_refusals.py)."""
+    return f"restore {partition}"
+
+
 class PartitionRestorer:
     """
     Restores partitions. Each call opens its own connections, so several threads may call it at once.
@@ -94,7 +99,7 @@ class PartitionRestorer:
         allow; the caller may retry. Raises CommitLostError if a person must decide.
         """
         began = time.monotonic()
-        party = f"restore {partition}"
+        party = _party(partition)
         try:
             with _Lookup(self._options) as lookup:
                 restored = self._restore(lookup, partition)
@@ -103,6 +108,9 @@ class PartitionRestorer:
             self._refusals.failed(party, refusal)
             reason = exc if refusal is None else f"{refusal.reason} ({exc!r})"
             raise BrokerError(f"partition {partition} cannot be restored: {reason}") from exc
+        except CommitLostError:
+            self._refusals.passed(party)
+            raise
         self._refusals.passed(party)
         self._notice(
             LogEvent(
@@ -117,6 +125,10 @@ class PartitionRestorer:
             )
         )
         return restored
+
+    def let_go(self, partition: int) -> None:
+        """Forget what Kafka has refused of a partition that is not restored any more."""
+        self._refusals.forget(_party(partition))
 
     def _restore(self, lookup: _Lookup, partition: int) -> RestoredPartition:
         command_tp = TopicPartition(self._options.command_topic, partition)

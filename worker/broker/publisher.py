@@ -268,13 +268,19 @@ class Publisher:
     def _missing_topic(
         self, producer: KafkaProducer, records: list[ProducerRecord]
     ) -> RecordRefusedError | None:
-        """Return the error of the first record whose topic or partition does not exist: kafka-python would silently wait for it."""
+        """
+        Return the error of the first record whose topic or partition does not exist: kafka-python would silently wait for it.
+
+        Raises KafkaTimeoutError if nobody answers, which says nothing of the topic.
+        """
         counts: dict[str, int] = {}
         for record in records:
             topic = record.topic
             if topic not in counts:
                 try:
                     counts[topic] = kafka_private_parts.partition_count(producer, topic, METADATA_SECONDS)
+                except errors.KafkaTimeoutError:
+                    raise
                 except errors.KafkaError as exc:
                     return RecordRefusedError(record, exc)
             if (record.partition or 0) >= counts[topic]:

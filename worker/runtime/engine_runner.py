@@ -216,7 +216,7 @@ class EngineRunner:
         """Why the loop itself is not ready; None if it is."""
         if self._refused_because is not None:
             return self._refused_because
-        if self._stopping:
+        if self._stopping or self.fatal_error.done():
             return "stopping"
         if time.monotonic() >= self._consumer.may_send_until():
             return "not a member of the consumer group: it has not joined yet, or Kafka is away"

@@ -126,6 +126,9 @@ class PartitionRestorer(Protocol):
     def restore(self, partition: int) -> RestoredPartition:
         """Return what was done and where to resume; blocks. Raises BrokerError; CommitLostError if a person must decide."""
 
+    def let_go(self, partition: int) -> None:
+        """Forget what Kafka has refused of a partition that is no longer ours."""
+
 
 class ControlFollower(Protocol):
     """Follows the control topic. Thread-safe."""

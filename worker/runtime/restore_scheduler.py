@@ -72,6 +72,9 @@ class RestoreScheduler:
                 await asyncio.sleep(DOUBT_SECONDS)
                 continue
             except BrokerError as error:
+                if not self._is_ours(number, epoch):
+                    self._restorer.let_go(number)
+                    return
                 self._log(
                     "partition.restore_failed", partition=number, reason=str(error), next_try_seconds=wait
                 )
@@ -85,8 +88,9 @@ class RestoreScheduler:
             return
 
     def forget(self, number: int) -> None:
-        """Drop the doubt about a partition that is no longer ours: it is the next owner's."""
+        """Drop the doubt about a partition that is no longer ours, and what Kafka refuses of it: both are the next owner's."""
         self.partitions_in_doubt.pop(number, None)
+        self._restorer.let_go(number)
 
     def __repr__(self) -> str:
         return f"<RestoreScheduler from {self._restorer!r}>"

@@ -8,9 +8,17 @@ import pytest
 from kafka import errors
 
 from tests.conftest import _started_broker
-from tests.contract.broker.kafka_fixture import Member, RealCluster, outcome_for, transaction_of, until
-from worker.broker import active_kafka_refusals, kafka_private_parts
+from tests.contract.broker.kafka_fixture import (
+    Member,
+    RealCluster,
+    outcome_for,
+    record,
+    transaction_of,
+    until,
+)
+from worker.broker import active_kafka_refusals, kafka_private_parts, publisher
 from worker.broker.publisher import Publisher
+from worker.domain.contract.dead_letter_encoding import DeadLetter
 from worker.domain.effects import OffsetCommit
 from worker.domain.publish_results import Aborted, Published
 from worker.errors import BrokerError
@@ -125,6 +133,34 @@ def test_results_are_kept_and_go_when_a_dead_kafka_is_back(
     assert own_cluster.committed(0) == (2, "x")
 
 
+LETTER = DeadLetter(record(0, 1, b"{"), "commands", "commands-0-1", "bad_json", "no JSON")
+
+
+@pytest.mark.parametrize("of", ["outcomes", "dead letters"])
+def test_while_kafka_is_away_no_topic_is_said_to_be_missing(
+    own_kafka: EmbeddedKafka, own_cluster: RealCluster, join: Join, monkeypatch: pytest.MonkeyPatch, of: str
+) -> None:
+    """
+    The log, /readyz and the metric sent an operator to create topics that there are.
+    """
+    monkeypatch.setattr(publisher, "METADATA_SECONDS", 1.0)
+    common = {"bootstrap_timeout_ms": 300}
+    member = join(own_cluster, producer=SHORT, common=common, publish_timeout=3.0)
+    if of == "outcomes":
+        transaction = transaction_of([outcome_for(0, 1)], {0: OffsetCommit(2, "x")})
+    else:
+        transaction = transaction_of([], {0: OffsetCommit(2, "x")}, [LETTER])
+    own_kafka.kill()
+    results = [member.publish(transaction) for _ in range(active_kafka_refusals.FAILURES)]
+    own_kafka.start()
+
+    assert not any(each.dead_letters_refused for each in results if isinstance(each, Aborted))
+    told = [notice.fields for notice in member.noticed("kafka.refused")]
+    assert told
+    assert {each["kind"] for each in told} <= {"unreachable", "other"}, told
+    publish_until_published(member, transaction)
+
+
 def test_a_kafka_that_hangs_before_the_commit_leaves_one_outcome(
     own_kafka: EmbeddedKafka, own_cluster: RealCluster, join: Join
 ) -> None:
@@ -156,8 +192,7 @@ def test_a_commit_whose_answer_is_lost_is_found_out_before_anything_is_said(
     """
     member = join(own_cluster, producer=SHORT, publish_timeout=3.0)
     member.publish_for(0, 0)
-    publisher = member.publisher
-    assert isinstance(publisher, Publisher)
+    assert isinstance(member.publisher, Publisher)
     begin_commit = kafka_private_parts.begin_commit
 
     def answer_lost(producer: Any) -> Any:

@@ -13,11 +13,13 @@ from worker.broker import consumer as module
 from worker.broker.consumer import Consumer
 
 
-def polled(*ends: Exception | None, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def polled(
+    *ends: Exception | None, monkeypatch: pytest.MonkeyPatch, backoff: tuple[float, float] = (0.001, 0.002)
+) -> list[str]:
     """
     Return the events logged while one poll after another fails like this; after the last one the consumer is asked to stop.
     """
-    monkeypatch.setattr(module, "BACKOFF_SECONDS", (0.001, 0.002))
+    monkeypatch.setattr(module, "BACKOFF_SECONDS", backoff)
     told: list[str] = []
     listener: Any = SimpleNamespace()
     consumer = Consumer(options(), listener, lambda notice: told.append(notice.event))
@@ -73,6 +75,38 @@ def test_a_damaged_batch_is_told_and_the_other_partitions_are_read(monkeypatch: 
     told = polled(errors.CorruptRecordError("at offset 7"), None, monkeypatch=monkeypatch)
 
     assert told == ["kafka.refused", "kafka.poll_failed"]
+
+
+@pytest.mark.parametrize(
+    ("error", "longest"),
+    [
+        (errors.CorruptRecordError("at offset 7"), module.PARTITION_BACKOFF_SECONDS),
+        (errors.UnknownError("while fetching"), module.PARTITION_BACKOFF_SECONDS),
+        (errors.NodeNotReadyError(), module.BACKOFF_SECONDS[1]),
+    ],
+    ids=["damaged", "unknown", "away"],
+)
+def test_beside_a_partition_that_cannot_be_read_the_others_wait_a_second_at_most(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, longest: float
+) -> None:
+    """
+    Idle ones end no wait: each poll fails, and the next command came up to five seconds late.
+    """
+    waits: list[float] = []
+    back_off = Consumer._back_off
+
+    def without_waiting(consumer: Consumer, wait: float) -> float:
+        waits.append(wait)
+        consumer._stopping = True
+        after = back_off(consumer, wait)
+        consumer._stopping = False
+        return after
+
+    monkeypatch.setattr(Consumer, "_back_off", without_waiting)
+    polled(*[error] * 10, None, monkeypatch=monkeypatch, backoff=module.BACKOFF_SECONDS)
+
+    assert waits[0] == module.BACKOFF_SECONDS[0]
+    assert waits[-1] == longest
 
 
 def test_an_error_that_does_not_pass_by_itself_is_not_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:

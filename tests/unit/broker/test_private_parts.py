@@ -61,7 +61,7 @@ PARTS: Final[dict[type, set[str]]] = {
     AsyncConsumerRebalanceListener: {
         "on_partitions_assigned", "on_partitions_lost", "on_partitions_revoked",
     },
-    ClusterMetadata: {"broker_metadata", "is_bootstrap", "partitions_for_topic", "topic_id"},
+    ClusterMetadata: {"_last_successful_refresh_ms", "broker_metadata", "is_bootstrap", "partitions_for_topic", "topic_id"},
     ConsumerCoordinator: {
         "_handle_heartbeat_response", "_process_join_group_response", "_process_sync_group_response",
         "rejoin_needed", "rejoining", "request_rejoin", "time_to_next_poll",
@@ -82,7 +82,7 @@ PARTS: Final[dict[type, set[str]]] = {
     },
     KafkaConsumer: {"_cluster", "_coordinator", "_fetcher", "_net"},
     KafkaNetClient: {"_manager", "await_ready", "close"},
-    KafkaProducer: {"_accumulator", "_sender", "_transaction_manager", "_wait_on_metadata"},
+    KafkaProducer: {"_accumulator", "_metadata", "_sender", "_transaction_manager", "_wait_on_metadata"},
     KafkaSSLTransport: {"_net", "_sock", "_sock_recv", "handshake", "ssl_config"},
     KafkaTCPTransport: {"_sock_recv"},
     NetworkSelector: {"call_later", "call_soon_threadsafe", "cancel", "wait_read", "wait_write"},

@@ -219,6 +219,8 @@ class RunnerHarness:
         self.restoring()
         return RestoredPartition(17)
 
+    def let_go(self, partition: int) -> None: ...
+
     # The writer of orders
 
     def write(self, record: ControlRecord) -> None:

@@ -497,6 +497,10 @@ def _stopping(harness: RunnerHarness) -> None:
     harness.runner.stop()
 
 
+def _failed(harness: RunnerHarness) -> None:
+    harness.runner.failed(BrokerError("the consumer has ended"))
+
+
 def _out(harness: RunnerHarness) -> None:
     harness.proven_until = -inf
 
@@ -509,6 +513,7 @@ def _restoring(harness: RunnerHarness) -> None:
     ("change", "reason"),
     [
         (_stopping, "stopping"),
+        (_failed, "stopping"),
         (_out, "not a member of the consumer group: it has not joined yet, or Kafka is away"),
         (_restoring, "partitions are being restored"),
     ],

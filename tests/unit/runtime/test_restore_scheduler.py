@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from worker.domain.effects import RestoredPartition
-from worker.errors import CommitLostError
+from worker.errors import BrokerError, CommitLostError
 from worker.runtime import restore_scheduler
 from worker.runtime.restore_scheduler import AT_ONCE, RestoreScheduler
 
@@ -22,9 +22,12 @@ NOBODY: Any = SimpleNamespace(restored=lambda _: None)
 
 
 def scheduler(
-    restore: Callable[[int], RestoredPartition], begun: list[int], gone: set[int] | None = None
+    restore: Callable[[int], RestoredPartition],
+    begun: list[int],
+    gone: set[int] | None = None,
+    let_go: list[int] | None = None,
 ) -> RestoreScheduler:
-    restorer: Any = SimpleNamespace(restore=restore)
+    restorer: Any = SimpleNamespace(restore=restore, let_go=([] if let_go is None else let_go).append)
     return RestoreScheduler(
         restorer,
         NOBODY,
@@ -48,6 +51,29 @@ def test_a_partition_that_goes_while_it_is_restored_leaves_no_doubt_behind() -> 
     asyncio.run(asyncio.wait_for(restoring.restore(3, 1), 10))
 
     assert restoring.partitions_in_doubt == {}
+
+
+def test_what_is_refused_of_a_partition_goes_with_it() -> None:
+    """
+    For two minutes more the worker was not ready, for a partition that another had.
+    """
+    let_go: list[int] = []
+    scheduler(lambda _: RestoredPartition(position=0), [], let_go=let_go).forget(3)
+
+    assert let_go == [3]
+
+
+def test_what_is_refused_after_the_partition_has_gone_goes_as_well() -> None:
+    gone: set[int] = set()
+    let_go: list[int] = []
+
+    def refused(number: int) -> RestoredPartition:
+        gone.add(number)
+        raise BrokerError("the broker refuses this user the topic")
+
+    asyncio.run(asyncio.wait_for(scheduler(refused, [], gone, let_go).restore(3, 1), 10))
+
+    assert let_go == [3]
 
 
 def test_no_more_than_a_few_are_restored_at_once_and_all_in_the_end() -> None:

@@ -1,0 +1,72 @@
+# What Kafka refuses of a restoration is an obstacle for as long as it is tried, and no longer.
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from kafka import errors
+
+from tests.unit.broker.test_client_config import options
+from worker.broker import partition_restore
+from worker.broker.active_kafka_refusals import FAILURES, ActiveKafkaRefusals
+from worker.broker.partition_restore import PartitionRestorer
+from worker.errors import BrokerError, CommitLostError
+
+if TYPE_CHECKING:
+    from worker.domain.effects import LogEvent
+    from worker.errors import WorkerError
+
+
+class Restorations:
+    """
+    A restorer that is refused the topic, and what was told of it.
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.told: list[LogEvent] = []
+        self.error: Exception = errors.TopicAuthorizationFailedError({"outcomes"})
+        self.refusals = ActiveKafkaRefusals(self.told.append)
+        self.restorer = PartitionRestorer(
+            options(),
+            lambda _: None,
+            self.told.append,
+            self.refusals,
+            command_id_of=lambda _: None,
+            topic_id=None,
+        )
+
+        def fails(_: object) -> None:
+            raise self.error
+
+        monkeypatch.setattr(partition_restore, "_Lookup", fails)
+        for _ in range(FAILURES):
+            self.fail(BrokerError)
+        assert self.refusals.lasting
+
+    def fail(self, kind: type[WorkerError]) -> None:
+        with pytest.raises(kind):
+            self.restorer.restore(3)
+
+
+def test_what_is_refused_of_a_partition_that_has_gone_is_no_obstacle(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    restorations = Restorations(monkeypatch)
+
+    restorations.restorer.let_go(2)
+    assert restorations.refusals.lasting
+    restorations.restorer.let_go(3)
+
+    assert restorations.refusals.lasting == []
+    assert "kafka.accepted" not in [event.event for event in restorations.told]
+
+
+def test_a_doubt_about_a_commit_shows_that_nothing_is_refused_any_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    restorations = Restorations(monkeypatch)
+    restorations.error = CommitLostError("partition 3 has no committed offset", "decide")
+    restorations.fail(CommitLostError)
+
+    assert restorations.refusals.lasting == []
