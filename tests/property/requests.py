@@ -346,8 +346,8 @@ class Requests:
                 assert mine not in assignment.carried, (
                     f"{record.outcome_id}: {user} was sent, and is called superseded"
                 )
-                later = self._named(result.superseded_by, record.partition)
-                assert later.offset > record.offset
+                later = self._named(result.superseded_by)
+                assert later.partition != record.partition or later.offset > record.offset
                 assert user in later.users
             case ResultStatus.CANCELLED:
                 assert OrderState.CANCEL in self.ordered[record.outcome_id]
@@ -359,7 +359,10 @@ class Requests:
                 assert "not_after" in fields or "banned_until" in fields
                 assert mine not in assignment.unknown
             case ResultStatus.DUPLICATE:
-                earlier = self._named(result.duplicate_of, record.partition)
+                earlier = self._named(result.duplicate_of)
+                if earlier.partition != record.partition:  # which may be told later, or by its next owner
+                    assert decided is None or (decided.effect == effect and user in decided.users)
+                    return
                 assert earlier.offset < record.offset
                 told = self._topic.partitions[record.partition].told[earlier.offset]
                 is_same_id = told.command_id == fields["command_id"]
@@ -370,9 +373,14 @@ class Requests:
                 ]
                 assert user in done, f"{record.outcome_id} repeats what {earlier.outcome_id} did not do"
 
-    def _named(self, outcome_id: str | None, partition: int) -> Record:
-        records = self._topic.partitions[partition].records
-        return next(record for record in records if record.outcome_id == outcome_id)
+    def _named(self, outcome_id: str | None) -> Record:
+        partitions = self._topic.partitions
+        return next(
+            record
+            for partition in partitions
+            for record in partition.records
+            if record.outcome_id == outcome_id
+        )
 
 
 def read_body(send: Attempt) -> tuple[Action, str, list[str], dict[str, Any]]:

@@ -108,13 +108,18 @@ class Play(RuleBasedStateMachine):
         ),
         skip=st.sampled_from([0, 0, 0, 1, 5]),
         urgent=st.sets(st.integers(0, 5), max_size=3),
+        misplaced=st.sets(st.integers(0, 5), max_size=2),
     )
     def commanded(
-        self, shapes: list[tuple[dict[str, Any], str, list[str]]], skip: int, urgent: set[int]
+        self,
+        shapes: list[tuple[dict[str, Any], str, list[str]]],
+        skip: int,
+        urgent: set[int],
+        misplaced: set[int],
     ) -> None:
         for place, (shape, target, users) in enumerate(shapes):
             fields = {**shape, "priority": "urgent"} if place in urgent else shape
-            self._command(fields, target, users, skip=skip)
+            self._command(fields, target, users, skip=skip, off=place in misplaced)
         self._fetch_all()
 
     @rule(
@@ -173,13 +178,18 @@ class Play(RuleBasedStateMachine):
             self.environment.fetch(number, back)
             assignment.position = max(assignment.position, before)
 
-    def _command(self, shape: dict[str, Any], target: str, users: list[str], skip: int = 0) -> None:
+    def _command(
+        self, shape: dict[str, Any], target: str, users: list[str], skip: int = 0, off: int = 0
+    ) -> None:
+        """
+        ``off``: how far from its target's partition the producer has put it.
+        """
         environment = self.environment
         environment.ids += 1
         kind = "group_id" if shape["action"].startswith("group") else "room_id"
         fields = {"command_id": f"c{environment.ids}", kind: target, "user_ids": users, **shape}
         fields["issuer"] = f"i{environment.ids % 2}"
-        environment.append(TARGETS.index(target) % PARTITIONS, target.encode(), fields, skip)
+        environment.append((TARGETS.index(target) + off) % PARTITIONS, target.encode(), fields, skip)
 
     def _fetch_all(self) -> None:
         for number in self.environment.owned:

@@ -169,16 +169,15 @@ class Engine:
 
     def revoked(self, numbers: Iterable[int], now: float) -> list[Effect]:
         """Release the partitions, which are not ours any more, and drop their open records."""
-        freed: list[OpenCommand] = []
         for number in numbers:
             partition = self._partitions.pop(number, None)
             if partition is not None:
-                freed += self._revocation.release(partition, now)
+                self._revocation.release(partition, now)
         self._outbox.forget_dropped()
         self._share_quota()
         self._share_memory()
         self._admission.admit_backlogs(now)
-        return self._follow_through(now, freed)
+        return self._follow_through(now)
 
     def stopping(self, now: float) -> list[Effect]:
         """Begin to stop: close all partitions, as ``revoking`` does."""
@@ -432,24 +431,20 @@ class Engine:
 
     # Inside
 
-    def _follow_through(self, now: float, completed: Sequence[OpenCommand] = ()) -> list[Effect]:
+    def _follow_through(self, now: float) -> list[Effect]:
         """Run the stages until nothing more follows from the event. Return its effects."""
         revocation = self._revocation
-        completed = [*completed]
         if revocation.closing:
-            completed += revocation.drop_unstarted(now)
-            completed += revocation.give_up(now)
+            revocation.drop_unstarted(now)
+            revocation.give_up(now)
         goes_on = True
         while goes_on:
             goes_on = self._send(now)
-            completed += self._ordering.take_completed()
-            if revocation.closing:
-                completed += revocation.give_up(now)
-                # Dropped commands may have unblocked others.
-                goes_on = goes_on or bool(completed)
+            completed = self._ordering.take_completed()
             if completed:
                 self._emit(completed, now)
-                completed = []
+            if revocation.closing and revocation.give_up(now):
+                goes_on = True  # what waited for the dropped commands may be sent
         if revocation.closing:
             stranded = self._outbox.stranded()
             if stranded:

@@ -11,7 +11,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from worker.domain.progress.open_commands import OpenCommand
-from worker.domain.state_transitions import TaskState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -55,27 +54,22 @@ class Revocation:
             record for record in partition.open_records.values() if isinstance(record, OpenCommand)
         )
 
-    def drop_unstarted(self, now: float) -> list[OpenCommand]:
-        """
-        Drop unstarted commands of closing partitions, newest first, some ``MEMBERS_AT_ONCE`` members a call. Return the commands that
-        may now be emitted.
-        """
-        freed: list[OpenCommand] = []
+    def drop_unstarted(self, now: float) -> None:
+        """Drop unstarted commands of closing partitions, newest first, some ``MEMBERS_AT_ONCE`` members a call."""
         members = 0
         while self.unchecked and members < MEMBERS_AT_ONCE:
             # Newest first: its successors are dropped already. Oldest first, one drop would take all that share a user.
             command = self.unchecked.pop()
             if not command.started and not command.emitted and command.unsettled and not command.dropped:
                 members += len(command.tasks)
-                freed += self._drop(command, now)
-        return freed
+                self._drop(command, now)
 
-    def give_up(self, now: float) -> list[OpenCommand]:
+    def give_up(self, now: float) -> bool:
         """
         Drop the started commands that a handover does not wait for: because of a gate of their endpoint, or of their order (a pause)
-        while no call carries them. Return the commands that may now be emitted.
+        while no call carries them. Return whether there was any.
         """
-        freed = []
+        before = self.given_up
         for partition in self.closing:
             started = [
                 command
@@ -90,35 +84,28 @@ class Revocation:
                     self.given_up += 1
                     if is_behind_gate:
                         partition.clean_handover.give_up()
-                    freed += self._drop(command, now)
-        return freed
+                    self._drop(command, now)
+        return self.given_up > before
 
     def drop_stranded(self, stranded: Iterable[OpenRecord], now: float) -> None:
         """Drop records whose results cannot be committed here any more: a handover would wait for them in vain."""
         for record in stranded:
             self.given_up += isinstance(record, OpenCommand)
-            freed = self._drop(record, now)
-            assert not freed, "an emitted command has released all that waited for it"
+            self._drop(record, now)
 
-    def release(self, partition: Partition, now: float) -> list[OpenCommand]:
-        """Drop all open records of a partition that is not ours any more. Return the commands that may now be emitted."""
+    def release(self, partition: Partition, now: float) -> None:
+        """Drop all open records of a partition that is not ours any more."""
         partition.release()
         self.closing.pop(partition, None)
         self._admission.forget_backlog(partition)
-        freed = []
         # Newest first, as in ``drop_unstarted``: then none of them leaves its place to one that is dropped next.
         for record in reversed(list(partition.open_records.values())):
-            freed += self._drop(record, now)
+            self._drop(record, now)
         if not self.closing:
             self.unchecked.clear()
-        return freed
 
-    def _drop(self, record: OpenRecord, now: float) -> list[OpenCommand]:
-        """
-        Drop the record and, in closing partitions, every command that must come after it. Return commands of other partitions that
-        waited only for these.
-        """
-        freed: list[OpenCommand] = []
+    def _drop(self, record: OpenRecord, now: float) -> None:
+        """Drop the record, and every command of its partition that must come after it."""
         dropping = [record]
         while dropping:
             dropped = dropping.pop()
@@ -127,22 +114,16 @@ class Revocation:
             if isinstance(dropped, OpenCommand):
                 for later in dropped.release_successors():
                     assert not later.emitted, "it was finished before a command that it shares a member with"
-                    if later.partition.is_closing:
-                        dropping.append(later)
-                    elif later.may_be_emitted:
-                        freed.append(later)
-                if any(task.state is TaskState.CALLED for task in dropped.tasks):
+                    dropping.append(later)
+                if any(task.is_in_call for task in dropped.tasks):
                     dropped.partition.clean_handover.give_up()  # nobody waits for the call
                 self._ordering.drop(dropped, now)
             else:
                 dropped.drop()
             self._admission.free_memory_of([dropped])
             dropped.partition.forget(dropped)
-        return freed
 
 
 def _may_be_dropped(command: OpenCommand) -> bool:
     """Return whether nobody waits for the command because of its order, and no call carries it."""
-    return not command.mode.holds_up_drain and all(
-        task.state is not TaskState.CALLED for task in command.tasks
-    )
+    return not command.mode.holds_up_drain and not any(task.is_in_call for task in command.tasks)

@@ -132,10 +132,8 @@ class MemberOrdering:
         for task in command.tasks:
             if task.state is TaskState.BEHIND:
                 self._part(task)
-            elif task.state is TaskState.COALESCED:
-                leader = task.leader
-                if leader.state is not TaskState.CALLED and not leader.is_like(task):
-                    self._part(leader)
+            elif task.state is TaskState.COALESCED and not (task.is_in_call or task.leader.is_like(task)):
+                self._part(task.leader)
 
     def apply_order(self, command: OpenCommand, now: float) -> None:
         """Apply the order that holds for the command now, or none, to its tasks that are not in a call."""
@@ -386,9 +384,8 @@ class MemberOrdering:
         ``regroup``). A task that repeats a command_id waits for its turn, as in ``_expire_task``.
         """
         if task.state is TaskState.COALESCED:
-            leader = task.leader
-            if leader.state is not TaskState.CALLED:
-                leader.let_go(task)
+            if not task.is_in_call:
+                task.leader.let_go(task)
                 self._complete(task, cancelled_result(task))
         elif task.command.repeat_of is None:
             self._vacate(task)
@@ -421,8 +418,8 @@ class MemberOrdering:
         if command.last_moment is not None:
             self._deadlines.count_finished()
         for task in command.tasks:
-            if task.member_queue.clear_last(command):
-                self._forget_if_idle(task.member_queue, now)
+            task.member_queue.clear_last(command)
+            self._forget_if_idle(task.member_queue, now)
 
     def _forget_if_idle(self, member_queue: MemberQueue, now: float) -> None:
         if member_queue.is_idle(now) and self._by_key.get(member_queue.key) is member_queue:

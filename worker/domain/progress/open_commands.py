@@ -119,6 +119,12 @@ class MemberTask:
         assert self.coalesced_group is not None
         return self.coalesced_group.leader
 
+    @property
+    def is_in_call(self) -> bool:
+        """Whether a call carries it that is not over: its own or that of its leader."""
+        carried = self.leader if self.state is TaskState.COALESCED else self
+        return carried.state is TaskState.CALLED
+
     def let_go(self, follower: MemberTask) -> None:
         """Let a task follow it no longer."""
         assert self.followers is not None
@@ -199,23 +205,31 @@ class MemberQueue:
     # the oldest task and the newest one; what lies between is found through ``MemberTask.before`` and ``behind``
     first: MemberTask | None = None
     final: MemberTask | None = None
-    # the newest command that names this member, for the order of finishing
+    # the newest command that names this member, for the order of finishing on its partition
     last: OpenCommand | None = None
+    # the newest one of each other partition that names it: a producer has misplaced records
+    last_elsewhere: dict[Partition, OpenCommand] | None = None
     # until then an attempt of unknown end may take effect: a different effect must wait
     unknown_until: float = 0.0
     unknown_effect: EffectKey | None = None  # that attempt's effect
 
     def set_last(self, command: OpenCommand) -> OpenCommand | None:
-        """Note that this command is the newest that names the member. Return the one before, if the queue still knows it."""
+        """Note that the command is the newest of its partition that names the member. Return the one before it; None if none is open."""
         earlier, self.last = self.last, command
+        if earlier is not None and earlier.partition is not command.partition:
+            if self.last_elsewhere is None:
+                self.last_elsewhere = {}
+            self.last_elsewhere[earlier.partition] = earlier
+            earlier = self.last_elsewhere.pop(command.partition, None)
         return earlier
 
-    def clear_last(self, command: OpenCommand) -> bool:
-        """Forget the command if it is the newest that names the member. Return whether it was."""
-        if self.last is not command:
-            return False
-        self.last = None
-        return True
+    def clear_last(self, command: OpenCommand) -> None:
+        """Forget the command if it is the newest of its partition that names the member."""
+        elsewhere = self.last_elsewhere
+        if self.last is command:
+            self.last = elsewhere.popitem()[1] if elsewhere else None
+        elif elsewhere and elsewhere.get(command.partition) is command:
+            del elsewhere[command.partition]
 
     def append(self, task: MemberTask) -> None:
         """Put a task at the end."""
@@ -359,9 +373,10 @@ class OpenCommand:
 
     def wait_for(self, earlier: OpenCommand) -> None:
         """
-        Let it be emitted only after this earlier command, with which it shares a member: else a crash could redo the earlier and
-        skip the later.
+        Let it be emitted only after this earlier command of its partition, with which it shares a member: else a crash could redo the
+        earlier and skip the later.
         """
+        assert earlier.partition is self.partition
         if earlier.emitted or earlier.dropped:
             return
         self.blocker_count += 1

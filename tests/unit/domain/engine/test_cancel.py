@@ -230,3 +230,16 @@ def test_one_that_went_with_a_call_does_not_go_with_the_next_one_after_a_pause(i
     harness.resume(target="g")
     harness.ok()
     assert [harness.status(each) for each in "ab"] == ["succeeded", "cancelled"]
+
+
+def test_a_ban_that_gave_way_to_a_cancelled_one_stays_superseded() -> None:
+    """
+    Its outcome may be published already: nobody carries out either.
+    """
+    harness = EngineHarness(default_calls_per_second=1)
+    harness.receive(ban("first"))
+    harness.receive_together(ban("u", command_id="a"), mad("u", command_id="b", duration=1))
+    harness.order("cancel", **MAD)
+    harness.ok()
+    assert [harness.status(each) for each in "ab"] == ["superseded", "cancelled"]
+    assert len(harness.sent) == 1

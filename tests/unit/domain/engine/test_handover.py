@@ -13,6 +13,8 @@ from worker.domain.contract.error_codes import Verdict
 from worker.domain.contract.timestamps import rfc3339
 from worker.domain.progress.commit_metadata import slice_free_in_ms
 
+BAD_USER = 10019
+
 
 def test_a_handover_starts_nothing_and_finishes_what_is_started() -> None:
     harness = EngineHarness(default_calls_per_second=1)
@@ -34,8 +36,8 @@ def test_a_handover_finishes_retries_and_searches() -> None:
     harness.revoking(0)
     harness.code(harness.request(), 60008)
     harness.request_permit()
-    harness.code(harness.request(), 10019)
-    harness.code(harness.request(), 10019)
+    harness.code(harness.request(), BAD_USER)
+    harness.code(harness.request(), BAD_USER)
     harness.ok()
     while harness.out:
         harness.ok()
@@ -434,7 +436,7 @@ def test_a_half_of_a_search_whose_command_has_gone_ends_the_search() -> None:
     harness.receive(ban("v", command_id="v"), partition=1)
     harness.ok()
     harness.wait(1.0)
-    harness.code(harness.request(), 10019)
+    harness.code(harness.request(), BAD_USER)
     assert harness.request().users == ["u"]
     harness.code(harness.request(), 60008)
     harness.revoked(0)
@@ -483,22 +485,66 @@ def test_one_that_rides_may_go_and_leaves_the_other() -> None:
     assert [each.command_id for each in harness.publish()] == ["leader"]
 
 
-def test_a_command_of_another_partition_does_not_wait_for_one_that_has_gone() -> None:
+def test_a_command_does_not_wait_for_one_of_another_partition() -> None:
     """
-    One (target, user) on two partitions: the producer's keys are not as they should be, but nothing hangs for it.
+    One (target, user) on two partitions: the producer's keys are not as they should be. A crash puts each back to a place of its own.
     """
     harness = EngineHarness(0, 1)
-    harness.receive(ban("u", "w", command_id="gone"), partition=0)
-    harness.receive(unban("v", group="h", command_id="other"), partition=1)
+    harness.receive(ban("u", "w", command_id="elsewhere"), partition=0)
     harness.receive(unban("u", command_id="behind"), partition=1)
+    harness.code(harness.request("ban"), BAD_USER)
+    harness.code(harness.request("ban"), BAD_USER)
     harness.ok(harness.request("unban"))
-    harness.code(harness.request("ban"), 10019)
-    harness.code(harness.request("ban"), 10019)
-    harness.ok(harness.request("unban"))
-    assert harness.is_open("behind"), "it is done, and the earlier one is not"
+    assert harness.is_open("elsewhere")
+    assert harness.status("behind") == "succeeded"
     harness.revoked(0)
 
-    assert harness.status("behind") == "succeeded"
+    assert harness.engine.idle
+
+
+@pytest.mark.parametrize("is_before", [True, False])
+def test_what_was_misplaced_goes_without_breaking_the_order_of_what_was_not(is_before: bool) -> None:
+    """
+    The command that comes third, before or after the handover, has its result while the first one waits for the second user.
+    """
+    harness = EngineHarness(0, 1, supersede=False)
+    harness.order("paused", issuer="slow")
+    harness.receive(kick("v", issuer="slow"))
+    harness.receive(kick("u", "v", command_id="first", reason="first"))
+    harness.ok()
+    harness.receive(kick("u", reason="second", issuer="slow"), partition=1)
+    third = kick("u", command_id="third", reason="third")
+    if is_before:
+        harness.receive(third)
+    harness.revoked(1)
+    if not is_before:
+        harness.receive(third)
+    harness.ok()
+    assert harness.publish() == []
+    harness.resume(issuer="slow")
+    harness.ok()
+    harness.ok()
+
+    assert [each.command_id for each in harness.publish()][1:] == ["first", "third"]
+
+
+def test_what_comes_after_one_that_is_given_up_is_left_with_it_over_a_misplaced_one() -> None:
+    """
+    The first command waits for a paused one when its partition is closing. The third one has its result.
+    """
+    harness = EngineHarness(0, 1, supersede=False)
+    harness.order("paused", issuer="slow")
+    harness.receive(kick("v", issuer="slow"))
+    harness.receive(kick("u", "v", reason="first"))
+    harness.ok()
+    harness.receive(kick("u", command_id="second", reason="second"), partition=1)
+    harness.ok()
+    harness.receive(kick("u", reason="third"))
+    harness.ok()
+    harness.revoking(0)
+
+    assert [each.command_id for each in harness.publish()] == ["second"]
+    assert harness.engine.count_open([0]) == 0
 
 
 def test_a_transaction_under_way_when_its_partition_goes_is_forgotten_if_it_is_aborted() -> None:
@@ -554,7 +600,7 @@ def test_a_member_behind_one_of_a_partition_that_has_gone_goes_on(verdict: Verdi
     harness.receive(ban("u"), partition=0)
     harness.receive(unban("u", command_id="ours"), partition=1)
     harness.revoked(0)
-    harness.end(harness.request(), verdict, error_code=10019)
+    harness.end(harness.request(), verdict, error_code=BAD_USER)
     harness.wait(4.0)
     harness.ok()
 

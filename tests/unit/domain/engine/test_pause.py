@@ -196,6 +196,38 @@ def test_a_partition_that_goes_does_not_wait_for_what_is_paused() -> None:
     assert harness.engine.take_transaction(harness.now) is None
 
 
+def test_a_partition_that_goes_waits_for_what_is_paused_while_anothers_call_carries_it() -> None:
+    harness = EngineHarness(default_calls_per_second=1)
+    harness.receive(ban("first"))
+    harness.receive_together(ban("u", command_id="a"), mad("u", command_id="b"))
+    harness.ok()
+    harness.wait(1.0)
+    harness.order("paused", **MAD)
+    harness.revoking(0)
+    harness.ok()
+
+    assert harness.status("b") == "succeeded"
+    assert harness.engine.snapshot(harness.now).counts.given_up == 0
+
+
+def test_what_is_paused_is_given_up_once_anothers_call_that_carried_it_comes_to_nothing() -> None:
+    harness = EngineHarness(default_calls_per_second=1)
+    harness.receive(ban("first"))
+    harness.receive_together(ban("u", issuer="slow"), mad("u"))
+    harness.ok()
+    harness.wait(1.0)
+    harness.order("paused", **MAD)
+    harness.order("paused", issuer="slow")
+    harness.revoking(0)
+    harness.timeout(harness.request())
+    harness.request_permit()
+    harness.wait(1.0)
+    harness.publish()
+
+    assert harness.engine.quiet([0])
+    assert len(harness.published.outcomes) == 1
+
+
 def test_a_pause_tells_how_much_it_holds_and_whether_a_partition_is_held_up() -> None:
     harness = EngineHarness(max_gap=100)
     harness.order("paused", **MAD)

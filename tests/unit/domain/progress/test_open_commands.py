@@ -4,16 +4,26 @@ from __future__ import annotations
 
 from itertools import product
 from time import process_time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.unit.domain.factories import call_try, give, members, open_command, rejected_record
+from tests.unit.domain.factories import (
+    call_try,
+    give,
+    members,
+    open_command,
+    partition,
+    rejected_record,
+)
 from tests.unit.domain.samples import BAN, KICK, LIVE_UNBAN, UNBAN, UPDATE, command, without
 from worker.domain.contract.outcomes import CALLS_AT_EITHER_END, ResultStatus
 from worker.domain.progress.open_commands import MemberQueue, MemberTask
 from worker.domain.progress.redundant_commands import may_share_result, overwrites
 from worker.domain.state_transitions import TaskState
+
+if TYPE_CHECKING:
+    from worker.domain.progress.open_commands import OpenCommand
 
 BANNED_UNTIL = {**without(BAN, "duration"), "banned_until": "2030-06-01T00:00:00Z"}
 PARTIAL_UPDATE = {**UPDATE, "member_info": {"name_card": "jack"}}
@@ -23,8 +33,16 @@ MOST = 2 * CALLS_AT_EITHER_END
 # Waiting for earlier commands
 
 
+def commands(number: int) -> list[OpenCommand]:
+    """
+    Commands of one partition.
+    """
+    of = partition()
+    return [open_command(offset=offset, of=of) for offset in range(number)]
+
+
 def test_a_later_command_waits_for_an_earlier_one_that_is_not_finished() -> None:
-    earlier, later = open_command(offset=1), open_command(offset=2)
+    earlier, later = commands(2)
 
     later.wait_for(earlier)
 
@@ -34,8 +52,7 @@ def test_a_later_command_waits_for_an_earlier_one_that_is_not_finished() -> None
 
 
 def test_it_waits_for_each_of_several() -> None:
-    first, second, later = (open_command(offset=offset) for offset in (1, 2, 3))
-    follower = open_command(offset=4)
+    first, second, later, follower = commands(4)
 
     later.wait_for(first)
     later.wait_for(second)
@@ -49,7 +66,7 @@ def test_it_waits_for_each_of_several() -> None:
 
 @pytest.mark.parametrize("end", ["emitted", "dropped"])
 def test_nothing_waits_for_a_command_that_is_over(end: str) -> None:
-    earlier, later = open_command(offset=1), open_command(offset=2)
+    earlier, later = commands(2)
     setattr(earlier, end, True)
 
     later.wait_for(earlier)
@@ -57,6 +74,23 @@ def test_nothing_waits_for_a_command_that_is_over(end: str) -> None:
     assert later.blocker_count == 0
     assert later.predecessors is None
     assert earlier.successors is None
+
+
+def test_the_last_command_that_names_a_member_is_known_for_each_partition() -> None:
+    """
+    The second of three partitions is the right one.
+    """
+    queue = member_queue()
+    (a,), (b1, b2), (c,) = commands(1), commands(2), commands(1)
+
+    assert [queue.set_last(each) for each in (b1, a, c, b2)] == [None, None, None, b1]
+    assert queue.set_last(a) is a, "it is still known, and so are the others"
+    for gone in (b1, c, a, c):
+        queue.clear_last(gone)
+    assert not queue.is_idle(0.0)
+    queue.clear_last(b2)
+
+    assert queue.is_idle(0.0)
 
 
 # Steps that the table of states does not have
