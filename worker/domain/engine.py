@@ -302,9 +302,8 @@ class Engine:
             self._housekeeping_at = now + HOUSEKEEPING_SECONDS
             self._enforcement.expire(now)
             self._outbox.schedule_trial(now)
-            self._admission.admit_backlogs(
-                now
-            )  # results that were put aside, or dropped records, have left room
+            # Results that were put aside, or dropped records, have left room.
+            self._admission.admit_backlogs(now)
             self._forget_old(now, wall)
             self._commit_positions(now)
         return self._follow_through(now)
@@ -461,6 +460,7 @@ class Engine:
         any_ready = self._scheduler.pump(now, outbox_has_room=not self._outbox.is_full)
         if self._guards.tripped:
             self._enforcement.enforce_guards(now)
+            self._scheduler.apply_changes(now)
             return False  # the next event sends on: for each trip all open commands are looked at, and hundreds may come together
         return any_ready
 

@@ -130,6 +130,15 @@ def test_of_many_scopes_that_trip_each_is_stopped_in_an_event_of_its_own() -> No
     assert sent(harness) == 30 * 20 + 1
 
 
+def test_what_a_guard_puts_in_shadow_waits_for_its_permits_at_once() -> None:
+    harness = EngineHarness(guards=(Guard(Scope(issuer="*"), 20, 60.0, OrderState.SHADOW),))
+    flood(harness, "mad", 60)
+
+    assert sum(each.waiting for each in harness.engine.snapshot(harness.now).endpoints) == 40
+    harness.wait(0.25)
+    assert [each.status.value for each in harness.publish()] == ["simulated"] * 40
+
+
 def test_what_was_sent_long_ago_does_not_count() -> None:
     harness = EngineHarness(guards=(PER_ISSUER,))
     for name in "abcd":
