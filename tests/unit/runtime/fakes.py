@@ -102,7 +102,7 @@ class FakeEngine:
         return len(self.busy.intersection(numbers))
 
     def take_transaction(self, *_: object) -> Transaction | None:
-        if "transaction" in self.broken:
+        if "take_transaction" in self.broken:
             raise KeyError("a bug")
         return self.transactions.pop(0) if self.transactions else None
 

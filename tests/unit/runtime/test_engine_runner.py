@@ -290,7 +290,7 @@ async def _bug_in_due_transaction(harness: RunnerHarness) -> None:
     harness.move()
     await settled()
     assert len(harness.published) == 1, "the next waits for its time"
-    harness.engine.broken = {"transaction"}
+    harness.engine.broken = {"take_transaction"}
 
 
 async def _bug_in_tick(harness: RunnerHarness) -> None:
