@@ -10,13 +10,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from config import make_asyncapi
+from config import make_asyncapi, make_schemas, make_settings, make_tables
 from helm import make_schema
 from tests.docs import behaviours
 from worker import __version__
-from worker.domain.contract import json_schemas
-from worker.runtime import log_events, metric_table
-from worker.settings import generated_docs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -43,14 +40,14 @@ def _with_version(name: str) -> str:
 
 
 PAGES: Final[Mapping[str, Callable[[], str]]] = {
-    "config/worker.example.yaml": generated_docs.example,
-    "config/settings.md": generated_docs.page,
+    "config/worker.example.yaml": make_settings.example,
+    "config/settings.md": make_settings.page,
     "helm/moderation-worker/values.schema.json": make_schema.schema,
     "config/asyncapi.yaml": make_asyncapi.document,
-    "config/metrics.md": metric_table.page,
-    "config/events.md": log_events.page,
+    "config/metrics.md": make_tables.metrics,
+    "config/events.md": make_tables.events,
     "tests/BEHAVIOURS.md": behaviours.page,
-    **{f"config/{name}": partial(str, text) for name, text in json_schemas.documents().items()},
+    **{f"config/{name}": partial(str, text) for name, text in make_schemas.documents().items()},
     **{name: partial(_with_version, name) for name in VERSIONED},
 }
 

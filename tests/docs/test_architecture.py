@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from tests.docs.markdown import ROOT, rows, text
+from tests.docs.state_diagrams import diagram
 from worker.domain import state_transitions
 from worker.domain.calls.gates import GateKind
 
@@ -250,7 +251,7 @@ def test_no_attribute_of_the_core_has_a_second_writing_module() -> None:
     ],
 )
 def test_the_states_are_drawn_as_the_tables_say(steps: Any) -> None:
-    assert f"```mermaid\n{state_transitions.diagram(steps)}```" in text(PAGE)
+    assert f"```mermaid\n{diagram(steps)}```" in text(PAGE)
 
 
 def test_every_gate_is_in_the_table_with_its_policy() -> None:

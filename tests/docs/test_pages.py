@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import pytest
 import yaml
 
+from config.make_settings import example
 from tests.certificate import self_signed
 from tests.docs.pages import PAGES, ROOT, VERSIONED
 from worker.settings import load
-from worker.settings.generated_docs import example
 from worker.settings.setting_rows import NAME, rows
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from worker.domain.contract.json_schemas import documents
+from config.make_schemas import documents
 
 CONFIG = Path(__file__).parents[2] / "config"
 

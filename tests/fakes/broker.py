@@ -402,7 +402,7 @@ class FakePublisher:
             return Aborted("a partition inside has gone", retry_soon=True)
         for partition, commit in transaction.commits.items():
             if len(commit.metadata) > self._kafka.metadata_bytes:
-                return MetadataRefused(partition, len(commit.metadata))
+                return MetadataRefused(partition)
         records = producer_records(transaction, self._options)
         for record in records:
             log = (

@@ -20,9 +20,8 @@ if TYPE_CHECKING:
     SearchTerms = Sequence[Sequence[bytes]]
     """A record matches if its bytes contain, of each group, at least one."""
 
-LONG: Final = 0x80
-"""A byte of a varint with this bit is not its last one; the other bits, ``LOW``, are its value's."""
 LOW: Final = 0x7F
+"""The bits of a varint's byte that are its value's: a larger byte is not the last one. Numbers are zigzag: a negative one is odd."""
 AT_ONCE: Final = 16 * 1024 * 1024
 """The most bytes of records that are unpacked at once. A batch of ours holds some hundreds of kilobytes."""
 
@@ -102,54 +101,40 @@ def matching(
 def _matching(
     payload: bytes, count: int, terms: SearchTerms, base: int, first_time: int
 ) -> list[tuple[int, int, bytes | None]]:
-    # A record, as it lies in its batch; all numbers but the attributes are varints (zigzag: a negative one is odd):
+    # A record, as it lies in its batch; all numbers but the attributes are varints:
     #
     #   length | attributes (1 byte) | time | offset | key's length | key | value's length | value | headers
     #          ^ begin                                                                                      ^ end
-    #
-    # One loop that reads varints of one and two bytes in place: it takes half of the time of calls.
     found: list[tuple[int, int, bytes | None]] = []
-    whole, end = len(payload), 0
+    end = 0
     for _ in range(count):
-        first, second = payload[end], payload[end + 1]
-        if first & LONG and not second & LONG and not first & 1:
-            length, begin = (first & LOW | second << 7) >> 1, end + 2
-        else:
-            length, begin = decode_varint(payload, end)
+        length, begin = _varint(payload, end)
         end = begin + length
-        if length < 0 or end > whole:
+        if length < 0 or end > len(payload):
             raise ValueError(f"a record of {length} bytes ends outside of its batch")
         if terms and not _has(payload, begin, end, terms):
             continue
-        at = begin + 1  # behind its attributes
-        first, second = payload[at], payload[at + 1]
-        if not first & LONG:
-            time, at = first >> 1 ^ -(first & 1), at + 1
-        elif not second & LONG:
-            time, at = (first & LOW | second << 7) >> 1 ^ -(first & 1), at + 2
-        else:
-            time, at = decode_varint(payload, at)
-        first, second = payload[at], payload[at + 1]
-        if first & LONG and not second & LONG and not first & 1:
-            offset, at = (first & LOW | second << 7) >> 1, at + 2
-        else:
-            offset, at = decode_varint(payload, at)
-        first = payload[at]
-        if first & LONG or first & 1:
-            key, at = decode_varint(payload, at)
-            at += max(key, 0)
-        else:
-            at += 1 + (first >> 1)
-        first, second = payload[at], payload[at + 1]
-        if first & LONG and not second & LONG and not first & 1:
-            size, at = (first & LOW | second << 7) >> 1, at + 2
-        else:
-            size, at = decode_varint(payload, at)
+        time, at = _varint(payload, begin + 1)
+        offset, at = _varint(payload, at)
+        key, at = _varint(payload, at)
+        size, at = _varint(payload, at + max(key, 0))
         if at + size > end:
             raise ValueError(f"a value of {size} bytes ends outside of its record")
-        value = payload[at : at + size] if size >= 0 else None
-        found.append((base + offset, first_time + time, value))
+        found.append((base + offset, first_time + time, payload[at : at + size] if size >= 0 else None))
     return found
+
+
+def _varint(payload: bytes, at: int) -> tuple[int, int]:
+    """Return the number at that place, and what follows it: one or two bytes in place, which takes half of the time of a call."""
+    first = payload[at]
+    if first <= LOW:
+        return first >> 1 ^ -(first & 1), at + 1
+    second = payload[at + 1]
+    if second <= LOW:
+        number = first & LOW | second << 7
+        return number >> 1 ^ -(number & 1), at + 2
+    number, at = decode_varint(payload, at)
+    return number, at
 
 
 def _has(payload: bytes, begin: int, end: int, terms: SearchTerms) -> bool:

@@ -92,7 +92,7 @@ def contradictions(options: KafkaOptions) -> list[SettingProblem]:
 def consumer_arguments(options: KafkaOptions) -> dict[str, Any]:
     """Return the arguments of the command consumer, except the assignor, which belongs to one consumer (assignor.py)."""
     return _arguments(
-        KafkaConsumer.DEFAULT_CONFIG,
+        KafkaConsumer,
         options,
         ours={
             "client_id": f"{options.client_name}-commands",
@@ -127,7 +127,7 @@ def producer_arguments(options: KafkaOptions) -> dict[str, Any]:
 
 def _producer_arguments(options: KafkaOptions) -> dict[str, Any]:
     return _arguments(
-        KafkaProducer.DEFAULT_CONFIG,
+        KafkaProducer,
         options,
         ours={
             "client_id": f"{options.client_name}-outcomes",
@@ -161,7 +161,7 @@ def command_producer_arguments(options: KafkaOptions) -> dict[str, Any]:
 def reader_arguments(options: KafkaOptions) -> dict[str, Any]:
     """Return the arguments of a consumer that looks up the group's offsets and reads outcomes, and never joins the group."""
     return _arguments(
-        KafkaConsumer.DEFAULT_CONFIG,
+        KafkaConsumer,
         options,
         ours={
             "client_id": f"{options.client_name}-restore",
@@ -170,7 +170,6 @@ def reader_arguments(options: KafkaOptions) -> dict[str, Any]:
             "retry_backoff_ms": 50,
             "request_timeout_ms": REQUEST_TIMEOUT_MS,
         },
-        own={},
         fixed={
             "group_id": options.group_id,
             "enable_auto_commit": False,
@@ -183,7 +182,7 @@ def reader_arguments(options: KafkaOptions) -> dict[str, Any]:
 def control_arguments(options: KafkaOptions) -> dict[str, Any]:
     """Return the arguments of a consumer of the control topic, which is in no group."""
     return _arguments(
-        KafkaConsumer.DEFAULT_CONFIG,
+        KafkaConsumer,
         options,
         ours={
             "client_id": f"{options.client_name}-control",
@@ -192,7 +191,6 @@ def control_arguments(options: KafkaOptions) -> dict[str, Any]:
             "retry_backoff_ms": 50,
             "request_timeout_ms": REQUEST_TIMEOUT_MS,
         },
-        own={},
         fixed={
             "group_id": None,
             "enable_auto_commit": False,
@@ -208,7 +206,7 @@ def control_arguments(options: KafkaOptions) -> dict[str, Any]:
 def order_arguments(options: KafkaOptions) -> dict[str, Any]:
     """Return the arguments of a producer of the control topic: each order is in all replicas before it counts as written."""
     return _arguments(
-        KafkaProducer.DEFAULT_CONFIG,
+        KafkaProducer,
         options,
         ours={
             "client_id": f"{options.client_name}-orders",
@@ -216,7 +214,6 @@ def order_arguments(options: KafkaOptions) -> dict[str, Any]:
             "delivery_timeout_ms": 2 * REQUEST_TIMEOUT_MS,
             "max_block_ms": REQUEST_TIMEOUT_MS,
         },
-        own={},
         fixed={"acks": "all", "enable_idempotence": True},
     )
 
@@ -224,7 +221,7 @@ def order_arguments(options: KafkaOptions) -> dict[str, Any]:
 def quota_reader_arguments(options: KafkaOptions) -> dict[str, Any]:
     """Return the arguments of the consumer of the quota topic, which is in no group and never looks back."""
     return _arguments(
-        KafkaConsumer.DEFAULT_CONFIG,
+        KafkaConsumer,
         options,
         ours={
             "client_id": f"{options.client_name}-quota",
@@ -234,7 +231,6 @@ def quota_reader_arguments(options: KafkaOptions) -> dict[str, Any]:
             "request_timeout_ms": REQUEST_TIMEOUT_MS,
             "metadata_max_age_ms": _ms(options.metadata_max_age),
         },
-        own={},
         fixed={
             "group_id": None,
             "enable_auto_commit": False,
@@ -248,7 +244,7 @@ def quota_reader_arguments(options: KafkaOptions) -> dict[str, Any]:
 def quota_writer_arguments(options: KafkaOptions) -> dict[str, Any]:
     """Return the arguments of the producer of the quota topic: at once or never, since a late message is worthless."""
     return _arguments(
-        KafkaProducer.DEFAULT_CONFIG,
+        KafkaProducer,
         options,
         ours={
             "client_id": f"{options.client_name}-quota",
@@ -256,7 +252,6 @@ def quota_writer_arguments(options: KafkaOptions) -> dict[str, Any]:
             "delivery_timeout_ms": QUOTA_TIMEOUT_MS + 1,
             "max_block_ms": QUOTA_TIMEOUT_MS,
         },
-        own={},
         fixed={
             "acks": 1,
             "retries": 0,
@@ -269,27 +264,26 @@ def quota_writer_arguments(options: KafkaOptions) -> dict[str, Any]:
 def admin_arguments(options: KafkaOptions) -> dict[str, Any]:
     """Return the arguments of the client that inspects and creates topics."""
     return _arguments(
-        KafkaAdminClient.DEFAULT_CONFIG,
+        KafkaAdminClient,
         options,
         ours={"client_id": f"{options.client_name}-admin", "request_timeout_ms": REQUEST_TIMEOUT_MS},
-        own={},
-        fixed={},
     )
 
 
 def _arguments(
-    known: Mapping[str, Any],
+    kind: Any,
     options: KafkaOptions,
     *,
     ours: Mapping[str, Any],
-    own: Mapping[str, Any],
-    fixed: Mapping[str, Any],
+    own: Mapping[str, Any] | None = None,
+    fixed: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """
     Return the arguments of one client. Later ones override: ``ours``, the operator's ``common``, ``own``, ``fixed``.
 
-    ``own`` are the operator's options for that client, and ``known`` the names of the options that it has.
+    ``own`` are the operator's options for that client, which is of the class ``kind``.
     """
+    known = kind.DEFAULT_CONFIG
     shared = {name: value for name, value in options.common.items() if name in known}
     signed_in = (
         {}
@@ -304,8 +298,8 @@ def _arguments(
         **_off("metrics_enabled", known),  # they cost CPU for each record, and nobody reads them
         **ours,
         **shared,
-        **own,
-        **fixed,
+        **(own or {}),
+        **(fixed or {}),
         **_off("allow_auto_create_topics", known),
         **signed_in,
     }

@@ -7,24 +7,32 @@ from __future__ import annotations
 
 import heapq
 import time
-from collections.abc import Mapping, Sequence
-from itertools import islice
+from collections.abc import Mapping
+from contextlib import closing
+from itertools import chain, islice
 from math import inf
+from operator import attrgetter, itemgetter
 from typing import TYPE_CHECKING, Any, Final
 
-from kafka import TopicPartition, errors
+from kafka import TopicPartition
 from msgspec import Struct
 
-from worker.broker import offset_range_reader
-from worker.broker.error_mapping import sentence
 from worker.broker.kafka_private_parts import known_topic_id
+from worker.broker.offset_range_reader import (
+    CLOCKS_APART,
+    all_batches,
+    begins_since,
+    open_reader,
+    partitions_of,
+    reading,
+)
+from worker.broker.offset_range_reader import ends as ends_of
 from worker.broker.topic_search import search
 from worker.domain.contract.raw_records import place_of
 from worker.domain.progress.commit_metadata import decode, label
-from worker.errors import BrokerError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from typing import Self
 
     from kafka import KafkaConsumer
@@ -43,53 +51,7 @@ if TYPE_CHECKING:
 
 FIRST_STEP: Final = 60.0
 """Seconds of the first step back; each further step is twice as long as the one before."""
-CLOCKS_APART: Final = 120.0
-"""Seconds. A partition's outcomes are in the order of their publication; the clocks of workers that took turns may differ by this."""
 PROGRESS_SECONDS: Final = 0.2
-
-
-class FoundOutcome(Struct, frozen=True):
-    """
-    One outcome record that matched.
-
-    Attributes:
-        timestamp: As its producer set it: milliseconds since 1970.
-
-    """
-
-    topic: str
-    partition: int
-    offset: int
-    timestamp: int
-    value: bytes
-
-    @property
-    def place(self) -> str:
-        """Topic, partition and offset."""
-        return place_of(self.topic, self.partition, self.offset)
-
-
-class FoundCommand(Struct, frozen=True):
-    """
-    One command record that matched.
-
-    Attributes:
-        timestamp: As its producer set it: milliseconds since 1970, if it keeps to Kafka's rule; -1 for none.
-
-    """
-
-    topic: str
-    partition: int
-    offset: int
-    timestamp: int
-    key: bytes | None
-    value: bytes | None
-    headers: Sequence[tuple[str, bytes | None]]
-
-    @property
-    def place(self) -> str:
-        """Topic, partition and offset, which is also its outcome_id."""
-        return place_of(self.topic, self.partition, self.offset)
 
 
 class WaitingCommand(Struct, frozen=True):
@@ -103,9 +65,14 @@ class WaitingCommand(Struct, frozen=True):
 
     """
 
-    record: FoundCommand
+    record: Any
     ahead: int
     held_from: int | None = None
+
+    @property
+    def place(self) -> str:
+        """Where its record is, as the outcome will name it."""
+        return place_of(self.record.topic, self.record.partition, self.record.offset)
 
 
 class PartitionProgress(Struct, frozen=True):
@@ -152,7 +119,7 @@ class CommandHistory:
         self._options = options
         self._progress = progress
         self._read = 0
-        self._reader = offset_range_reader.open_reader(options, "history")
+        self._reader = open_reader(options, "history")
 
     def __enter__(self) -> Self:
         return self
@@ -176,46 +143,39 @@ class CommandHistory:
         *,
         until: float | None = None,
         terms: SearchTerms = (),
-    ) -> Iterator[FoundOutcome]:
+    ) -> Iterator[bytes]:
         """
         Yield at most ``limit`` matching outcomes, newest first, written at or after ``since`` and before ``until`` (since 1970).
 
         It goes back in time over all partitions at once, step by step, so the newest are yielded before the oldest are read.
         What lacks the ``terms`` is not looked at: see batch_search.py.
         """
-        try:
-            tps = offset_range_reader.partitions_of(self._reader, self._options.outcome_topic)
-            ends = self._ends(tps, until)
+        with reading(self.outcome_topic):
+            tps = partitions_of(self._reader, self.outcome_topic)
+            ends = ends_of(self._reader, tps, until)
             step, now = FIRST_STEP, time.time()
             begin = now if until is None else min(now, until + CLOCKS_APART)
             while limit and begin > since:
                 begin = max(since, begin - step)
                 step *= 2
-                begins = self._since(tps, begin, ends)
-                newest = heapq.nlargest(
-                    limit,
-                    self._matching(self._search(begins, ends, since, until, terms, begin), wanted),
-                    key=lambda each: (each.timestamp, each.offset),
-                )
+                begins = begins_since(self._reader, tps, begin, ends)
+                batches = self._search(begins, ends, since, until, terms, begin)
+                newest = heapq.nlargest(limit, _matching(batches, wanted), key=itemgetter(0, 1))
                 self._progress(self._read, begin)
-                yield from newest
+                yield from (value for _, _, value in newest)
                 limit -= len(newest)
                 ends = begins
-        except errors.KafkaError as exc:
-            raise self._unreadable(self._options.outcome_topic, exc) from exc
 
     def every_outcome(
         self, since: float, *, until: float | None = None, terms: SearchTerms = ()
     ) -> Iterator[list[bytes]]:
         """Yield the values of all outcomes of that time that have the ``terms``, in lists; each partition's in order."""
-        try:
-            tps = offset_range_reader.partitions_of(self._reader, self._options.outcome_topic)
-            ends = self._ends(tps, until)
-            begins = self._since(tps, since, ends)
+        with reading(self.outcome_topic):
+            tps = partitions_of(self._reader, self.outcome_topic)
+            ends = ends_of(self._reader, tps, until)
+            begins = begins_since(self._reader, tps, since, ends)
             for batch in self._search(begins, ends, since, until, terms, since):
                 yield [value for _, _, value in batch.records if value is not None]
-        except errors.KafkaError as exc:
-            raise self._unreadable(self._options.outcome_topic, exc) from exc
 
     def _search(
         self,
@@ -235,29 +195,16 @@ class CommandHistory:
                 self._progress(self._read, back_to)
             yield batch
 
-    def _matching(self, batches: Iterator[BatchMatches], wanted: Wanted) -> Iterator[FoundOutcome]:
-        for batch in batches:
-            for offset, timestamp, value in batch.records:
-                if value is not None and wanted(value):
-                    yield FoundOutcome(batch.topic, batch.partition, offset, timestamp, value)
-
-    def _ends(self, tps: Sequence[Any], until: float | None) -> dict[Any, int]:
-        """Return where in each partition to stop: behind everything written before ``until``."""
-        ends = offset_range_reader.ends(self._reader, tps)
-        return ends if until is None else self._since(tps, until + CLOCKS_APART, ends)
-
     def group_progress(self) -> Mapping[int, PartitionProgress]:
         """
         Return what the group has done so far in each partition. Call it before ``outcomes``, and pass the result to ``waiting``.
 
         In the other order a command could finish between the two and appear in neither.
         """
-        try:
-            tps = offset_range_reader.partitions_of(self._reader, self._options.command_topic)
+        with reading(f"the commits of {self._options.group_id}"):
+            tps = partitions_of(self._reader, self._options.command_topic)
             starts = self._reader.beginning_offsets(tps)
             commits = {tp: self._reader.committed(tp, metadata=True) for tp in tps}
-        except errors.KafkaError as exc:
-            raise self._unreadable(f"the commits of {self._options.group_id}", exc) from exc
         return {
             tp.partition: self._partition_progress(tp, commit, int(starts[tp]))
             for tp, commit in commits.items()
@@ -271,57 +218,63 @@ class CommandHistory:
 
         Commands that the worker cannot read yet come last: they are behind a transaction that a producer has not ended.
         """
-        topic = self._options.command_topic
-        begins = {
-            TopicPartition(topic, partition): each.position for partition, each in group_progress.items()
-        }
-        try:
-            stable = offset_range_reader.ends(self._reader, list(begins))
+        begins = self._begins(group_progress)
+        with reading(self._options.command_topic):
+            stable = ends_of(self._reader, list(begins))
             # The oldest of each partition first, so that those of one partition do not hide older ones of another.
-            of_each = (self._waiting_in(tp, begins[tp], stable[tp], group_progress, wanted) for tp in begins)
-            found = [each for waiting in of_each for each in islice(waiting, limit)]
-            found.sort(key=lambda each: each.record.timestamp)
-            del found[limit:]
-            return [
-                *found,
-                *self._waiting_behind_transactions(group_progress, stable, wanted, limit - len(found)),
+            of_each = (
+                self._open(self._reader, group_progress, {tp: begin}, stable) for tp, begin in begins.items()
+            )
+            oldest = [
+                record
+                for batches in of_each
+                for record in islice(filter(wanted, chain.from_iterable(batches)), limit)
             ]
-        except errors.KafkaError as exc:
-            raise self._unreadable(topic, exc) from exc
+            oldest = sorted(oldest, key=attrgetter("timestamp"))[:limit]
+            behind = filter(wanted, chain.from_iterable(self._behind_transactions(group_progress, stable)))
+            return [
+                *(WaitingCommand(each, _ahead(each, group_progress)) for each in oldest),
+                *(
+                    WaitingCommand(each, _ahead(each, group_progress), stable[_place(each)])
+                    for each in islice(behind, limit - len(oldest))
+                ),
+            ]
 
-    def _waiting_in(
-        self,
-        tp: Any,
-        begin: int,
-        end: int,
-        group_progress: Mapping[int, PartitionProgress],
-        wanted: WantedCommand,
-    ) -> Iterator[WaitingCommand]:
-        progress = group_progress[tp.partition]
-        for record in self._records({tp: begin}, {tp: end}):
-            if wanted(record) and not progress.is_done(record.offset):
-                yield WaitingCommand(_found(record), record.offset - progress.position)
+    def unfinished(self) -> Iterator[list[Record]]:
+        """
+        Yield the command records that the group had not finished at the beginning, batch by batch, partition by partition.
 
-    def _waiting_behind_transactions(
+        Those that the worker cannot read yet come last, since a producer's transaction before them is open. A batch may be empty,
+        so that a caller can stop in between.
+        """
+        group_progress = self.group_progress()
+        begins = self._begins(group_progress)
+        with reading(f"the topic {self._options.command_topic}"):
+            stable = ends_of(self._reader, list(begins))
+            yield from self._open(self._reader, group_progress, begins, stable)
+            yield from self._behind_transactions(group_progress, stable)
+
+    def _begins(self, group_progress: Mapping[int, PartitionProgress]) -> dict[Any, int]:
+        topic = self._options.command_topic
+        return {TopicPartition(topic, partition): each.position for partition, each in group_progress.items()}
+
+    def _open(
         self,
+        reader: KafkaConsumer,
         group_progress: Mapping[int, PartitionProgress],
-        stable: Mapping[Any, int],
-        wanted: WantedCommand,
-        limit: int,
-    ) -> Iterator[WaitingCommand]:
-        reader = offset_range_reader.open_reader(self._options, "history", isolation_level="read_uncommitted")
-        try:
-            all_ends = offset_range_reader.ends(reader, list(stable))
-            for record in self._records(stable, all_ends, reader):
-                if limit == 0:
-                    return
-                if wanted(record):
-                    limit -= 1
-                    tp = TopicPartition(record.topic, record.partition)
-                    ahead = record.offset - group_progress[record.partition].position
-                    yield WaitingCommand(_found(record), ahead, stable[tp])
-        finally:
-            reader.close(autocommit=False)
+        begins: Mapping[Any, int],
+        ends: Mapping[Any, int],
+    ) -> Iterator[list[Any]]:
+        for batch in all_batches(reader, begins, ends):
+            yield [record for record in batch if not group_progress[record.partition].is_done(record.offset)]
+
+    def _behind_transactions(
+        self, group_progress: Mapping[int, PartitionProgress], stable: Mapping[Any, int]
+    ) -> Iterator[list[Any]]:
+        """Yield what is behind a transaction that a producer has not ended, which the worker cannot read yet."""
+        begins = {tp: max(begin, stable[tp]) for tp, begin in self._begins(group_progress).items()}
+        with closing(open_reader(self._options, "history", isolation_level="read_uncommitted")) as reader:
+            yield from self._open(reader, group_progress, begins, ends_of(reader, list(begins)))
 
     def search_gaps(self, since: float, group_progress: Mapping[int, PartitionProgress]) -> SearchGaps:
         """Return what ``outcomes`` back to ``since``, and ``waiting``, could not search although it may have existed."""
@@ -341,16 +294,11 @@ class CommandHistory:
 
     def _starts_and_firsts(self, topic: str, since: float) -> tuple[dict[Any, int], dict[Any, int]]:
         """Return where in each partition what is kept begins, and where what was written at or after ``since`` does."""
-        try:
-            tps = offset_range_reader.partitions_of(self._reader, topic)
-            ends = offset_range_reader.ends(self._reader, tps)
+        with reading(topic):
+            tps = partitions_of(self._reader, topic)
+            ends = ends_of(self._reader, tps)
             starts = self._reader.beginning_offsets(tps)
-            return {tp: int(starts[tp]) for tp in tps}, self._since(tps, since, ends)
-        except errors.KafkaError as exc:
-            raise self._unreadable(topic, exc) from exc
-
-    def _unreadable(self, what: str, error: errors.KafkaError) -> BrokerError:
-        return BrokerError(f"{what} cannot be read: {sentence(error)}")
+            return {tp: int(starts[tp]) for tp in tps}, begins_since(self._reader, tps, since, ends)
 
     def _partition_progress(self, tp: Any, commit: Any, start: int) -> PartitionProgress:
         if commit is None:
@@ -360,30 +308,18 @@ class CommandHistory:
         position = max(commit.offset, start)
         return PartitionProgress(position, commit.offset, bits >> (position - commit.offset))
 
-    def _records(
-        self, begins: Mapping[Any, int], ends: Mapping[Any, int], reader: KafkaConsumer | None = None
-    ) -> Iterator[Any]:
-        """Yield the committed records from ``begins`` up to ``ends``, each partition's in order."""
-        for tp, begin in begins.items():
-            if begin >= ends[tp]:
-                continue
-            for batch in offset_range_reader.batches(reader or self._reader, tp, begin, ends[tp]):
-                self._read += len(batch)
-                yield from batch
 
-    def _since(self, tps: Sequence[Any], since: float, ends: Mapping[Any, int]) -> dict[Any, int]:
-        """Return where in each partition the records written at or after ``since`` begin, or its end if there are none."""
-        firsts = offset_range_reader.first_since(self._reader, tps, since)
-        return {tp: ends[tp] if first is None else min(first, ends[tp]) for tp, first in firsts.items()}
+def _matching(batches: Iterator[BatchMatches], wanted: Wanted) -> Iterator[tuple[int, int, bytes]]:
+    for batch in batches:
+        for offset, timestamp, value in batch.records:
+            if value is not None and wanted(value):
+                yield timestamp, offset, value
 
 
-def _found(record: Any) -> FoundCommand:
-    return FoundCommand(
-        topic=record.topic,
-        partition=record.partition,
-        offset=record.offset,
-        timestamp=record.timestamp,
-        key=record.key,
-        value=record.value,
-        headers=record.headers,
-    )
+def _place(record: Any) -> TopicPartition:
+    return TopicPartition(record.topic, record.partition)
+
+
+def _ahead(record: Any, group_progress: Mapping[int, PartitionProgress]) -> int:
+    position: int = record.offset - group_progress[record.partition].position
+    return position

@@ -18,11 +18,12 @@ from worker.broker.client_config import command_producer_arguments
 from worker.broker.error_mapping import sentence, unreachable
 from worker.broker.kafka_refusals import refusal_of
 from worker.domain.contract.partition_placement import partition_of
+from worker.domain.contract.raw_records import BareRecord
 from worker.domain.contract.rejections import Rejected
 from worker.errors import BrokerError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable
     from typing import Self
 
     from worker.broker.options import KafkaOptions
@@ -78,24 +79,10 @@ class UnwrittenCommand(Struct, frozen=True):
     may_be_written: bool = False
 
 
-class _Candidate(Struct, frozen=True):
-    """A record as the decoder takes it; where it will be is not known yet, and does not matter."""
-
-    value: bytes
-    headers: tuple[tuple[str, bytes], ...]
-    key: bytes | None = None
-    partition: int = 0
-    offset: int = 0
-
-
-def prepare(
-    decoder: CommandDecoder, value: bytes, headers: Sequence[tuple[str, bytes]] = ()
-) -> OutgoingCommand | Rejected:
+def prepare(decoder: CommandDecoder, value: bytes) -> OutgoingCommand | Rejected:
     """Return the command keyed by its target, or what the worker would reject it for. ``value`` is sent as it is."""
-    read = decoder.decode(_Candidate(value, tuple(headers)))
-    return (
-        read if isinstance(read, Rejected) else OutgoingCommand(value, read.target.encode(), tuple(headers))
-    )
+    read = decoder.decode(BareRecord(value))
+    return read if isinstance(read, Rejected) else OutgoingCommand(value, read.target.encode())
 
 
 class CommandProducer:
@@ -128,11 +115,6 @@ class CommandProducer:
 
     def __repr__(self) -> str:
         return f"<CommandProducer of {self._options.command_topic}, {self._partitions} partitions>"
-
-    @property
-    def partitions(self) -> int:
-        """How many partitions the command topic has."""
-        return self._partitions
 
     def place_of(self, command: OutgoingCommand) -> int:
         """Return the partition that a command will go to."""

@@ -263,21 +263,6 @@ def write_record(options: KafkaOptions, record: ControlRecord, by: str, reason: 
         discard(producer, 1.0)
 
 
-class ControlTopicWriter:
-    """Writes the orders of guards."""
-
-    def __init__(self, options: KafkaOptions) -> None:
-        self._options = options
-
-    def write(self, record: ControlRecord) -> None:
-        """Write an order; blocks. Raises BrokerError."""
-        assert record.order is not None
-        write_record(self._options, record, record.order.by, record.order.reason)
-
-    def __repr__(self) -> str:
-        return f"<ControlTopicWriter to {self._options.control_topic}>"
-
-
 def _refusal_error(topic: str, done: str, rights: str, error: errors.KafkaError) -> BrokerError:
     if isinstance(error, errors.TopicAuthorizationFailedError):
         return BrokerError(

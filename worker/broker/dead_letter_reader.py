@@ -4,18 +4,16 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from math import inf
 from typing import TYPE_CHECKING, Any
 
-from kafka import errors
 from msgspec import Struct
 
-from worker.broker import offset_range_reader
-from worker.broker.command_history import CLOCKS_APART
-from worker.broker.error_mapping import sentence
+from worker.broker.offset_range_reader import all_batches, begins_since, open_reader, partitions_of, reading
+from worker.broker.offset_range_reader import ends as ends_of
 from worker.domain.contract.dead_letter_decoding import NotADeadLetter, ParsedDeadLetter, read_letter
 from worker.domain.contract.raw_records import place_of
-from worker.errors import BrokerError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -59,27 +57,15 @@ def dead_letters(
 
     Raises BrokerError if Kafka cannot be reached, or refuses.
     """
-    reader = offset_range_reader.open_reader(options, "letters")
     topic, count = options.dead_letter_topic, 0
     first, last = since * 1000, inf if until is None else until * 1000
-    try:
-        tps = offset_range_reader.partitions_of(reader, topic)
-        ends = offset_range_reader.ends(reader, tps)
-        begins = offset_range_reader.first_since(reader, tps, since)
-        stops = {} if until is None else offset_range_reader.first_since(reader, tps, until + CLOCKS_APART)
-        for tp in tps:
-            begin, stop = begins[tp], stops.get(tp)
-            end = ends[tp] if stop is None else min(stop, ends[tp])
-            if begin is None or begin >= end:
-                continue
-            for batch in offset_range_reader.batches(reader, tp, begin, end):
-                count += len(batch)
-                progress(count, since)
-                yield from (_found(record) for record in batch if first <= record.timestamp < last)
-    except errors.KafkaError as exc:
-        raise BrokerError(f"{topic} cannot be read: {sentence(exc)}") from exc
-    finally:
-        reader.close(autocommit=False)
+    with closing(open_reader(options, "letters")) as reader, reading(topic):
+        tps = partitions_of(reader, topic)
+        ends = ends_of(reader, tps, until)
+        for batch in all_batches(reader, begins_since(reader, tps, since, ends), ends):
+            count += len(batch)
+            progress(count, since)
+            yield from (_found(record) for record in batch if first <= record.timestamp < last)
 
 
 def _found(record: Any) -> DeadLetterRecord:

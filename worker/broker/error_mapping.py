@@ -92,9 +92,8 @@ def publish_failure(
         return Fenced(repr(cause))
     text = f"{error!r} {cause!r}"
     if "OffsetMetadataTooLargeError" in text:
-        sizes = {partition: len(commit.metadata) for partition, commit in transaction.commits.items()}
-        largest = max(sizes, key=lambda partition: sizes[partition])
-        return MetadataRefused(largest, sizes[largest])
+        commits = transaction.commits
+        return MetadataRefused(max(commits, key=lambda partition: len(commits[partition].metadata)))
     return Aborted(text, retry_soon=any(name in text for name in REBALANCING), took_too_long=timed_out)
 
 

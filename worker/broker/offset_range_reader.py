@@ -7,20 +7,23 @@
 from __future__ import annotations
 
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from kafka import KafkaConsumer, TopicPartition, errors
 
 from worker.broker import kafka_private_parts
 from worker.broker.client_config import reader_arguments
-from worker.broker.error_mapping import unreachable
+from worker.broker.error_mapping import sentence, unreachable
 from worker.errors import BrokerError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from worker.broker.options import KafkaOptions
 
+CLOCKS_APART: Final = 120.0
+"""Seconds. A partition's outcomes are in the order of their publication; the clocks of workers that took turns may differ by this."""
 READ_SECONDS: Final = 30.0
 """How long a broker may return nothing although there is something to read."""
 FETCH_BYTES: Final = 1024 * 1024
@@ -52,6 +55,15 @@ def open_reader(options: KafkaOptions, purpose: str, **changes: Any) -> KafkaCon
         raise unreachable(options.bootstrap_servers, exc) from exc
 
 
+@contextmanager
+def reading(what: str) -> Iterator[None]:
+    """Tell what Kafka refuses in one sentence. Raises BrokerError."""
+    try:
+        yield
+    except errors.KafkaError as exc:
+        raise BrokerError(f"{what} cannot be read: {sentence(exc)}") from exc
+
+
 def partitions_of(reader: KafkaConsumer, topic: str) -> list[Any]:
     """Return the partitions of a topic, in order. Raises BrokerError if there are none to be seen."""
     partitions = reader.partitions_for_topic(topic)
@@ -62,9 +74,18 @@ def partitions_of(reader: KafkaConsumer, topic: str) -> list[Any]:
     return [TopicPartition(topic, partition) for partition in sorted(partitions)]
 
 
-def ends(reader: KafkaConsumer, tps: Sequence[Any]) -> dict[Any, int]:
-    """Return each partition's end. For a reader of committed records that is before the first open transaction."""
-    return {tp: int(end) for tp, end in reader.end_offsets(tps).items()}
+def ends(reader: KafkaConsumer, tps: Sequence[Any], until: float | None = None) -> dict[Any, int]:
+    """Return where each partition ends, or where to stop in it: behind everything written before ``until``."""
+    found = {tp: int(end) for tp, end in reader.end_offsets(tps).items()}
+    return found if until is None else begins_since(reader, tps, until + CLOCKS_APART, found)
+
+
+def begins_since(
+    reader: KafkaConsumer, tps: Sequence[Any], since: float, ends: Mapping[Any, int]
+) -> dict[Any, int]:
+    """Return where in each partition the records written at or after ``since`` begin, or its end if there are none."""
+    firsts = first_since(reader, tps, since)
+    return {tp: ends[tp] if first is None else min(first, ends[tp]) for tp, first in firsts.items()}
 
 
 def first_since(reader: KafkaConsumer, tps: Sequence[Any], since: float) -> dict[Any, int | None]:
@@ -89,3 +110,12 @@ def batches(reader: KafkaConsumer, tp: Any, begin: int, end: int) -> Iterator[li
             progressed = time.monotonic()
         elif time.monotonic() - progressed > READ_SECONDS:
             raise BrokerError(f"{tp.topic}[{tp.partition}] returns nothing from offset {position} on")
+
+
+def all_batches(
+    reader: KafkaConsumer, begins: Mapping[Any, int], ends: Mapping[Any, int]
+) -> Iterator[list[Any]]:
+    """Yield the committed records from ``begins`` up to ``ends``, one partition after the other, each in order."""
+    for tp, begin in begins.items():
+        if begin < ends[tp]:
+            yield from batches(reader, tp, begin, ends[tp])

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from kafka import TopicPartition, errors
+from kafka import TopicPartition
 
-from worker.broker import kafka_private_parts, offset_range_reader
-from worker.broker.error_mapping import sentence
-from worker.errors import BrokerError
+from worker.broker import kafka_private_parts
+from worker.broker.offset_range_reader import begins_since, open_reader, partitions_of, reading
+from worker.broker.offset_range_reader import ends as ends_of
 
 if TYPE_CHECKING:
     from typing import Self
@@ -34,7 +34,7 @@ class OutcomeFollower:
 
     def __init__(self, options: KafkaOptions, since: float | None = None) -> None:
         self._options = options
-        self._reader = offset_range_reader.open_reader(options, "follower", fetch_max_wait_ms=FETCH_WAIT_MS)
+        self._reader = open_reader(options, "follower", fetch_max_wait_ms=FETCH_WAIT_MS)
         try:
             self._begin(since)
         except BaseException:
@@ -58,24 +58,16 @@ class OutcomeFollower:
 
     def poll(self, seconds: float) -> list[bytes]:
         """Return the outcomes that were published since the last call; wait at most this long for the first."""
-        try:
+        with reading(self._options.outcome_topic):
             self._take_new_partitions()
             batches = self._reader.poll(timeout_ms=max(0, round(seconds * 1000)), max_records=POLL_RECORDS)
-        except errors.KafkaError as exc:
-            raise self._unreadable(exc) from exc
         return [record.value for batch in batches.values() for record in batch if record.value is not None]
 
     def _begin(self, since: float | None) -> None:
-        topic = self._options.outcome_topic
-        try:
-            tps = offset_range_reader.partitions_of(self._reader, topic)
-            begins = offset_range_reader.ends(self._reader, tps)
-            if since is not None:
-                firsts = offset_range_reader.first_since(self._reader, tps, since)
-                begins |= {tp: first for tp, first in firsts.items() if first is not None}
-            self._go_to(begins)
-        except errors.KafkaError as exc:
-            raise self._unreadable(exc) from exc
+        with reading(self._options.outcome_topic):
+            tps = partitions_of(self._reader, self._options.outcome_topic)
+            begins = ends_of(self._reader, tps)
+            self._go_to(begins if since is None else begins_since(self._reader, tps, since, begins))
 
     def _take_new_partitions(self) -> None:
         """Follow partitions that were added meanwhile from their beginning."""
@@ -90,6 +82,3 @@ class OutcomeFollower:
         self._reader.assign(list(begins))
         for tp, begin in begins.items():
             self._reader.seek(tp, begin)
-
-    def _unreadable(self, error: errors.KafkaError) -> BrokerError:
-        return BrokerError(f"{self._options.outcome_topic} cannot be read: {sentence(error)}")

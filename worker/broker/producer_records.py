@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Struct, structs
 
 from worker.domain.contract.dead_letter_encoding import fit
-from worker.domain.contract.outcome_fitting import key_omitted, shorter
+from worker.domain.contract.outcome_fitting import key_omitted, shorter_forms
 from worker.domain.contract.raw_records import OmittedBytes
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def _outcome(outgoing: OutgoingOutcome, options: KafkaOptions, limit: int) -> Pr
     record = _outcome_record(outgoing, outgoing.outcome, options, has_key=key_is_whole)
     if _bytes(record) <= limit:
         return record if key_is_whole else structs.replace(record, is_shortened=True)
-    for form, has_key in shorter(outgoing.outcome, has_key=key_is_whole and outgoing.key is not None):
+    for form, has_key in shorter_forms(outgoing.outcome, has_key=key_is_whole and outgoing.key is not None):
         record = _outcome_record(outgoing, form, options, has_key=has_key)
         if _bytes(record) <= limit:
             break

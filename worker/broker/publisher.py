@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
 from concurrent.futures import Future
@@ -311,33 +310,27 @@ class Publisher:
         """
         cause = kafka_private_parts.error_of(producer) or error
         result = publish_failure(transaction, error, cause, timed_out=self._timed_out(began_at))
+        is_reusable = isinstance(result, Aborted) and result.retry_soon
         if isinstance(error, RecordRefusedError) and error.too_large and self._limits.lower(error.record):
-            return self._abort_for_size(producer)
-        if isinstance(result, Fenced):
+            result, is_reusable = Aborted("the broker accepts only smaller records", retry_soon=True), False
+        elif isinstance(result, Fenced):
             result = Fenced(NAME_TAKEN.format(name=self._options.client_name, error=cause))
-        if isinstance(result, Aborted) and not result.retry_soon:
+        elif isinstance(result, Aborted) and not result.retry_soon:
             refusal = self._record_failure(error, cause)
             result = structs.replace(result, dead_letters_refused=self._is_of_letters(refusal))
-        sound = (
-            isinstance(result, Aborted) and result.retry_soon and not kafka_private_parts.is_broken(producer)
-        )
-        if not kafka_private_parts.is_broken(producer):
-            try:
-                sound = kafka_private_parts.begin_abort(producer).wait(ABORT_SECONDS) and sound
-            except errors.KafkaError as exc:
-                self._log("kafka.abort_failed", exc)
-                sound = False
-        if not sound:
+        if not (self._abort_transaction(producer) and is_reusable):
             self._drop_producer()
         return result
 
-    def _abort_for_size(self, producer: KafkaProducer) -> PublishResult:
-        """Abort a transaction with a record larger than the broker accepts. It is published again at once, with smaller records."""
-        if not kafka_private_parts.is_broken(producer):
-            with contextlib.suppress(errors.KafkaError):
-                kafka_private_parts.begin_abort(producer).wait(ABORT_SECONDS)
-        self._drop_producer()
-        return Aborted("the broker accepts only smaller records", retry_soon=True)
+    def _abort_transaction(self, producer: KafkaProducer) -> bool:
+        """Return whether the broker has aborted the transaction."""
+        if kafka_private_parts.is_broken(producer):
+            return False
+        try:
+            return kafka_private_parts.begin_abort(producer).wait(ABORT_SECONDS)
+        except errors.KafkaError as exc:
+            self._log("kafka.abort_failed", exc)
+            return False
 
     def _record_failure(self, *found: BaseException, otherwise: RefusalRow = OTHER) -> Refusal | None:
         """

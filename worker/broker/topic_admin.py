@@ -18,7 +18,7 @@ from worker.broker.kafka_private_parts import id_text, open_client
 from worker.errors import BrokerError, SettingProblem
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from worker.broker.options import KafkaOptions
 
@@ -147,54 +147,67 @@ def message_bytes(options: KafkaOptions, topic: str) -> int | None:
 
 def problems(report: TopicsReport, options: KafkaOptions, *, dedupe_window: float) -> list[SettingProblem]:
     """Return what would break a promise. Outcomes must be kept for ``dedupe_window`` seconds, or repeats are not recognised."""
-    rows = (
+    return [
+        *_missing_or_compacted(report, options),
+        *_outcome_problems(report, dedupe_window),
+        *control_problems(report.control),
+        *_quota_problems(report.quota),
+        *_size_problems(report, options.record_limit),
+    ]
+
+
+def _missing_or_compacted(report: TopicsReport, options: KafkaOptions) -> Iterator[SettingProblem]:
+    for setting, name, topic in (
         ("kafka.command_topics", options.command_topic, report.command),
         ("kafka.outcome_topic", options.outcome_topic, report.outcome),
         ("kafka.dead_letter_topic", options.dead_letter_topic, report.dead_letter),
-    )
-    found = []
-    for setting, name, topic in rows:
+    ):
         if topic is None:
-            found.append(SettingProblem(setting, f"this topic does not exist: {CREATE} creates it", name))
-        elif topic.cleanup is not None and "compact" in topic.cleanup:
-            found.append(
-                SettingProblem(
-                    setting, f"cleanup.policy is {','.join(sorted(topic.cleanup))}: {COMPACTED}", name
-                )
-            )
+            yield SettingProblem(setting, f"this topic does not exist: {CREATE} creates it", name)
+        elif "compact" in (topic.cleanup or ()):
+            policy = ",".join(sorted(topic.cleanup or ()))
+            yield SettingProblem(setting, f"cleanup.policy is {policy}: {COMPACTED}", name)
+
+
+def _outcome_problems(report: TopicsReport, dedupe_window: float) -> Iterator[SettingProblem]:
     command, outcome = report.command, report.outcome
-    if command is not None and outcome is not None and outcome.partitions < command.partitions:
+    if outcome is None:
+        return
+    if command is not None and outcome.partitions < command.partitions:
         remedy = (
             f"it has {outcome.partitions} partitions and the command topic {command.partitions}; an outcome goes to the "
             f"partition of its command's number: add partitions (kafka-topics --alter --partitions {command.partitions})"
         )
-        found.append(SettingProblem("kafka.outcome_topic", remedy, outcome.name))
-    if outcome is not None and outcome.retention is not None and outcome.retention < dedupe_window:
+        yield SettingProblem("kafka.outcome_topic", remedy, outcome.name)
+    if outcome.retention is not None and outcome.retention < dedupe_window:
         remedy = (
             f"retention.ms keeps outcomes for {outcome.retention:.0f} s, shorter than dedupe.window_seconds "
             f"({dedupe_window:.0f}): a repeated command would not be recognised after a restart"
         )
-        found.append(SettingProblem("kafka.outcome_topic", remedy, outcome.name))
-    found += control_problems(report.control)
-    if report.quota is not None and "compact" in (report.quota.cleanup or ()):
+        yield SettingProblem("kafka.outcome_topic", remedy, outcome.name)
+
+
+def _quota_problems(quota: Topic | None) -> Iterator[SettingProblem]:
+    if quota is not None and "compact" in (quota.cleanup or ()):
         remedy = "a compacted topic takes no record without a key: set cleanup.policy=delete"
-        found.append(SettingProblem("kafka.quota_topic", remedy, report.quota.name))
-    limit = options.record_limit
+        yield SettingProblem("kafka.quota_topic", remedy, quota.name)
+
+
+def _size_problems(report: TopicsReport, limit: int) -> Iterator[SettingProblem]:
     if limit < SMALLEST_RECORD:
         remedy = f"the outcome of a large command would not fit: set {SMALLEST_RECORD} or more"
-        found.append(SettingProblem("kafka.producer.max_request_size", remedy, limit))
-    for setting, _, topic in rows[1:]:
-        if (
-            topic is not None
-            and topic.message_bytes is not None
-            and topic.message_bytes < limit + BATCH_BYTES
-        ):
+        yield SettingProblem("kafka.producer.max_request_size", remedy, limit)
+    needed = limit + BATCH_BYTES
+    for setting, topic in (
+        ("kafka.outcome_topic", report.outcome),
+        ("kafka.dead_letter_topic", report.dead_letter),
+    ):
+        if topic is not None and topic.message_bytes is not None and topic.message_bytes < needed:
             remedy = (
                 f"max.message.bytes is {topic.message_bytes}, too small for the records of up to {limit} bytes that are sent: "
-                f"set {limit + BATCH_BYTES} or more, or a smaller kafka.producer.max_request_size"
+                f"set {needed} or more, or a smaller kafka.producer.max_request_size"
             )
-            found.append(SettingProblem(setting, remedy, topic.name))
-    return found
+            yield SettingProblem(setting, remedy, topic.name)
 
 
 def control_problems(topic: Topic | None) -> list[SettingProblem]:

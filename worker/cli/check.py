@@ -18,6 +18,7 @@ from worker.cli.shared import (
     Config,
     console,
     describe_topics,
+    kafka_options_in,
     print_json,
     quiet_libraries,
     terminal_width,
@@ -127,10 +128,9 @@ def _trials(settings: Settings) -> Iterator[CheckFinding]:
 def _cluster(settings: Settings) -> Iterator[CheckFinding]:
     from worker.broker.topic_admin import inspect  # noqa: PLC0415
     from worker.errors import BrokerError  # noqa: PLC0415
-    from worker.runtime.options_from_settings import kafka_options, misfits, worker_name  # noqa: PLC0415
+    from worker.runtime.options_from_settings import misfits  # noqa: PLC0415
 
-    quiet_libraries(settings)
-    options = kafka_options(settings, worker_name(settings))
+    options = kafka_options_in(settings)
     try:
         report = inspect(options)
     except BrokerError as error:

@@ -16,6 +16,7 @@ import msgspec
 from worker.broker.command_producer import OutgoingCommand, prepare
 from worker.domain.contract.command_decoding import Command
 from worker.domain.contract.field_checks import FIELDS, MEMBER_INFO
+from worker.domain.contract.raw_records import BareRecord
 from worker.domain.contract.rejections import Rejected
 from worker.errors import WorkerError
 from worker.terminal import is_utf8
@@ -173,29 +174,33 @@ def judge_lines(stream: IO[bytes], decoder: CommandDecoder, spool: IO[bytes]) ->
     """
     judged = JudgedInput(spool)
     seen: dict[str, int] = {}
-    number = 0
     for number, line in enumerate(_lines(stream), start=1):
-        if isinstance(line, LineProblem):
-            judged.refuse([line])
-        elif number == 1 and line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-            judged.refuse([LineProblem(None, "not_utf8", None, "this is UTF-16: save it as UTF-8")])
-            break
-        elif number == 1 and line.lstrip().startswith(b"["):
-            remedy = "this is a JSON array: give one object per line (jq -c '.[]' makes it so)"
-            judged.refuse([LineProblem(None, "not_an_object", None, remedy)])
-            break
-        elif line.strip():
+        problem = line if isinstance(line, LineProblem) else _of_whole_input(line) if number == 1 else None
+        if problem is not None:
+            judged.refuse([problem])
+            if problem.line is None:
+                break
+        elif isinstance(line, bytes) and line.strip():
             _judge(judged, number, line.strip(), decoder, seen)
         if len(judged.identities) > COMMANDS:
             remedy = f"more than {COMMANDS:,} commands at once: give it in parts (split -l {COMMANDS})"
             judged.refuse([LineProblem(None, "too_many", None, remedy)])
             break
     if not judged.identities and not judged.invalid:
-        judged.refuse(
-            [LineProblem(None, "no_value", None, "there is no command in it: one JSON object per line")]
-        )
+        remedy = "there is no command in it: one JSON object per line"
+        judged.refuse([LineProblem(None, "no_value", None, remedy)])
     judged.finish()
     return judged
+
+
+def _of_whole_input(first: bytes) -> LineProblem | None:
+    """Return what its first line says of the whole input."""
+    if first.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return LineProblem(None, "not_utf8", None, "this is UTF-16: save it as UTF-8")
+    if first.lstrip().startswith(b"["):
+        remedy = "this is a JSON array: give one object per line (jq -c '.[]' makes it so)"
+        return LineProblem(None, "not_an_object", None, remedy)
+    return None
 
 
 def _lines(stream: IO[bytes]) -> Iterator[bytes | LineProblem]:
@@ -220,7 +225,7 @@ def _lines(stream: IO[bytes]) -> Iterator[bytes | LineProblem]:
 def _judge(
     judged: JudgedInput, number: int | None, value: bytes, decoder: CommandDecoder, seen: dict[str, int]
 ) -> None:
-    read = decoder.decode(InputLine(value))
+    read = decoder.decode(BareRecord(value))
     if isinstance(read, Rejected):
         judged.refuse(_problems(number, value, read))
     elif read.command_id in seen:
@@ -229,16 +234,6 @@ def _judge(
     else:
         seen[read.command_id] = number or 0
         judged.add(number or 0, value, read)
-
-
-class InputLine(msgspec.Struct, frozen=True):
-    """A line as the decoder takes a record; where it will be does not matter."""
-
-    value: bytes
-    headers: tuple[tuple[str, bytes], ...] = ()
-    key: bytes | None = None
-    partition: int = 0
-    offset: int = 0
 
 
 def _problems(number: int | None, value: bytes, read: Rejected) -> list[LineProblem]:

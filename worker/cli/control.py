@@ -11,7 +11,7 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING, Final
 
-from worker.cli.shared import AsJson, Config, print_json, quiet_libraries
+from worker.cli.shared import AsJson, Config, decoder_of, kafka_options_in, print_json
 from worker.terminal import plain
 
 if TYPE_CHECKING:
@@ -38,12 +38,10 @@ def control(
     moderation-worker control --config worker.yaml
     """  # noqa: D301 - the escape keeps the example from being wrapped
     from worker.broker.control_topic import read_orders  # noqa: PLC0415 - what is imported here --help need not load
-    from worker.runtime.options_from_settings import kafka_options, worker_name  # noqa: PLC0415
     from worker.settings import load  # noqa: PLC0415
 
     settings = load(config, os.environ)
-    quiet_libraries(settings)
-    options = kafka_options(settings, worker_name(settings))
+    options = kafka_options_in(settings)
     topic_state, unreadable = read_orders(options)
     now = time.time()
     found = topic_state.in_force(now)
@@ -74,28 +72,25 @@ def _held(
     settings: Settings, options: KafkaOptions, orders: dict[Scope, Order]
 ) -> tuple[Counter[Scope], bool]:
     """Count the waiting commands for which each order holds. Return whether all were counted."""
-    from worker import __version__  # noqa: PLC0415
-    from worker.broker.topic_admin import Topic  # noqa: PLC0415
-    from worker.broker.unfinished_commands import unfinished_commands  # noqa: PLC0415
-    from worker.domain.contract.command_decoding import Command, CommandDecoder  # noqa: PLC0415
+    from worker.broker.command_history import CommandHistory  # noqa: PLC0415
+    from worker.domain.contract.command_decoding import Command  # noqa: PLC0415
     from worker.domain.contract.control_records import ControlRecord  # noqa: PLC0415
-    from worker.domain.contract.outcomes import Worker  # noqa: PLC0415
     from worker.domain.orders_in_force import OrdersInForce  # noqa: PLC0415
-    from worker.runtime.options_from_settings import rules_of  # noqa: PLC0415
 
-    decoder = CommandDecoder(rules_of(settings, Topic(options.command_topic, 1), Worker("", __version__)))
+    decoder = decoder_of(settings, options)
     in_force = OrdersInForce(shadow=settings.shadow)
     for scope, order in orders.items():
         in_force.apply(ControlRecord(scope, order), 0.0)
     held: Counter[Scope] = Counter()
     deadline = time.monotonic() + COUNT_SECONDS
-    for batch in unfinished_commands(options):
-        for record in batch:
-            command = decoder.decode(record)
-            if isinstance(command, Command) and (decisive := in_force.of(command)) is not None:
-                held[decisive.scope] += 1
-        if time.monotonic() > deadline:
-            return held, False
+    with CommandHistory(options) as history:
+        for batch in history.unfinished():
+            for record in batch:
+                command = decoder.decode(record)
+                if isinstance(command, Command) and (decisive := in_force.of(command)) is not None:
+                    held[decisive.scope] += 1
+            if time.monotonic() > deadline:
+                return held, False
     return held, True
 
 

@@ -17,6 +17,7 @@ from worker.cli.outcome_formatting import UNKNOWN_TIME, instant
 from worker.domain.contract.command_decoding import Command, CommandDecoder
 from worker.domain.contract.dead_letter_decoding import NotADeadLetter, ParsedDeadLetter
 from worker.domain.contract.outcomes import DEAD_LETTERED, Status
+from worker.domain.contract.raw_records import BareRecord
 from worker.domain.contract.rejections import REJECTIONS, Rejected
 from worker.terminal import plain
 
@@ -94,18 +95,9 @@ def letter_of(found: DeadLetterRecord, decoder: CommandDecoder) -> DeadLetterVie
     """Return a record of the dead-letter topic with what the worker reads in it."""
     if isinstance(found.letter, NotADeadLetter):
         return DeadLetterView(found, None)
-    return DeadLetterView(found, decoder.decode(_Original(found.letter)))
-
-
-class _Original:
-    """The original record, as the decoder takes it."""
-
-    def __init__(self, letter: ParsedDeadLetter) -> None:
-        self.partition = letter.partition
-        self.offset = letter.offset
-        self.key = letter.key
-        self.value = letter.value
-        self.headers: Sequence[tuple[str, bytes | None]] = letter.headers
+    letter = found.letter
+    original = BareRecord(letter.value, letter.headers, letter.key, letter.partition, letter.offset)
+    return DeadLetterView(found, decoder.decode(original))
 
 
 def report(letter: DeadLetterView, *, whole: bool) -> dict[str, Any]:

@@ -299,7 +299,8 @@ def _plan_replay(
     forced: frozenset[ReplayRefusal],
 ) -> ReplayPlanner:
     """Return a planner that has seen everything that came after these letters."""
-    from worker.broker.command_history import CLOCKS_APART, CommandHistory  # noqa: PLC0415
+    from worker.broker.command_history import CommandHistory  # noqa: PLC0415
+    from worker.broker.offset_range_reader import CLOCKS_APART  # noqa: PLC0415
     from worker.cli.later_commands import see_later_commands  # noqa: PLC0415
     from worker.cli.replay_plan import ReplayCandidate, ReplayPlanner  # noqa: PLC0415
 

@@ -9,11 +9,11 @@ import signal
 import sys
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import typer
 
-from worker.cli.shared import FAILED, INTERRUPTED
+from worker.cli.shared import FAILED, INTERRUPTED, interrupt
 from worker.terminal import plain
 
 TROUBLED: Final = (20_000, 2)
@@ -93,7 +93,7 @@ def demo(
     from worker.testing.kafka.jars import FetchError  # noqa: PLC0415
 
     console = Console()
-    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGTERM, interrupt)
     usual = TROUBLED if trouble else CALM
     options = DemoOptions(
         commands=commands or usual[0],
@@ -137,8 +137,3 @@ def _can_be_written(file: Path) -> bool:
         return file.parent.is_dir() and not file.is_dir()
     except OSError:  # its name is too long, say
         return False
-
-
-def _interrupt(_signal: int, _frame: Any) -> None:
-    # SIGTERM ends the demo like Ctrl-C: everything that it started is stopped in order.
-    raise KeyboardInterrupt

@@ -16,11 +16,11 @@ import time
 from contextlib import ExitStack, nullcontext, suppress
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from worker.cli.shared import FAILED, AsJson, print_json, quiet_libraries
+from worker.cli.shared import FAILED, AsJson, interrupt, kafka_options_in, print_json
 from worker.errors import WorkerError
 from worker.terminal import is_utf8, plain
 
@@ -100,7 +100,7 @@ def kafka(
     _refuse_foreign(data)
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:  # `nohup` ignores SIGHUP
-            signal.signal(number, _interrupt)
+            signal.signal(number, interrupt)
     try:
         if data is not None:
             _run(data, port, as_json=as_json, kept=True)
@@ -183,7 +183,6 @@ def _usual_port() -> int | None:
 def _prepare_folder(folder: Path, servers: str) -> tuple[str, ...]:
     """Write settings and key where there are none, create the topics that are missing, and return the topics' names."""
     from worker.broker.topic_admin import create_missing  # noqa: PLC0415
-    from worker.runtime.options_from_settings import kafka_options, worker_name  # noqa: PLC0415
     from worker.settings import load  # noqa: PLC0415
 
     config, key = folder / "worker.yaml", folder / "key"
@@ -193,8 +192,7 @@ def _prepare_folder(folder: Path, servers: str) -> tuple[str, ...]:
         key.touch(mode=0o600)
         key.write_text(secrets.token_hex(KEY_BYTES), "utf-8")
     settings = load(config, {})  # nothing of the environment: it may name another Kafka
-    quiet_libraries(settings)
-    options = kafka_options(settings, worker_name(settings))
+    options = kafka_options_in(settings)
     create_missing(options, partitions=PARTITIONS, replication=1)
     names = (
         options.command_topic, options.outcome_topic, options.dead_letter_topic, options.control_topic, options.quota_topic,
@@ -234,8 +232,3 @@ def _watch(broker: EmbeddedKafka) -> None:
     while broker.running:
         time.sleep(WATCH_SECONDS)
     raise ProcessFailedError(f"Kafka has ended by itself; its log is {broker.log}")
-
-
-def _interrupt(_signal: int, _frame: Any) -> None:
-    # SIGTERM and SIGHUP end it like Ctrl-C.
-    raise KeyboardInterrupt

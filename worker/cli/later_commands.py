@@ -8,7 +8,6 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, Protocol
 
-from worker.broker.unfinished_commands import unfinished_commands
 from worker.cli.filters import Filters
 from worker.cli.last_command_per_user import FIELDS, CommandMoment
 from worker.domain.contract.command_decoding import Command
@@ -46,16 +45,18 @@ def see_later_commands(
 
     What waits is read first: a command that finishes meanwhile is then seen twice rather than not at all.
     """
-    _see_waiting(options, decoder, observer)
+    _see_waiting(options, decoder, history, observer)
     everything = Filters(fields=FIELDS)
     for values in history.every_outcome(since, terms=observer.terms):
         for view in everything.views(values):
             observer.see_outcome(view)
 
 
-def _see_waiting(options: KafkaOptions, decoder: CommandDecoder, observer: CommandObserver) -> None:
+def _see_waiting(
+    options: KafkaOptions, decoder: CommandDecoder, history: CommandHistory, observer: CommandObserver
+) -> None:
     now = time.time()
-    for batch in unfinished_commands(options):
+    for batch in history.unfinished():
         for record in batch:
             command = decoder.decode(record)
             if isinstance(command, Command):

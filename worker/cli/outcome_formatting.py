@@ -93,7 +93,7 @@ def waiting_report(read: Command | Rejected, waiting: WaitingCommand) -> dict[st
         targets |= {"group_id": read.group_id, "room_id": read.room_id}
     report = {
         "status": WAITING,
-        "outcome_id": record.place,
+        "outcome_id": waiting.place,
         "command_id": read.command_id,
         "action": read.action.name if isinstance(read, Command) else read.action,
         **targets,

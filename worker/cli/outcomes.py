@@ -175,10 +175,10 @@ def _print_outcomes(
         return ended
     matcher = OutcomeMatcher(filters)
     matching = history.outcomes(matcher, filters.since, limit, until=filters.until, terms=filters.terms)
-    for found in matching:
-        ended.add(filters.read(found.value).outcome_id)
+    for value in matching:
+        ended.add(filters.read(value).outcome_id)
         clear_progress()
-        text = json_line(found.value) if as_json else format_outcome(outcome_in(found.value), users) + "\n"
+        text = json_line(value) if as_json else format_outcome(outcome_in(value), users) + "\n"
         print(text, flush=True)
     clear_progress()
     matcher.report(history.outcome_topic)
@@ -203,7 +203,7 @@ def _print_waiting(
     found = history.waiting(
         group_progress, lambda record: filters.matches_command(decoder.decode(record)), limit + 1
     )
-    waiting = [each for each in found if each.record.place not in ended][:limit]
+    waiting = [each for each in found if each.place not in ended][:limit]
     for each in waiting:
         report = waiting_report(decoder.decode(each.record), each)
         if as_json:

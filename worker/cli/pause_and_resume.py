@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from worker.cli.shared import FAILED, AsJson, Config, print_json, quiet_libraries, user_name, with_config
+from worker.cli.shared import FAILED, AsJson, Config, kafka_options_in, print_json, user_name, with_config
 from worker.terminal import is_utf8, plain
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from worker.domain.contract.control_records import Scope
     from worker.settings import Settings
 
@@ -39,76 +41,43 @@ Until = Annotated[
 RESUMED: Final = "Its commands are carried out again within 2 s: first those that have waited."
 
 
-def pause(
-    config: Config = None,
-    *,
-    app: App = None,
-    action: Action = None,
-    issuer: Issuer = None,
-    target: Target = None,
-    everything: Everything = False,
-    reason: Reason,
-    by: By = None,
-    until: Until = None,
-    as_json: AsJson = False,
-) -> None:
-    """
-    Stop sending the commands of a scope: they wait, and nothing is lost.
+def _order_command(name: str, state: str, about: str, example: str) -> Callable[..., None]:
+    """Return the command that gives one kind of order."""
 
-    \b
-    Example:
-    moderation-worker pause -c worker.yaml --issuer detector-7 --reason "went mad"
-    """  # noqa: D301 - the escape keeps the example from being wrapped
-    given = app, action, issuer, target
-    _order("paused", config, given, reason, by, until, everything=everything, as_json=as_json)
+    def command(
+        config: Config = None,
+        *,
+        app: App = None,
+        action: Action = None,
+        issuer: Issuer = None,
+        target: Target = None,
+        everything: Everything = False,
+        reason: Reason,
+        by: By = None,
+        until: Until = None,
+        as_json: AsJson = False,
+    ) -> None:
+        given = app, action, issuer, target
+        _order(state, config, given, reason, by, until, everything=everything, as_json=as_json)
 
-
-def cancel(
-    config: Config = None,
-    *,
-    app: App = None,
-    action: Action = None,
-    issuer: Issuer = None,
-    target: Target = None,
-    everything: Everything = False,
-    reason: Reason,
-    by: By = None,
-    until: Until = None,
-    as_json: AsJson = False,
-) -> None:
-    """
-    End the commands of a scope unsent, those that wait and those that come: each gets the outcome `cancelled`.
-
-    \b
-    Example:
-    moderation-worker cancel -c worker.yaml --issuer detector-7 --reason "wrong"
-    """  # noqa: D301
-    given = app, action, issuer, target
-    _order("cancel", config, given, reason, by, until, everything=everything, as_json=as_json)
+    command.__name__ = name
+    command.__doc__ = f"{about}\n\n\b\nExample:\nmoderation-worker {name} -c worker.yaml {example}\n"
+    return command
 
 
-def shadow(
-    config: Config = None,
-    *,
-    app: App = None,
-    action: Action = None,
-    issuer: Issuer = None,
-    target: Target = None,
-    everything: Everything = False,
-    reason: Reason,
-    by: By = None,
-    until: Until = None,
-    as_json: AsJson = False,
-) -> None:
-    """
-    Only pretend to carry out the commands of a scope: each gets the outcome `simulated`.
-
-    \b
-    Example:
-    moderation-worker shadow -c worker.yaml --issuer detector-8 --reason "new"
-    """  # noqa: D301
-    given = app, action, issuer, target
-    _order("shadow", config, given, reason, by, until, everything=everything, as_json=as_json)
+pause = _order_command(
+    "pause", "paused", "Stop sending the commands of a scope: they wait, and nothing is lost.",
+    '--issuer detector-7 --reason "went mad"',
+)  # fmt: skip
+cancel = _order_command(
+    "cancel", "cancel",
+    "End the commands of a scope unsent, those that wait and those that come: each gets the outcome `cancelled`.",
+    '--issuer detector-7 --reason "wrong"',
+)  # fmt: skip
+shadow = _order_command(
+    "shadow", "shadow", "Only pretend to carry out the commands of a scope: each gets the outcome `simulated`.",
+    '--issuer detector-8 --reason "new"',
+)  # fmt: skip
 
 
 def resume(
@@ -129,17 +98,16 @@ def resume(
     \b
     Example:
     moderation-worker resume -c worker.yaml --issuer detector-7 --reason "fixed"
-    """  # noqa: D301
+    """  # noqa: D301 - the escape keeps the example from being wrapped
     from worker.broker.control_topic import read_orders, write_record  # noqa: PLC0415 - what is imported here --help need not load
     from worker.cli.control import format_order  # noqa: PLC0415
     from worker.domain.contract.control_records import ControlRecord  # noqa: PLC0415
-    from worker.runtime.options_from_settings import kafka_options, worker_name  # noqa: PLC0415
 
     scope = _scope((app, action, issuer, target), everything=everything)
     by = _name(by)
     _text("--reason", reason)
     settings = _settings(config, scope)
-    options = kafka_options(settings, worker_name(settings))
+    options = kafka_options_in(settings)
     topic_state, _ = read_orders(options)
     now = time.time()
     found = topic_state.in_force(now)
@@ -185,7 +153,6 @@ def _order(
     )
     from worker.domain.contract.timestamps import rfc3339  # noqa: PLC0415
     from worker.errors import BrokerError  # noqa: PLC0415
-    from worker.runtime.options_from_settings import kafka_options, worker_name  # noqa: PLC0415
 
     scope = _scope(given, everything=everything)
     for name, value in scope.fields():
@@ -203,7 +170,7 @@ def _order(
     if isinstance(read := read_control(scope.key, control_value(order)), UnreadableControl):
         raise typer.BadParameter(f"the workers would not read this record: {read.reason}; shorten it")
     settings = _settings(config, scope)
-    options = kafka_options(settings, worker_name(settings))
+    options = kafka_options_in(settings)
     topic_state, _ = read_orders(options)
     if (refusal := topic_state.try_record(record, now)) is not None:
         raise BrokerError(f"nothing was written, as no worker would follow it: {refusal}")
@@ -249,7 +216,6 @@ def _settings(config: Any, scope: Scope) -> Settings:
     if scope.app is not None and scope.app not in apps:
         known = did_you_mean(scope.app, apps) or f"; there are {', '.join(apps)}"
         raise typer.BadParameter(f"there is no app {plain(scope.app)!r}{known}", param_hint="--app")
-    quiet_libraries(settings)
     return settings
 
 

@@ -11,7 +11,7 @@ import os
 import shutil
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -84,6 +84,11 @@ def terminal_width() -> int | None:
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
+def interrupt(_signal: int, _frame: Any) -> None:
+    """Handle a signal as Ctrl-C."""
+    raise KeyboardInterrupt
+
+
 def with_config(command: str, config: Path | None) -> str:
     """Return a command of this program that can be pasted: with the settings file that this one was given."""
     import shlex  # noqa: PLC0415 - --help need not load it
@@ -110,20 +115,33 @@ def quiet_libraries(settings: Settings) -> None:
         logging.getLogger(library).setLevel(logging.CRITICAL)
 
 
-def kafka_options_of(config: Path | None) -> tuple[KafkaOptions, CommandDecoder]:
-    """Return the options and the decoder of a command that looks into Kafka, and silence the libraries. Raises SettingsError."""
+def kafka_options_in(settings: Settings) -> KafkaOptions:
+    """Return the options for Kafka, and keep the libraries quiet from now on."""
+    from worker.runtime.options_from_settings import kafka_options, worker_name  # noqa: PLC0415 - --help need not load it
+
+    quiet_libraries(settings)
+    return kafka_options(settings, worker_name(settings))
+
+
+def decoder_of(settings: Settings, options: KafkaOptions) -> CommandDecoder:
+    """Return what reads a command as the workers do."""
     from worker import __version__  # noqa: PLC0415 - --help need not load it
     from worker.broker.topic_admin import Topic  # noqa: PLC0415
     from worker.domain.contract.command_decoding import CommandDecoder  # noqa: PLC0415
     from worker.domain.contract.outcomes import Worker  # noqa: PLC0415
-    from worker.runtime.options_from_settings import kafka_options, rules_of, worker_name  # noqa: PLC0415
-    from worker.settings import load  # noqa: PLC0415
+    from worker.runtime.options_from_settings import rules_of  # noqa: PLC0415
+
+    worker = Worker(options.client_name, __version__)
+    return CommandDecoder(rules_of(settings, Topic(options.command_topic, 1), worker))
+
+
+def kafka_options_of(config: Path | None) -> tuple[KafkaOptions, CommandDecoder]:
+    """Return the options and the decoder of a command that looks into Kafka, and silence the libraries. Raises SettingsError."""
+    from worker.settings import load  # noqa: PLC0415 - --help need not load it
 
     settings = load(config, os.environ)
-    quiet_libraries(settings)
-    options = kafka_options(settings, worker_name(settings))
-    rules = rules_of(settings, Topic(options.command_topic, 1), Worker(options.client_name, __version__))
-    return options, CommandDecoder(rules)
+    options = kafka_options_in(settings)
+    return options, decoder_of(settings, options)
 
 
 def describe_topics(report: TopicsReport) -> Iterator[tuple[str, str]]:

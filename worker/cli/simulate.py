@@ -209,7 +209,7 @@ def _key(key: str | None, key_file: Path | None) -> str:
             "give the secret key by either --key-file or --key (or $MODERATION_SIMULATOR_KEY)"
         )
     if key_file is not None:
-        from worker.settings.types import KEY_FILE_BYTES  # noqa: PLC0415 - --help need not load it
+        from worker.secret_key import KEY_FILE_BYTES  # noqa: PLC0415 - --help need not load it
 
         try:
             key = read_text(key_file, KEY_FILE_BYTES).strip()  # as the worker reads it

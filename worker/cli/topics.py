@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from worker.cli.shared import AsJson, Config, describe_topics, print_json, quiet_libraries
+from worker.cli.shared import AsJson, Config, describe_topics, kafka_options_in, print_json
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -67,7 +67,7 @@ def create(
     """  # noqa: D301 - the escape keeps the example from being wrapped
     from worker.broker.topic_admin import create_missing, inspect  # noqa: PLC0415 - what is imported here --help need not load
     from worker.errors import SettingProblem, SettingsError  # noqa: PLC0415
-    from worker.runtime.options_from_settings import kafka_options, misfits, worker_name  # noqa: PLC0415
+    from worker.runtime.options_from_settings import misfits  # noqa: PLC0415
     from worker.settings import load  # noqa: PLC0415
 
     settings = load(config, os.environ)
@@ -83,8 +83,7 @@ def create(
                 )
             ]
         )
-    quiet_libraries(settings)
-    options = kafka_options(settings, worker_name(settings))
+    options = kafka_options_in(settings)
     created = create_missing(options, partitions=wanted, replication=replication_factor or BROKERS_CHOICE)
     report = inspect(options)
     problems = misfits(settings, options, report)

@@ -113,11 +113,11 @@ def undo(
 
 def _refuse_unsendable(decoder: CommandDecoder, issuer: str, note: dict[str, str]) -> None:
     """Refuse what no command may say, before anything is read."""
-    from worker.cli.command_input import InputLine  # noqa: PLC0415
     from worker.cli.undo_plan import sample_undo  # noqa: PLC0415
+    from worker.domain.contract.raw_records import BareRecord  # noqa: PLC0415
     from worker.domain.contract.rejections import Rejected  # noqa: PLC0415
 
-    read = decoder.decode(InputLine(sample_undo().value(issuer, "2000-01-01T00:00:00Z", note)))
+    read = decoder.decode(BareRecord(sample_undo().value(issuer, "2000-01-01T00:00:00Z", note)))
     if not isinstance(read, Rejected):
         return
     faults = [(read.field or "", read.message), *((each.field or "", each.message) for each in read.also)]
@@ -130,7 +130,8 @@ def _refuse_unsendable(decoder: CommandDecoder, issuer: str, note: dict[str, str
 
 def _plan_undo(options: KafkaOptions, decoder: CommandDecoder, filters: Filters) -> UndoPlan:
     """Return the plan. Ends the program with exit code 3 if nothing was applied."""
-    from worker.broker.command_history import CLOCKS_APART, CommandHistory  # noqa: PLC0415
+    from worker.broker.command_history import CommandHistory  # noqa: PLC0415
+    from worker.broker.offset_range_reader import CLOCKS_APART  # noqa: PLC0415
     from worker.cli.later_commands import see_later_commands  # noqa: PLC0415
     from worker.cli.undo_plan import UndoPlanner  # noqa: PLC0415
 

@@ -144,24 +144,23 @@ class UndoPlanner:
 
     def see_applied(self, view: Any) -> None:
         """Take note of what an outcome says was applied: not what held already, and not what another command's call did."""
-        named = target_in(view)
-        moment = None if named is None else moment_of(view)
+        named, moment = target_in(view), moment_of(view)
         if named is None or moment is None or view.action is None:
             return
+        can_be_undone = opposite_of(view.action) is not None
+        if can_be_undone and any(result.status in REPEATING for result in view.results):
+            self._repetitions.add(view.outcome_id)
         if view.results_omitted and view.status in APPLYING:
             self._unlisted += view.results_omitted
         applied = LastApplied(view.action, moment, _over_at(view))
         for result in view.results:
-            if result.status in REPEATING and opposite_of(view.action) is not None:
-                self._repetitions.add(view.outcome_id)
             if self._users and result.user_id not in self._users:
                 continue
             member = TargetMember(view.app, *named, result.user_id)
             if result.status == ResultStatus.APPLIED:
-                known = self._applied.get(member)
-                if known is None or moment.is_after(known.moment):
-                    self._applied[member] = applied
-            elif _is_unanswered(result) and opposite_of(view.action) is not None:
+                known = self._applied.get(member, applied)
+                self._applied[member] = applied if moment.is_after(known.moment) else known
+            elif can_be_undone and _is_unanswered(result):
                 self._unanswered[member] = moment
 
     @property

@@ -56,25 +56,6 @@ class AdmissionControl:
 
     """
 
-    __slots__ = (
-        "_clock",
-        "_decoder",
-        "_effects",
-        "_ordering",
-        "_orders",
-        "_outbox",
-        "_partitions",
-        "_placement",
-        "_rejections",
-        "_rules",
-        "_scheduler",
-        "_shared_keys",
-        "_warned",
-        "memory",
-        "misplaced",
-        "repeated_records",
-    )
-
     def __init__(
         self,
         rules: EngineRules,

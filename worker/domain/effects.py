@@ -158,8 +158,6 @@ Effect = (
 class EffectQueue:
     """The effects that follow from one event, in order: every part of the core adds to it, and the engine drains it."""
 
-    __slots__ = ("_effects",)
-
     def __init__(self) -> None:
         self._effects: list[Effect] = []
 

@@ -53,8 +53,6 @@ class GuardCounters:
 
     """
 
-    __slots__ = ("_counters", "_guards", "tripped")
-
     def __init__(self, guards: Sequence[Guard]) -> None:
         self._guards = guards
         self._counters: list[OrderedDict[Scope, _Sent]] = [OrderedDict() for _ in guards]

@@ -42,18 +42,6 @@ class OperatorOrderEnforcement:
 
     """
 
-    __slots__ = (
-        "_clock",
-        "_effects",
-        "_guards",
-        "_logged",
-        "_ordering",
-        "_partitions",
-        "_scheduler",
-        "_written",
-        "orders",
-    )
-
     def __init__(
         self,
         rules: EngineRules,

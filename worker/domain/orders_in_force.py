@@ -46,8 +46,6 @@ class ActiveOrder(Struct, frozen=True):
 class OrdersInForce:
     """The orders in force. A record of the command topic costs the same however many orders there are."""
 
-    __slots__ = ("_by_values", "_first_end", "_masks", "_of_settings")
-
     def __init__(self, *, shadow: bool) -> None:
         self._by_values: dict[Values, ActiveOrder] = {}
         self._masks: dict[Mask, int] = {}  # how many scopes give exactly these fields

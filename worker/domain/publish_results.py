@@ -34,7 +34,6 @@ class MetadataRefused(Struct, frozen=True):
     """It is not committed: the metadata of this partition's commit is too long for the broker. Shorten it and publish all again."""
 
     partition: int
-    metadata_bytes: int
 
 
 class Fenced(Struct, frozen=True):

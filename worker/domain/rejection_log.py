@@ -19,8 +19,6 @@ LINES: Final = 10
 class RejectionLog:
     """Makes the lines, at most ``LINES`` between two summaries."""
 
-    __slots__ = ("_codes", "_omitted", "_written")
-
     def __init__(self) -> None:
         self._written = 0
         self._omitted = 0

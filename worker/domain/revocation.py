@@ -37,8 +37,6 @@ class Revocation:
 
     """
 
-    __slots__ = ("_admission", "_ordering", "_scheduler", "closing", "given_up", "unchecked")
-
     def __init__(self, ordering: MemberOrdering, scheduler: Scheduler, admission: AdmissionControl) -> None:
         self._ordering = ordering
         self._scheduler = scheduler

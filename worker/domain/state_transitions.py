@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -70,8 +70,6 @@ class CleanHandoverState(StrEnum):
     """A commit has said so, or there was no time for one."""
 
 
-S = TypeVar("S", TaskState, CallState, PartitionState, CleanHandoverState)
-
 TASK_STEPS: Final[Mapping[TaskState, frozenset[TaskState]]] = {
     TaskState.BEHIND: frozenset({TaskState.WAITING, TaskState.COALESCED, TaskState.SETTLED}),
     TaskState.WAITING: frozenset({TaskState.BEHIND, TaskState.CALLED, TaskState.SETTLED}),
@@ -102,13 +100,3 @@ CLEAN_HANDOVER_STEPS: Final[Mapping[CleanHandoverState, frozenset[CleanHandoverS
     CleanHandoverState.COMMITTING: frozenset({CleanHandoverState.READY, CleanHandoverState.OVER}),
     CleanHandoverState.OVER: frozenset(),
 }
-
-
-def diagram(steps: Mapping[S, frozenset[S]]) -> str:
-    """Draw one table as Mermaid draws a state machine."""
-    lines = ["stateDiagram-v2", f"    [*] --> {next(iter(steps)).name}"]
-    for state, following in steps.items():
-        lines += [f"    {state.name} --> {each.name}" for each in steps if each in following]
-        if not following:
-            lines.append(f"    {state.name} --> [*]")
-    return "\n".join(lines) + "\n"

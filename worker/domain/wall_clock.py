@@ -8,8 +8,6 @@ from __future__ import annotations
 class WallClock:
     """Translates instants between the two. ``set`` it at least every second, so that a stepped system clock is followed."""
 
-    __slots__ = ("_epoch",)
-
     def __init__(self, now: float, wall: float) -> None:
         self._epoch = wall - now
 

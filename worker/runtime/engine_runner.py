@@ -107,19 +107,19 @@ class EngineRunner:
         restorer: ports.PartitionRestorer,
         client: ports.Client,
         quota: ports.QuotaChannel,
-        order_writer: ports.ControlTopicWriter | None = None,
+        write_order: Callable[[ControlRecord], None] | None = None,
     ) -> None:
         """
         Connect what consumes, publishes, restores, calls, lends and writes orders. Call it once, before any event.
 
-        With an ``order_writer`` no partition begins before ``orders`` or ``no_orders`` was called.
+        With a ``write_order`` no partition begins before ``orders`` or ``no_orders`` was called.
         """
         self._consumer = consumer
         self._quota = quota
-        if order_writer is None:
+        if write_order is None:
             self._orders_known.set()
         else:
-            self._guard_orders = GuardOrderWriter(order_writer, self._log)
+            self._guard_orders = GuardOrderWriter(write_order, self._log)
         self._restoring = RestoreScheduler(
             restorer, self._metrics, self._log, is_ours=self._is_ours, begin=self._begin
         )

@@ -12,7 +12,7 @@ from worker.errors import WorkerError
 from worker.runtime.daemon_thread import in_daemon_thread
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from worker.domain.contract.control_records import ControlRecord, Scope
     from worker.runtime import ports
@@ -24,8 +24,8 @@ BACKOFF: Final = (1.0, 30.0)
 class GuardOrderWriter:
     """Writes the orders of guards to the control topic."""
 
-    def __init__(self, writer: ports.ControlTopicWriter, log: ports.Log) -> None:
-        self._writer = writer
+    def __init__(self, write: Callable[[ControlRecord], None], log: ports.Log) -> None:
+        self._write = write
         self._log = log
         self._unwritten: dict[Scope, ControlRecord] = {}
 
@@ -35,7 +35,7 @@ class GuardOrderWriter:
         self._unwritten[record.scope] = record
         while self._unwritten.get(record.scope) is record:
             try:
-                await in_daemon_thread("control-write", lambda: self._writer.write(record))
+                await in_daemon_thread("control-write", lambda: self._write(record))
             except WorkerError as error:
                 self._log(
                     "control.write_failed", scope=str(record.scope), reason=str(error), next_try_seconds=wait

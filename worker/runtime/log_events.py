@@ -440,22 +440,3 @@ _ROWS: Final[tuple[LogEventRow, ...]] = (
 )
 
 EVENTS: Final[dict[str, LogEventRow]] = {row.name: row for row in _ROWS}
-
-
-def page() -> str:
-    """Return the text of config/events.md."""
-    lines = [
-        "# Log events",
-        "",
-        "Made from `worker/runtime/log_events.py`; change that, then `make docs`.",
-        "",
-        "One JSON object a line (`log.format: json`): `time`, `level`, `event`, and the fields below; with an exception also",
-        "`exception`. No field holds a payload, a key or a signature. Fields that are not known at the time are left out or null.",
-        "",
-        "| event | level | fields | meaning |",
-        "|---|---|---|---|",
-    ]
-    for row in EVENTS.values():
-        fields = ", ".join(f"`{field}`" for field in row.fields) or "none"
-        lines.append(f"| `{row.name}` | {row.level} | {fields} | {row.meaning} |")
-    return "\n".join(lines) + "\n"

@@ -164,24 +164,3 @@ ROWS: Final[tuple[MetricRow, ...]] = (
         "a blocked reader of the log, a full disk"),
     MetricRow("build_info", "gauge", "1", ("version", "python"), "The running version.", "a release"),
 )  # fmt: skip
-
-
-def page() -> str:
-    """Return the text of config/metrics.md."""
-    lines = [
-        "# Metrics",
-        "",
-        "Made from `worker/runtime/metric_table.py`; change that, then `make docs`.",
-        "",
-        "`/metrics` on the port of `server.port` (9000). Labels are closed sets: no user, no room, no command. The metrics of the",
-        "process itself (`process_resident_memory_bytes`, `process_cpu_seconds_total` …) and of Python are there as well.",
-        "",
-        "| metric | type | unit | labels | meaning | what moves it |",
-        "|---|---|---|---|---|---|",
-    ]
-    for row in ROWS:
-        labels = ", ".join(f"`{label}`" for label in row.labels) or "none"
-        lines.append(
-            f"| `{row.name}` | {row.type} | {row.unit} | {labels} | {row.meaning} | {row.moved_by} |"
-        )
-    return "\n".join(lines) + "\n"

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from worker.domain.contract.control_records import ControlRecord
     from worker.domain.contract.error_codes import Verdict
     from worker.domain.effects import Attempt, AttemptResult, RestoredPartition, Transaction
     from worker.domain.publish_results import PublishResult
@@ -129,13 +128,6 @@ class PartitionRestorer(Protocol):
 
     def let_go(self, partition: int) -> None:
         """Forget what Kafka has refused of a partition that is no longer ours."""
-
-
-class ControlTopicWriter(Protocol):
-    """Writes records to the control topic."""
-
-    def write(self, record: ControlRecord) -> None:
-        """Write an order; blocks until Kafka has it. Raises BrokerError."""
 
 
 class ControlFollower(Protocol):

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
@@ -98,6 +99,7 @@ class RecentFailure(Struct, frozen=True):
     users: int = 0
 
 
+@dataclass(slots=True)
 class RoomStatistics:
     """
     The commands of one room that were carried out.
@@ -110,15 +112,10 @@ class RoomStatistics:
 
     """
 
-    __slots__ = ("commands", "longest_ms", "total_ms", "undone")
-
-    def __init__(
-        self, commands: int = 0, undone: int = 0, total_ms: float = 0.0, longest_ms: float = 0.0
-    ) -> None:
-        self.commands = commands
-        self.undone = undone
-        self.total_ms = total_ms
-        self.longest_ms = longest_ms
+    commands: int = 0
+    undone: int = 0
+    total_ms: float = 0.0
+    longest_ms: float = 0.0
 
     def add(self, other: RoomStatistics) -> None:
         """Add what was counted of the same room in another span."""
@@ -208,10 +205,9 @@ class RecentOutcomes:
                 )
             )  # fmt: skip
             counts[status] = counts.get(status, 0) + 1
-            size += OUTCOME_BYTES + USER_BYTES * len(results)
+            size += _bytes_of(block[-1])
             if status in UNDONE or status is Status.REJECTED:
                 failed.append(outcome)
-                size += _bytes_of_failure(block[-1])
             if status in SENT:
                 key = (outcome.app, target)
                 room = rooms.get(key)

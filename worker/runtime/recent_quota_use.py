@@ -9,6 +9,8 @@ from array import array
 from itertools import groupby
 from typing import TYPE_CHECKING, Final
 
+from worker.domain.engine_snapshot import LIMITED_BY
+
 if TYPE_CHECKING:
     from worker.domain.engine_snapshot import EndpointSnapshot, EngineSnapshot
 
@@ -17,8 +19,8 @@ SECONDS: Final = 300
 MOST: Final = 65_535
 """The largest number that a sample holds."""
 UNKNOWN: Final = "unknown"
-"""What limited an endpoint before its first sample; and any reason that came after the first ``MOST_REASONS``."""
-MOST_REASONS: Final = 255
+"""What limited an endpoint before its first sample."""
+_REASONS: Final = (UNKNOWN, *LIMITED_BY)
 
 
 class RecentQuotaUse:
@@ -27,7 +29,6 @@ class RecentQuotaUse:
     def __init__(self) -> None:
         self._rings: dict[tuple[str, str], _Ring] = {}
         self._at = 0
-        self._reasons: list[str] = [UNKNOWN]
 
     def sample(self, snapshot: EngineSnapshot) -> None:
         """Take one sample of each endpoint. Call it once a second."""
@@ -38,7 +39,7 @@ class RecentQuotaUse:
                 ring = self._rings[state.app, state.endpoint] = _Ring()
             ring.used[self._at] = min(state.permits_used, MOST)
             ring.granted[self._at] = min(state.permits_granted, MOST)
-            ring.limited_by[self._at] = self._number_of(state.limited_by)
+            ring.limited_by[self._at] = _REASONS.index(state.limited_by)
 
     def used(self, state: EndpointSnapshot) -> list[int]:
         """Return the permits that were in use, oldest first."""
@@ -51,7 +52,7 @@ class RecentQuotaUse:
     def limited_by(self, state: EndpointSnapshot) -> list[tuple[str, int]]:
         """Return what limited the endpoint and for how many seconds on end, oldest first."""
         numbers = self._unrolled(self._ring(state).limited_by)
-        return [(self._reasons[number], sum(1 for _ in same)) for number, same in groupby(numbers)]
+        return [(_REASONS[number], sum(1 for _ in same)) for number, same in groupby(numbers)]
 
     def _ring(self, state: EndpointSnapshot) -> _Ring:
         return self._rings.get((state.app, state.endpoint)) or _Ring()
@@ -59,13 +60,6 @@ class RecentQuotaUse:
     def _unrolled(self, ring: array[int]) -> list[int]:
         begin = self._at + 1
         return (ring[begin:] + ring[:begin]).tolist()
-
-    def _number_of(self, reason: str) -> int:
-        if reason not in self._reasons:
-            if len(self._reasons) > MOST_REASONS:
-                return 0
-            self._reasons.append(reason)
-        return self._reasons.index(reason)
 
     def __repr__(self) -> str:
         return f"<RecentQuotaUse of {len(self._rings)} endpoints>"

@@ -12,6 +12,7 @@ import secrets
 import sys
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import uvloop
@@ -21,7 +22,7 @@ from worker.broker import topic_admin
 from worker.broker.active_kafka_refusals import ActiveKafkaRefusals
 from worker.broker.consumer import Consumer
 from worker.broker.control_follower import ControlFollower
-from worker.broker.control_topic import ControlTopicWriter
+from worker.broker.control_topic import write_record
 from worker.broker.partition_restore import PartitionRestorer
 from worker.broker.publisher import Publisher
 from worker.broker.quota_channel import QuotaChannel
@@ -58,8 +59,8 @@ if TYPE_CHECKING:
 
     from worker.broker.options import KafkaOptions
     from worker.broker.topic_admin import Topic, TopicsReport
+    from worker.domain.contract.control_records import ControlRecord
     from worker.domain.contract.raw_records import Record
-    from worker.domain.effects import LogEvent
     from worker.domain.engine_rules import EngineRules
     from worker.errors import WorkerError
     from worker.runtime import ports
@@ -67,7 +68,6 @@ if TYPE_CHECKING:
     from worker.settings import Settings
     from worker.tencent.client_options import HttpOptions
 
-KEY_CHANGED: Final = "signature.key_changed"
 PORT_ERRNOS: Final = frozenset({errno.EADDRINUSE, errno.EACCES, errno.EPERM})
 """Errors of listening that the port causes. The host causes all others: it has no address, or none of this machine."""
 PUBLISHER_CLOSE_SECONDS: Final = 10.0
@@ -171,7 +171,7 @@ def _build(
     client = Client(
         apps_of(settings),
         http,
-        notice=_log_that_hides_new_keys(settings, log),
+        notice=log.event,
         redaction=log.redaction,
     )
     metrics = Metrics(settings.tencent.apps, window=rules.window, memory_budget=rules.memory_budget)
@@ -195,10 +195,12 @@ def _build(
         command_id_of=_command_id_reader(rules),
         topic_id=rules.topic_id,
     )
-    order_writer = None if options.control_topic is None else ControlTopicWriter(options)
-    follower = None if order_writer is None else ControlFollower(options, runner, log.event, refusals)
+    write_order, follower = None, None
+    if options.control_topic is not None:
+        write_order = partial(_write_order, options)
+        follower = ControlFollower(options, runner, log.event, refusals)
     quota = QuotaChannel(options, runner.quota_messages, log.event)
-    runner.connect(consumer, publisher, restorer, client, quota, order_writer)
+    runner.connect(consumer, publisher, restorer, client, quota, write_order)
     dedupe_window = settings.dedupe.window_seconds
     watch = TopicWatch(
         lambda: topic_admin.changes(
@@ -294,16 +296,10 @@ async def _stop_in_order(parts: _Parts, settings: Settings, log: Log, stop_cause
     return code
 
 
-def _log_that_hides_new_keys(settings: Settings, log: Log) -> Callable[[LogEvent], None]:
-    """Return the client's event sink. Before it logs that a key has changed, it registers the new key for redaction."""
-
-    def report(event: LogEvent) -> None:
-        if event.event == KEY_CHANGED:
-            for secret in secrets_of(settings):
-                log.hide(secret)
-        log.event(event)
-
-    return report
+def _write_order(options: KafkaOptions, record: ControlRecord) -> None:
+    """Write the order of a guard; blocks. Raises BrokerError."""
+    assert record.order is not None
+    write_record(options, record, record.order.by, record.order.reason)
 
 
 def _topic_fault(rules: EngineRules, consumer: Consumer) -> str | None:

@@ -55,28 +55,30 @@ def sign_in_problems(kafka: KafkaSettings, protocol: str) -> Iterator[SettingPro
 def _password(options: dict[str, Any], protocol: str) -> Iterator[SettingProblem]:
     mechanism = options.get("sasl_mechanism")
     if mechanism is None:
-        yield SettingProblem(
-            _MECHANISM, f"is missing: {protocol} needs it (SCRAM-SHA-512, PLAIN …), or kafka.oauth"
-        )
+        remedy = f"is missing: {protocol} needs it (SCRAM-SHA-512, PLAIN …), or kafka.oauth"
+        yield SettingProblem(_MECHANISM, remedy)
     elif mechanism in WITH_PASSWORD:
         for option in _PASSWORDS[:2]:
             if not {option, f"{option}_file"} & options.keys():
                 yield SettingProblem(f"kafka.common.{option}", f"is missing: {mechanism} needs it")
     elif mechanism == OAUTHBEARER:
-        yield SettingProblem(
-            "kafka.oauth.token_url", f"is missing: {mechanism} needs the settings of kafka.oauth"
-        )
+        remedy = f"is missing: {mechanism} needs the settings of kafka.oauth"
+        yield SettingProblem("kafka.oauth.token_url", remedy)
     elif mechanism in WITHOUT_PASSWORD:
-        package = WITHOUT_PASSWORD[mechanism]
-        if find_spec(package) is None:
-            how = f": {MSK_IAM}" if package == "botocore" else ""
-            remedy = f"{mechanism} needs Python's package {package}, which is not installed here{how}"
-            yield SettingProblem(_MECHANISM, remedy, mechanism)
-        elif mechanism == "AWS_MSK_IAM" and protocol != "SASL_SSL":
-            yield SettingProblem(_PROTOCOL, f"set SASL_SSL: {mechanism} needs it", protocol)
+        yield from _package_of(mechanism, protocol)
     else:
         known = ", ".join((*WITH_PASSWORD, OAUTHBEARER, *WITHOUT_PASSWORD))
         yield SettingProblem(_MECHANISM, f"give one of {known}", mechanism)
+
+
+def _package_of(mechanism: str, protocol: str) -> Iterator[SettingProblem]:
+    package = WITHOUT_PASSWORD[mechanism]
+    if find_spec(package) is None:
+        how = f": {MSK_IAM}" if package == "botocore" else ""
+        remedy = f"{mechanism} needs Python's package {package}, which is not installed here{how}"
+        yield SettingProblem(_MECHANISM, remedy, mechanism)
+    elif mechanism == "AWS_MSK_IAM" and protocol != "SASL_SSL":
+        yield SettingProblem(_PROTOCOL, f"set SASL_SSL: {mechanism} needs it", protocol)
 
 
 def _oauth(kafka: KafkaSettings, *, signs_in: bool) -> Iterator[SettingProblem]:

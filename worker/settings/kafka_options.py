@@ -12,9 +12,8 @@ from pydantic import SecretStr
 
 from worker.errors import FileError, SettingProblem
 from worker.settings import types
-from worker.settings.kafka_authentication import sign_in_problems
+from worker.settings.kafka_authentication import secret_file_problems, sign_in_problems
 from worker.settings.kafka_option_rules import RULES
-from worker.settings.kafka_section import first_line
 from worker.tls_file_problems import tls_problems
 
 if TYPE_CHECKING:
@@ -60,27 +59,28 @@ OWNED: Final[dict[str, str]] = {
 def option_problems(kafka: KafkaSettings) -> Iterator[SettingProblem]:
     """Yield the options that kafka-python does not have there, that only the worker sets, or whose value is wrong."""
     known = _kafka_pythons_own()
-    for part, defaults in known.items():
-        for option, value in getattr(kafka, part).items():
-            name = f"kafka.{part}.{option}"
-            stem = option.removesuffix("_file")
-            if option in OWNED:
-                yield SettingProblem(
-                    name,
-                    OWNED[option],
-                    None if option.startswith(("sasl", "ssl")) else _shown(option, value),
-                )
-            elif part != "common" and option.startswith(_CONNECTION_PREFIXES):
-                yield SettingProblem(
-                    name, f"set kafka.common.{option} instead: all clients connect to Kafka in the same way"
-                )
-            elif stem != option and stem in types.SECRET_OPTIONS:
-                yield from _secret_file(name, value, twice=stem in getattr(kafka, part))
-            elif option not in defaults:
-                hint = _meant(option, part, known)
-                yield SettingProblem(name, f"kafka-python knows no such option here{hint}")
-            elif not RULES[option].fits(_bare(value)):
-                yield SettingProblem(name, f"give {RULES[option].wanted}", _shown(option, value))
+    for part in known:
+        given = getattr(kafka, part)
+        for option, value in given.items():
+            yield from _problems_of(part, option, value, given, known)
+
+
+def _problems_of(
+    part: str, option: str, value: Any, given: Mapping[str, Any], known: Mapping[str, Mapping[str, Any]]
+) -> Iterator[SettingProblem]:
+    name, stem = f"kafka.{part}.{option}", option.removesuffix("_file")
+    if option in OWNED:
+        shown = None if option.startswith(("sasl", "ssl")) else _shown(option, value)
+        yield SettingProblem(name, OWNED[option], shown)
+    elif part != "common" and option.startswith(_CONNECTION_PREFIXES):
+        remedy = f"set kafka.common.{option} instead: all clients connect to Kafka in the same way"
+        yield SettingProblem(name, remedy)
+    elif stem != option and stem in types.SECRET_OPTIONS:
+        yield from _secret_file(name, value, twice=stem in given)
+    elif option not in known[part]:
+        yield SettingProblem(name, f"kafka-python knows no such option here{_meant(option, part, known)}")
+    elif not RULES[option].fits(_bare(value)):
+        yield SettingProblem(name, f"give {RULES[option].wanted}", _shown(option, value))
 
 
 def _meant(option: str, part: str, known: Mapping[str, Mapping[str, Any]]) -> str:
@@ -124,26 +124,12 @@ def _tls(kafka: KafkaSettings) -> Iterator[SettingProblem]:
 
 def _secret_file(name: str, value: Any, *, twice: bool) -> Iterator[SettingProblem]:
     if twice:
-        yield SettingProblem(
-            name,
-            f"give this or {name.removesuffix('_file').rpartition('.')[2]}, not both",
-            types.shown_path(value),
-        )
-        return
-    if not isinstance(value, str):
+        option = name.removesuffix("_file").rpartition(".")[2]
+        yield SettingProblem(name, f"give this or {option}, not both", types.shown_path(value))
+    elif not isinstance(value, str):
         yield SettingProblem(name, "give the path of a file")
-        return
-    try:
-        secret = first_line(value)
-    except FileError as error:
-        yield SettingProblem(
-            name, f"the file cannot be read ({error}): check the path and its rights", types.shown_path(value)
-        )
     else:
-        if not secret:
-            yield SettingProblem(
-                name, "the first line of the file is empty: put the secret there", types.shown_path(value)
-            )
+        yield from secret_file_problems(name, value)
 
 
 def _kafka_pythons_own() -> dict[str, dict[str, Any]]:

@@ -1,7 +1,7 @@
 # Every setting: its name, type, default, and the reason for the default (the two large sections: kafka_section.py,
 # tencent_section.py).
 #
-# config/worker.example.yaml and config/settings.md are generated from these models (generated_docs.py). The names are an
+# config/worker.example.yaml and config/settings.md are generated from these models (config/make_settings.py). The names are an
 # interface: other programs and charts use them. No check of two settings together is here (cross_checks.py).
 
 from __future__ import annotations

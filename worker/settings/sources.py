@@ -297,23 +297,19 @@ def _load_yaml(text: str) -> Any:
         root = loader.get_single_node()
         if root is None:
             return None
-        _check_expansion(root)
+        _expanded_size(root, {})
         return loader.construct_document(root)
     finally:
         loader.dispose()
 
 
-def _check_expansion(root: yaml.Node) -> None:
-    """
-    Raise ``_RefusedYamlError`` if the aliases below a node expand to too many values, or to infinitely many.
-
-    A few lines of aliases can expand to more than any memory holds.
-    """
-    _expanded_size(root, {})
-
-
 def _expanded_size(node: yaml.Node, sizes: dict[yaml.Node, int]) -> int:
-    """Return how many values a node contains with all aliases expanded. Raises as ``_check_expansion``."""
+    """
+    Return how many values a node contains with all aliases expanded.
+
+    Raises ``_RefusedYamlError`` if those are too many, or infinitely many: a few lines of aliases can expand to more than any
+    memory holds.
+    """
     if node in sizes:
         if not sizes[node]:  # its own size is being computed
             raise _RefusedYamlError(

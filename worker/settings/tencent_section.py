@@ -9,6 +9,7 @@ from typing import Annotated
 from pydantic import Field
 
 from worker.errors import FileError, SignatureError
+from worker.secret_key import KEY_FILE_BYTES, is_secret_key
 from worker.settings import types
 from worker.settings.section import SettingsSection
 from worker.small_files import read_text
@@ -44,10 +45,10 @@ class AppSettings(SettingsSection):
         if self.secret_key_file is None:
             raise SignatureError("neither secret_key nor secret_key_file is set")
         try:
-            key = read_text(self.secret_key_file, types.KEY_FILE_BYTES).strip()
+            key = read_text(self.secret_key_file, KEY_FILE_BYTES).strip()
         except FileError as error:
             raise SignatureError(f"secret_key_file cannot be read: {error}") from None
-        if not types.usable(key):
+        if not is_secret_key(key):
             raise SignatureError(
                 "secret_key_file is empty, or holds something else than a key (it has blanks or quotation marks, or is too long)"
             )

@@ -16,16 +16,11 @@ from pydantic.fields import FieldInfo
 from worker.domain.contract.actions import USER_ID_BYTES
 from worker.domain.contract.timestamps import instant_of
 from worker.domain.contract.visible_text import hidden_in
+from worker.secret_key import is_secret_key
 from worker.settings import addresses
 
 SECRET_OPTIONS: Final = frozenset({"sasl_plain_password", "ssl_password", "proxy_url", "socks5_proxy"})
 """Options of the Kafka client that contain a secret (a proxy's URL may). Each can also be given as ``<option>_file``."""
-KEY_BYTES: Final = 4096
-"""A longer text is no key."""
-_NO_KEY: Final = frozenset(" '\"")
-"""Characters of no key: a blank comes from a word before it, quotation marks from a file that was written as settings are."""
-KEY_FILE_BYTES: Final = 2 * KEY_BYTES
-"""The longest key file: a longer one is the wrong file, even if there are blank lines around the key."""
 SCOPE_CHARACTERS: Final = 2_048
 NAME_BYTES: Final = 249
 """Kafka's limit for the name of a topic or a static member. A group's name is part of each transactional id."""
@@ -125,14 +120,9 @@ def _extensions(given: dict[str, str]) -> dict[str, str]:
 
 
 def _key(value: SecretStr) -> SecretStr:
-    if not usable(value.get_secret_value()):
+    if not is_secret_key(value.get_secret_value()):
         raise ValueError("it is empty, or has blanks or quotation marks in it")
     return value
-
-
-def usable(key: str) -> bool:
-    """Return whether a text can be a secret key. The signing library would sign with any text, silently."""
-    return 0 < len(key) <= KEY_BYTES and key.isascii() and key.isprintable() and not set(key) & _NO_KEY
 
 
 def shown_path(value: object) -> str | None:

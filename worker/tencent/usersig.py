@@ -1,7 +1,8 @@
 # UserSigs: signed with an app's key, cached, renewed at half of their life, and renewed early when one is refused.
 #
-# tls-sig-api-v2 validates nothing and turns bad input into a signature that is silently wrong, so every input is checked
-# here first. The only I/O is reading the key file: it is tiny and local, so it is read synchronously.
+# tls-sig-api-v2 validates nothing and turns bad input into a signature that is silently wrong: what can change, the key, is
+# checked here, all else by the settings. The only I/O is reading the key file: it is tiny and local, so it is read
+# synchronously.
 # Not here: which codes are refusals (domain/contract/error_codes.py), and who retries (client.py).
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from worker.domain.contract.error_codes import LOCK_SECONDS
 from worker.domain.effects import LogEvent
 from worker.errors import FileError, SignatureError
 from worker.redaction import Redaction
+from worker.secret_key import KEY_FILE_BYTES, is_secret_key
 from worker.small_files import read_text
 
 if TYPE_CHECKING:
@@ -25,12 +27,6 @@ if TYPE_CHECKING:
 
 FORCED_EVERY: Final = 5.0
 """Seconds between two forced renewals with one key: a hot loop of bad signatures locks the app (70050)."""
-SHORTEST_LIFE: Final = 60.0
-LONGEST_LIFE: Final = 50 * 365 * 86_400.0
-"""Tencent's own limit."""
-IDENTIFIER_BYTES: Final = 32
-KEY_BYTES: Final = 4096
-"""A longer text is not a key but the wrong file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +65,6 @@ class UserSigSigner:
         notice: Callable[[LogEvent], None] | None = None,
         redaction: Redaction | None = None,
     ) -> None:
-        _validate(app)
         self._app = app
         self._clock = clock
         self._timer = timer
@@ -201,7 +196,7 @@ class UserSigSigner:
         path = self._app.secret_key_file
         assert path is not None
         try:
-            text = read_text(path, 2 * KEY_BYTES)
+            text = read_text(path, KEY_FILE_BYTES)
         except FileError as error:
             raise SignatureError(f"{path} cannot be read: {error}") from None
         return _checked_key(text.strip(), str(path))
@@ -209,25 +204,6 @@ class UserSigSigner:
     def _report(self, event: str, level: str, **fields: object) -> None:
         if self._notice is not None:
             self._notice(LogEvent(event=event, level=level, fields={"app": self._app.name, **fields}))
-
-
-def _validate(app: AppCredentials) -> None:
-    """Refuse what tls-sig-api-v2 would silently turn into a wrong signature. The messages contain no secret."""
-    where = f"tencent.apps.{app.name}"
-    if type(app.sdk_app_id) is not int or not 0 < app.sdk_app_id < 2**32:
-        raise SignatureError(f"{where}.sdk_app_id must be a positive 32-bit integer")
-    if not app.identifier or len(app.identifier.encode("utf-8", "replace")) > IDENTIFIER_BYTES:
-        raise SignatureError(f"{where}.identifier must be 1 to {IDENTIFIER_BYTES} bytes long")
-    if not app.identifier.isprintable() or app.identifier != app.identifier.strip():
-        raise SignatureError(
-            f"{where}.identifier must not hold line breaks or control characters, nor begin or end with a space"
-        )
-    if not SHORTEST_LIFE <= app.lifetime <= LONGEST_LIFE or app.lifetime != int(app.lifetime):
-        raise SignatureError(
-            f"{where}: a signature's lifetime must be whole seconds, from {SHORTEST_LIFE:.0f} to fifty years"
-        )
-    if (app.secret_key is None) == (app.secret_key_file is None):
-        raise SignatureError(f"{where} needs exactly one of secret_key and secret_key_file")
 
 
 def _inline(app: AppCredentials) -> str:
@@ -238,8 +214,8 @@ def _inline(app: AppCredentials) -> str:
 def _checked_key(key: str, where: str) -> str:
     if not key:
         raise SignatureError(f"{where} is empty")
-    if len(key) > KEY_BYTES or not key.isascii() or not key.isprintable() or " " in key:
+    if not is_secret_key(key):
         raise SignatureError(
-            f"{where} is not a secret key: it holds spaces, line breaks or other characters that no key has"
+            f"{where} is not a secret key: it holds spaces, quotation marks or other characters that no key has"
         )
     return key

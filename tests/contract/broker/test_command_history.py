@@ -12,17 +12,15 @@ from kafka import KafkaProducer
 from tests.contract.broker.kafka_fixture import KAFKA_AWAY, outcome_for, transaction_of, until
 from worker.broker.command_history import FIRST_STEP, CommandHistory
 from worker.broker.topic_admin import inspect
-from worker.broker.unfinished_commands import unfinished_commands
 from worker.domain.effects import OffsetCommit
 from worker.domain.progress.commit_metadata import encode, label
 from worker.errors import BrokerError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
     from tests.contract.broker.conftest import Join
     from tests.contract.broker.kafka_fixture import RealCluster
-    from worker.broker.command_history import FoundOutcome
     from worker.domain.contract.raw_records import Record
 
 pytestmark = pytest.mark.kafka
@@ -59,10 +57,6 @@ def every_command(_: Record) -> bool:
     return True
 
 
-def values(found: Iterable[FoundOutcome]) -> list[bytes]:
-    return [each.value for each in found]
-
-
 def ago(seconds: float) -> float:
     return time.time() - seconds
 
@@ -75,7 +69,7 @@ def test_outcomes_of_all_partitions_come_newest_first(write: Write, history: Com
     for place, age in enumerate(ages):
         write(place % 2, b"%d" % age, age)
 
-    found = values(history.outcomes(everything, ago(24 * HOUR), 100))
+    found = list(history.outcomes(everything, ago(24 * HOUR), 100))
 
     assert found == [b"%d" % age for age in sorted(ages)]
 
@@ -87,7 +81,7 @@ def test_only_what_is_wanted_is_told_and_nothing_older_than_asked_for(
         write(0, b"wanted %d" % age, age)
         write(1, b"other %d" % age, age)
 
-    found = values(history.outcomes(lambda value: value.startswith(b"wanted"), ago(2 * HOUR), 100))
+    found = list(history.outcomes(lambda value: value.startswith(b"wanted"), ago(2 * HOUR), 100))
 
     assert found == [b"wanted 10", b"wanted 3600"]
 
@@ -105,7 +99,7 @@ def test_a_time_has_an_end_and_what_lies_out_of_order_in_it_is_found(
     write(1, b"long after", 10)
 
     since, until = ago(2.5 * HOUR), ago(HOUR + 2)
-    found = values(history.outcomes(everything, since, 100, until=until))
+    found = list(history.outcomes(everything, since, 100, until=until))
     every = [value for batch in history.every_outcome(since, until=until) for value in batch]
 
     assert found == [b"in it, late", b"in it"]
@@ -143,7 +137,7 @@ def test_no_more_is_told_or_read_than_asked_for(real_cluster: RealCluster, write
     read: list[int] = []
 
     with CommandHistory(real_cluster.options("asker"), lambda count, _: read.append(count)) as history:
-        found = values(history.outcomes(everything, ago(24 * HOUR), 3))
+        found = list(history.outcomes(everything, ago(24 * HOUR), 3))
 
     assert found == [b"new 0", b"new 1", b"new 2"]
     assert len(read) == 1, f"it went back further than {FIRST_STEP:.0f} s"
@@ -157,7 +151,7 @@ def test_the_first_is_told_before_the_last_is_read(real_cluster: RealCluster, wr
     with CommandHistory(real_cluster.options("asker"), lambda _, back_to: backs.append(back_to)) as history:
         first = next(history.outcomes(everything, ago(24 * HOUR), 10))
 
-    assert first.value == b"new"
+    assert first == b"new"
     assert backs[-1] > ago(HOUR)
 
 
@@ -187,21 +181,11 @@ def test_what_was_not_committed_never_happened(
     producer.send(topic, value=b"still open", partition=0).get(30)
     write(1, b"another")
 
-    found = values(history.outcomes(everything, ago(HOUR), 100))
+    found = list(history.outcomes(everything, ago(HOUR), 100))
 
     assert set(found) == {b"another", b"committed"}
     producer.abort_transaction()
     producer.close(timeout=5)
-
-
-def test_what_is_found_says_where_and_when_it_was_written(write: Write, history: CommandHistory) -> None:
-    write(1, b"one", 120)
-
-    (found,) = history.outcomes(everything, ago(HOUR), 10)
-
-    assert (found.partition, found.offset) == (1, 0)
-    assert found.timestamp / 1000 == pytest.approx(ago(120), abs=30)
-    assert found.place == f"{found.topic}-1-0"
 
 
 def test_a_command_waits_until_it_is_below_the_commit_or_in_its_bitmap(
@@ -239,7 +223,7 @@ def test_a_command_that_ends_after_it_was_asked_is_told_as_it_was_then(
 
 
 def test_what_a_producer_has_in_an_open_transaction_waits_too_and_comes_last(
-    real_cluster: RealCluster,
+    real_cluster: RealCluster, history: CommandHistory
 ) -> None:
     """
     Nobody shall be undone or replayed past a command that only a transaction keeps from the worker.
@@ -252,7 +236,7 @@ def test_what_a_producer_has_in_an_open_transaction_waits_too_and_comes_last(
     real_cluster.produce(0, b"behind it")
     real_cluster.produce(1, b"elsewhere")
 
-    found = [record.value for batch in unfinished_commands(real_cluster.options("asker")) for record in batch]
+    found = [record.value for batch in history.unfinished() for record in batch]
 
     assert found == [b"first", b"elsewhere", b"in it", b"behind it"]
     producer.abort_transaction()

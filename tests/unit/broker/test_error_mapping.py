@@ -65,7 +65,7 @@ def test_refused_metadata_names_the_partition_with_the_most() -> None:
         "Unexpected error in TxnOffsetCommitResponse: [Error 12] OffsetMetadataTooLargeError"
     )
 
-    assert judged(wrapped) == MetadataRefused(1, 3)
+    assert judged(wrapped) == MetadataRefused(1)
 
 
 @pytest.mark.parametrize(

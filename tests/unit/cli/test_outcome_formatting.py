@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
 import pytest
 
-from worker.broker.command_history import FoundCommand, SearchGaps, WaitingCommand
+from worker.broker.command_history import SearchGaps, WaitingCommand
 from worker.broker.options import KafkaOptions
 from worker.cli import watch
 from worker.cli.filters import Filters
@@ -209,7 +210,9 @@ def waits(ahead: int = 0, timestamp: int = 1_800_000_000_250, **changes: Any) ->
     The report of a command that waits.
     """
     value = {"command_id": "late-1", "action": "group.unban_group_member", "group_id": "g", "user_ids": ["u"]}
-    found = FoundCommand("commands", 3, 7, timestamp, None, json.dumps(value | changes).encode(), [])
+    found: Any = SimpleNamespace(
+        topic="commands", partition=3, offset=7, timestamp=timestamp, key=None, value=json.dumps(value | changes).encode(), headers=[],
+    )  # fmt: skip
     read = CommandDecoder(EngineRules("commands", 6, {"main": "admin"}, "main", Worker("w", "0"))).decode(
         found
     )

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
+from tests.docs.state_diagrams import diagram
 from worker.domain.state_transitions import (
     CALL_STEPS,
     CLEAN_HANDOVER_STEPS,
     PARTITION_STEPS,
     TASK_STEPS,
     TaskState,
-    diagram,
 )
 
 TABLES = [TASK_STEPS, CALL_STEPS, PARTITION_STEPS, CLEAN_HANDOVER_STEPS]

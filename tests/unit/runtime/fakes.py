@@ -157,7 +157,7 @@ class RunnerHarness:
             [FailedCommandLog(self._log)],
         )
         self.said: list[bytes] = []
-        self.runner.connect(self, self, self, self, self, self if orders else None)
+        self.runner.connect(self, self, self, self, self, self.write if orders else None)
 
     def _log(self, event: str, /, **fields: object) -> None:
         self.lines.append((event, fields))

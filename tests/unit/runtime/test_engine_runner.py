@@ -425,7 +425,7 @@ def test_after_a_transaction_that_failed_the_next_keeps_its_distance_and_is_not_
     [
         (Published(), ("published",)),
         (Aborted("the group is rebalancing", retry_soon=True), ("aborted", False, False)),
-        (MetadataRefused(3, 4097), ("metadata_refused", 3)),
+        (MetadataRefused(3), ("metadata_refused", 3)),
     ],
     ids=["published", "aborted", "metadata"],
 )

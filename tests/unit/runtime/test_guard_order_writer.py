@@ -53,7 +53,7 @@ def test_an_order_of_a_guard_is_written_until_kafka_has_it() -> None:
     The other replicas learn of it from the topic alone.
     """
     topic = Topic(failures=3)
-    writer = GuardOrderWriter(topic, topic.log)
+    writer = GuardOrderWriter(topic.write, topic.log)
 
     asyncio.run(asyncio.wait_for(writer.write(PAUSE), PATIENCE))
 
@@ -68,7 +68,7 @@ def test_what_is_read_back_for_the_scope_ends_the_attempts(newer: ControlRecord)
     Whoever resumed the scope while the guard's record could not be written has decided later than the guard.
     """
     topic = Topic(is_away=True)
-    writer = GuardOrderWriter(topic, topic.log)
+    writer = GuardOrderWriter(topic.write, topic.log)
 
     async def scenario() -> None:
         writing = asyncio.create_task(writer.write(PAUSE))
@@ -83,7 +83,7 @@ def test_what_is_read_back_for_the_scope_ends_the_attempts(newer: ControlRecord)
 
 def test_what_is_read_back_for_another_scope_ends_nothing() -> None:
     topic = Topic(is_away=True)
-    writer = GuardOrderWriter(topic, topic.log)
+    writer = GuardOrderWriter(topic.write, topic.log)
 
     async def scenario() -> None:
         writing = asyncio.create_task(writer.write(PAUSE))
@@ -99,7 +99,7 @@ def test_what_is_read_back_for_another_scope_ends_nothing() -> None:
 
 def test_of_two_orders_for_one_scope_the_later_is_written() -> None:
     topic = Topic(is_away=True)
-    writer = GuardOrderWriter(topic, topic.log)
+    writer = GuardOrderWriter(topic.write, topic.log)
 
     async def scenario() -> None:
         earlier = asyncio.create_task(writer.write(PAUSE))

@@ -206,7 +206,11 @@ def test_a_raid_at_its_worst_makes_an_answer_of_a_bounded_size() -> None:
     for second in range(300):
         scene.observe(
             *(
-                endpoint(app=f"app-{n}", permits_used=200 - second % 2, limited_by=f"reason-{second % 2}")
+                endpoint(
+                    app=f"app-{n}",
+                    permits_used=200 - second % 2,
+                    limited_by=("quota", "throttle")[second % 2],
+                )
                 for n in range(ENDPOINTS)
             )
         )

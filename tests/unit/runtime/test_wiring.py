@@ -12,17 +12,15 @@ from tests.unit.runtime.fakes import DEADLINE, run_scenario, until
 from tests.unit.settings.environment import KEY, load, minimal
 from worker.broker import topic_admin
 from worker.broker.topic_admin import Topic, TopicsReport
-from worker.domain.effects import LogEvent
 from worker.errors import FencedError, SettingsError
 from worker.runtime import wiring
 from worker.runtime.options_from_settings import kafka_options
 from worker.runtime.shutdown import CLEAN, FAILED
-from worker.runtime.wiring import _fitting_topics, _log_that_hides_new_keys, _stop_in_order
+from worker.runtime.wiring import _fitting_topics, _stop_in_order
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.unit.runtime.fakes import RunnerHarness
+    from worker.domain.effects import LogEvent
 
 
 class RecordingLog:
@@ -38,20 +36,6 @@ class RecordingLog:
 
     def event(self, event: LogEvent) -> None:
         self.calls.append(f"log {event.event}")
-
-
-def test_a_key_that_its_file_gained_is_hidden_before_anything_more_is_logged(tmp_path: Path) -> None:
-    file = tmp_path / "key"
-    file.write_text(KEY)
-    settings = load(minimal(app={"secret_key": None, "secret_key_file": str(file)}))
-    log: Any = RecordingLog()
-    report = _log_that_hides_new_keys(settings, log)
-    file.write_text("the-rotated-key")
-
-    report(LogEvent("signature.renewed", "info", {}))
-    report(LogEvent("signature.key_changed", "info", {}))
-
-    assert log.calls == ["log signature.renewed", "hide the-rotated-key", "log signature.key_changed"]
 
 
 def test_what_is_started_ends_before_the_group_is_left_and_the_publisher_comes_last() -> None:

@@ -97,9 +97,17 @@ def test_plain_http_may_go_to_this_machine_alone_and_ipv6_is_an_address_as_any(
 def test_a_file_without_a_secret_in_its_first_line_is_refused(secret: Path, content: str) -> None:
     secret.write_text(content)
 
-    found = problems(with_oauth(secret))
+    password = {
+        "sasl_mechanism": "PLAIN",
+        "sasl_plain_username": "u",
+        "sasl_plain_password_file": str(secret),
+    }
 
-    assert "first line of the file is empty" in found["kafka.oauth.client_secret_file"].remedy
+    found = problems(with_oauth(secret))
+    found |= problems(minimal(kafka={"common": {"security_protocol": "SASL_PLAINTEXT", **password}}))
+
+    for setting in ("kafka.oauth.client_secret_file", "kafka.common.sasl_plain_password_file"):
+        assert "first line of the file is empty" in found[setting].remedy
 
 
 def test_a_secret_in_the_place_of_its_file_is_not_shown(secret: Path) -> None:

@@ -34,28 +34,11 @@ def test_an_identifier_in_any_alphabet_is_signed_as_it_is() -> None:
 @pytest.mark.parametrize(
     "broken",
     [
-        {"sdk_app_id": 0},
-        {"sdk_app_id": -1},
-        {"sdk_app_id": 2**32},
-        {"sdk_app_id": True},
-        {"sdk_app_id": "1400000001"},
-        {"sdk_app_id": 1400000001.0},
-        {"identifier": ""},
-        {"identifier": "admin\n"},
-        {"identifier": "ad\x00min"},
-        {"identifier": " admin"},
-        {"identifier": "é" * 17},
         {"secret_key": ""},
         {"secret_key": f"{KEY}\n"},
         {"secret_key": f" {KEY}"},
         {"secret_key": "schlüssel"},
-        {"secret_key": None},
-        {"secret_key_file": Path("/nowhere/key")},
         {"secret_key": None, "secret_key_file": Path("/nowhere/key")},
-        {"lifetime": 0.0},
-        {"lifetime": 3600.5},
-        {"lifetime": float("nan")},
-        {"lifetime": 51 * 365 * DAY},
     ],
     ids=str,
 )
@@ -69,7 +52,9 @@ def test_input_that_would_give_an_invalid_signature_is_refused_at_the_start(
     assert KEY not in str(caught.value)
 
 
-@pytest.mark.parametrize("content", [b"", b"  \n", b"two words", b"a\nb", b"\xff\xfe\x00", b"x" * 5000])
+@pytest.mark.parametrize(
+    "content", [b"", b"  \n", b"two words", b'"quoted"', b"a\nb", b"\xff\xfe\x00", b"x" * 5000]
+)
 def test_a_key_file_without_a_key_is_refused_at_the_start(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "key"
     path.write_bytes(content)

@@ -3,15 +3,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.unit.tencent.signing import DAY, KEY, OTHER_KEY, made_with, renew, write_key
+from tests.unit.tencent.signing import APP, DAY, KEY, OTHER_KEY, made_with, renew, write_key
 from worker.domain.contract.error_codes import LOCK_SECONDS
+from worker.redaction import Redaction
+from worker.tencent.usersig import UserSigSigner
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.unit.tencent.signing import Bench
+    from worker.domain.effects import LogEvent
 
 # The lock of 70050
 
@@ -67,6 +73,21 @@ def test_a_refusal_reads_the_key_again_before_it_signs(filed: Bench) -> None:
 
     assert made_with(filed.signer.signature().value, OTHER_KEY)
     assert filed.events == ["signature.key_changed", "signature.renewed"]
+
+
+def test_a_new_key_is_hidden_before_anything_is_logged_of_it(tmp_path: Path) -> None:
+    path, redaction, logged = tmp_path / "key", Redaction(), []
+    path.write_text(KEY)
+
+    def log(event: LogEvent) -> None:
+        logged.append((event.event, redaction.clean(OTHER_KEY)))
+
+    app = replace(APP, secret_key=None, secret_key_file=path)
+    signer = UserSigSigner(app, notice=log, redaction=redaction)
+    path.write_text(OTHER_KEY)
+
+    assert signer.reload()
+    assert logged == [("signature.key_changed", "[redacted]")]
 
 
 def test_a_new_key_counts_even_after_a_forced_renewal_with_the_old_one(filed: Bench) -> None:

@@ -32,8 +32,6 @@ class BisectionHandler:
 
     """
 
-    __slots__ = ("_ordering", "_scheduler", "begun", "inferred")
-
     def __init__(self, ordering: MemberOrdering, scheduler: Scheduler) -> None:
         self._ordering = ordering
         self._scheduler = scheduler

@@ -254,21 +254,6 @@ class EndpointQueue:
 
     """
 
-    __slots__ = (
-        "_ages",
-        "_ahead",
-        "_groups",
-        "_sequence",
-        "_started",
-        "_targets_by_rank",
-        "_urgent",
-        "_urgent_share",
-        "emptied",
-        "per_call",
-        "targets",
-        "waiting",
-    )
-
     def __init__(self, per_call: int, urgent_share: float = 0.5) -> None:
         self.per_call = per_call
         self._urgent: dict[TargetQueue, None] = {}

@@ -63,8 +63,6 @@ class AppState:
 
     """
 
-    __slots__ = ("endpoints", "halt", "lockout", "name", "probe", "refused_users", "unknown_codes")
-
     def __init__(self, name: str) -> None:
         self.name = name
         self.endpoints: list[EndpointState] = []
@@ -112,12 +110,6 @@ class EndpointState:
         wake_at: When to look again, if no event comes before.
 
     """
-
-    __slots__ = (
-        "_probed_gates", "_timed_gates", "app", "awaiting_permit", "breaker", "calls", "ended", "filling_until", "fresh_task_came", "gates", "halt",
-        "held", "key", "last_applied_sent_at", "limiter", "name", "paced_until", "probe", "probed_at", "queue", "retry_after", "shadow_queue",
-        "targets", "wake_at",
-    )  # fmt: skip
 
     def __init__(
         self, app: AppState, name: str, limiter: RateLimiter, per_call: int, rules: EngineRules

@@ -62,8 +62,6 @@ class SendGate:
 
     """
 
-    __slots__ = ("_shut_for", "_shut_since", "is_shut", "policy", "until")
-
     def __init__(self, kind: GateKind) -> None:
         self.policy: GatePolicy = kind.value
         self.is_shut = False
@@ -138,18 +136,6 @@ class CircuitBreaker:
         openings: How often it has opened.
 
     """
-
-    __slots__ = (
-        "_codes",
-        "_interval",
-        "_retry_targets",
-        "_silences",
-        "_uncounted",
-        "cause",
-        "gate",
-        "openings",
-        "probe_at",
-    )
 
     def __init__(self) -> None:
         self.gate = SendGate(GateKind.OUTAGE)
@@ -248,17 +234,6 @@ class ConfigHalt:
         resumed_at: When it was last resumed: answers to requests sent before say nothing any more.
 
     """
-
-    __slots__ = (
-        "_probes",
-        "_since",
-        "fresh_probe_at",
-        "gate",
-        "probe_at",
-        "reason",
-        "resumed_at",
-        "search_at",
-    )
 
     def __init__(self) -> None:
         self.gate = SendGate(GateKind.CONFIG_HALT)

@@ -28,8 +28,6 @@ PROOF_FOR: Final = 5.0
 class HaltHandler:
     """Halts an app or endpoint that is not configured rightly, and lets it go on when that is corrected."""
 
-    __slots__ = ("_scheduler",)
-
     def __init__(self, scheduler: Scheduler) -> None:
         self._scheduler = scheduler
 

@@ -35,8 +35,6 @@ class LendingRouter:
 
     """
 
-    __slots__ = ("_by_name", "_effects", "strange")
-
     def __init__(
         self, rules: EngineRules, endpoints: Mapping[EndpointKey, EndpointState], effects: EffectQueue
     ) -> None:

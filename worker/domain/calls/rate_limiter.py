@@ -59,21 +59,6 @@ class RateLimiter:
 
     """
 
-    __slots__ = (
-        "_accepted",
-        "_ceiling",
-        "_ceiling_at",
-        "_losses",
-        "_lowered_at",
-        "_returns",
-        "_window",
-        "_window_from_send",
-        "borrower",
-        "lender",
-        "out",
-        "owned",
-    )
-
     def __init__(self, window: float, *, window_from_send: bool, lane: str = "", name: str = "") -> None:
         self.borrower = Borrower(lane, name)
         self.lender = Lender(lane, name)

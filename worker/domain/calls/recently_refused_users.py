@@ -17,8 +17,6 @@ SECONDS: Final = 600.0
 class RecentlyRefusedUsers:
     """The users of an app that were refused lately, each with the target that it was refused for."""
 
-    __slots__ = ("_since",)
-
     def __init__(self) -> None:
         self._since: OrderedDict[tuple[str, str], float] = OrderedDict()
 

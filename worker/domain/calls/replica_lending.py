@@ -138,8 +138,6 @@ class Borrower:
 
     """
 
-    __slots__ = ("_asked_at", "_lane", "_loans", "_name", "_number", "_wanted", "due_at")
-
     def __init__(self, lane: str, name: str) -> None:
         self._lane = lane
         self._name = name
@@ -251,8 +249,6 @@ class Lender:
         back_at: When the next loan comes back by itself.
 
     """
-
-    __slots__ = ("_debts", "_lane", "_name", "_total", "back_at")
 
     def __init__(self, lane: str, name: str) -> None:
         self._lane = lane

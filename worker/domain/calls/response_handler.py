@@ -43,17 +43,6 @@ class ResponseHandler:
 
     """
 
-    __slots__ = (
-        "_by_verdict",
-        "_clock",
-        "_effects",
-        "_halts",
-        "_ordering",
-        "_rules",
-        "_scheduler",
-        "bisections",
-    )
-
     def __init__(
         self,
         rules: EngineRules,

@@ -46,22 +46,6 @@ class Scheduler:
 
     """
 
-    __slots__ = (
-        "_call_prefix",
-        "_clock",
-        "_effects",
-        "_guards",
-        "_numbers",
-        "_ordering",
-        "_rules",
-        "_shadow_calls",
-        "apps",
-        "calls",
-        "endpoints",
-        "lending",
-        "recalled",
-    )
-
     def __init__(
         self,
         rules: EngineRules,

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 class ShadowCalls:
     """Settles batches in shadow as fast as they could have been sent."""
 
-    __slots__ = ("_clock", "_numbers", "_ordering", "_prefix", "_turns")
-
     def __init__(self, clock: WallClock, ordering: MemberOrdering, call_prefix: str) -> None:
         self._clock = clock
         self._ordering = ordering

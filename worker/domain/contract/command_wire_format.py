@@ -78,40 +78,50 @@ def is_plain(value: bytes, wire: WireCommand) -> bool:
 
     ``wire`` is the decoder's result for ``value``. If not, ``record_diagnosis.read`` must judge: it costs much more, and is always right.
     """
-    parts = astuple(wire)  # in the order of the fields above, which is faster than by name
-    if not value.isascii() or _BACKSLASH in value or _DELETE in value:
-        # A character may take several bytes or be a control character, and a colon may be written as an escape.
-        suspects = (
-            (text, check) for text, check in _texts(wire) if not (text.isascii() and text.isprintable())
-        )
-        if b"\\u003" in value or any(check(text, "") for text, check in suspects):
-            return False
-    users, command_id, group_id, room_id = parts[1], parts[2], parts[3], parts[4]
-    if (
-        " " in "".join(users)
-        or (command_id and " " in command_id)
-        or (group_id and " " in group_id)
-        or (room_id and " " in room_id)
-    ) and any(one and one.strip(" ") != one for one in (*users, command_id, group_id, room_id)):
+    return not (
+        _may_hold_strange_text(value, wire)
+        or _has_blank_at_an_end(wire)
+        or _has_large_metadata(wire)
+        or _may_give_a_field_twice(value, wire)
+    )
+
+
+def _may_hold_strange_text(value: bytes, wire: WireCommand) -> bool:
+    """Return whether a text is longer in bytes than in characters and too long, or has a character that nobody sees."""
+    if value.isascii() and _BACKSLASH not in value and _DELETE not in value:
         return False
-    # A field that is given twice leaves a colon that is neither one field's nor inside a text.
+    if b"\\u003" in value:  # a colon may be written as an escape, and then colons cannot be counted
+        return True
+    return any(check(text, "") for text, check in _texts(wire) if not (text.isascii() and text.isprintable()))
+
+
+def _has_blank_at_an_end(wire: WireCommand) -> bool:
+    ids = (*wire.user_ids, wire.command_id or "", wire.group_id or "", wire.room_id or "")
+    return " " in "".join(ids) and any(one.strip(" ") != one for one in ids)
+
+
+def _has_large_metadata(wire: WireCommand) -> bool:
+    if wire.metadata is UNSET:
+        return False
+    metadata = bytes(wire.metadata)
+    is_nested = metadata.count(b"{") + metadata.count(b"[") > METADATA_DEPTH
+    return is_nested or len(metadata) > PLAIN_METADATA_BYTES
+
+
+def _may_give_a_field_twice(value: bytes, wire: WireCommand) -> bool:
+    """Return whether there is a colon that is neither one field's nor inside a text."""
+    parts = astuple(wire)
     spare = value.count(b":") - len(parts) + parts.count(UNSET)
     if wire.metadata is not UNSET:
-        metadata = bytes(wire.metadata)
-        if len(metadata) > PLAIN_METADATA_BYTES:
-            return False
-        if metadata.count(b"{") + metadata.count(b"[") > METADATA_DEPTH:
-            return False
-        spare -= metadata.count(b":")
+        spare -= bytes(wire.metadata).count(b":")
     if wire.member_info is not UNSET:
         inner = astuple(wire.member_info)
         spare -= len(inner) - inner.count(UNSET)
-    for part in parts if spare else ():
-        if type(part) is str:
-            spare -= part.count(":")
+    if spare:  # as few have: then the texts are looked through
+        spare -= sum([part.count(":") for part in parts if type(part) is str])
     if spare:
-        spare -= sum(text.count(":") for text, _ in _inner_texts(wire))
-    return not spare
+        spare -= sum([text.count(":") for text, _ in _inner_texts(wire)])
+    return spare != 0
 
 
 def _texts(wire: WireCommand) -> list[tuple[str, Check]]:

@@ -203,20 +203,17 @@ def _number_in(text: str) -> int | None:
     return int(digits) if digits.isdecimal() and len(text) <= TIME_BYTES else None
 
 
-def _role(value: object, path: str) -> OutcomeError | None:
-    if value in ("Admin", "Member"):
-        return None
-    if not isinstance(value, str):
-        return _wrong_type(value, path, "a string")
-    return OutcomeError("out_of_range", f'{path} must be "Admin" or "Member", not {shown(value)}', path)
+def _choice(one: str, other: str) -> Check:
+    """Return the check of a field that is one of two words."""
 
+    def check(value: object, path: str) -> OutcomeError | None:
+        if value in (one, other):
+            return None
+        if not isinstance(value, str):
+            return _wrong_type(value, path, "a string")
+        return OutcomeError("out_of_range", f'{path} must be "{one}" or "{other}", not {shown(value)}', path)
 
-def _priority(value: object, path: str) -> OutcomeError | None:
-    if value in ("urgent", "normal"):
-        return None
-    if not isinstance(value, str):
-        return _wrong_type(value, path, "a string")
-    return OutcomeError("out_of_range", f'{path} must be "urgent" or "normal", not {shown(value)}', path)
+    return check
 
 
 def _member_info(value: object, path: str) -> Iterator[OutcomeError]:
@@ -261,7 +258,7 @@ USER_ID: Final = TextCheck(USER_ID_BYTES, empty=False, ends=False)
 
 MEMBER_INFO: Final[dict[str, Check]] = {
     "name_card": TextCheck(NAME_CARD_BYTES, free=True),
-    "role": _role,
+    "role": _choice("Admin", "Member"),
     "custom_info": TextCheck(CUSTOM_INFO_BYTES, free=True),
 }
 
@@ -277,7 +274,7 @@ FIELDS: Final[dict[str, Check]] = {
     "member_info": _member_info,
     "app": TextCheck(),
     "not_after": TimeCheck(),
-    "priority": _priority,
+    "priority": _choice("urgent", "normal"),
     "issued_at": TimeCheck(),
     "issuer": TextCheck(ISSUER_BYTES),
     "metadata": _metadata,

@@ -21,7 +21,7 @@ SHORT: Final = 100
 """Characters of a foreign text in the smallest outcome: all of them together stay below ``dead_letters.SMALLEST_LIMIT``."""
 
 
-def shorter(outcome: Outcome, *, has_key: bool) -> Iterator[tuple[Outcome, bool]]:
+def shorter_forms(outcome: Outcome, *, has_key: bool) -> Iterator[tuple[Outcome, bool]]:
     """
     Yield ever smaller forms of the outcome, each with whether its record keeps the command's key.
 

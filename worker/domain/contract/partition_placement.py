@@ -32,8 +32,6 @@ class Misplacement(StrEnum):
 class Placement:
     """The partition of each target, as far as this replica has seen it. Bounded by ``MAX_TARGETS``."""
 
-    __slots__ = ("_partitions", "_seen")
-
     def __init__(self, partitions: int) -> None:
         self._partitions = partitions
         # A target's hash -> its partition; ~partition where murmur2 would have chosen another one.

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
+from msgspec import Struct
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from typing import Self
 
 
@@ -36,6 +38,16 @@ class Record(Protocol):
     @property
     def headers(self) -> Sequence[tuple[str, bytes | None]]:
         """The headers in order, repeated names included."""
+
+
+class BareRecord(Struct, frozen=True):
+    """A command's bytes as the decoder takes a record: where they are, or will be, need not be known."""
+
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes | None]] = ()
+    key: bytes | None = None
+    partition: int = 0
+    offset: int = 0
 
 
 class OmittedBytes(bytes):

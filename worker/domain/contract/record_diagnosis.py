@@ -56,11 +56,6 @@ class RecordDiagnosis(Struct, frozen=True):
     is_foreign: bool = False
     event: tuple[Mapping[str, Any], bytes] | None = None
 
-    @property
-    def fault(self) -> OutcomeError | None:
-        """The first fault."""
-        return self.faults[0] if self.faults else None
-
 
 def read(value: bytes) -> RecordDiagnosis:
     """

@@ -25,8 +25,6 @@ class CleanHandover:
 
     """
 
-    __slots__ = ("_free_at", "_unknown_until", "deadline", "state")
-
     def __init__(self) -> None:
         self.state = CleanHandoverState.IDLE
         self.deadline: float | None = None

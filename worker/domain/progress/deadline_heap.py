@@ -21,8 +21,6 @@ FEW: Final = 64
 class DeadlineHeap:
     """The open commands that have a last moment. Instants are seconds since 1970."""
 
-    __slots__ = ("_done", "_heap", "_sequence")
-
     def __init__(self) -> None:
         self._heap: list[tuple[float, int, OpenCommand]] = []
         self._sequence = count()

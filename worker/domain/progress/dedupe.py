@@ -109,8 +109,6 @@ class CommandIdBudget:
 
     """
 
-    __slots__ = ("_limit", "_parts", "bytes_used", "forgotten")
-
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self.forgotten = 0
@@ -149,8 +147,6 @@ class CommandIds:
         bytes_used: Their bytes in memory.
 
     """
-
-    __slots__ = ("_by_id", "_max_records", "_memory", "_oldest_first", "_window", "bytes_used")
 
     def __init__(self, window: float, max_records: int, memory: CommandIdBudget) -> None:
         self._window = window
@@ -255,8 +251,6 @@ class AppliedStates:
         forgotten: States since the start that were forgotten early.
 
     """
-
-    __slots__ = ("_by_member", "_limit", "bytes_used", "forgotten")
 
     def __init__(self, limit: int) -> None:
         self._by_member: OrderedDict[MemberKey, AppliedState] = OrderedDict()

@@ -57,22 +57,6 @@ class MemberOrdering:
 
     """
 
-    __slots__ = (
-        "_by_key",
-        "_changes",
-        "_clock",
-        "_completed",
-        "_deadlines",
-        "_delays",
-        "_rules",
-        "_sequence",
-        "applied_states",
-        "coalesced",
-        "repeated_effects",
-        "repeated_ids",
-        "superseded",
-    )
-
     def __init__(self, rules: EngineRules, clock: WallClock) -> None:
         self._rules = rules
         self._clock = clock
@@ -283,17 +267,12 @@ class MemberOrdering:
             member_queue.append(task)
             self._expire_task(task, now)
             return
-        while member_queue.first is not None and command.repeat_of is None:
-            last = member_queue.last_like(command)
-            if last is None or last.state is TaskState.CALLED or last.command.repeat_of is not None:
-                break  # in a call, or not known yet whether it will be sent: decided when this task's turn comes
+        while (last := _undecided_before(task)) is not None:
             if may_coalesce(task, last):
                 last.coalesce(task)
                 self.coalesced += 1
                 return
-            if command.mode.waits or not self._rules.supersede or last.was_sent:
-                break  # a paused command may be cancelled, and then neither command would be carried out
-            if not overwrites(command.spec, last.command.spec):
+            if not self._supersedes(command, last):
                 break
             if last.state is TaskState.WAITING:
                 self._changes.append((TaskChange.WITHDRAWN, last))
@@ -302,6 +281,11 @@ class MemberOrdering:
             self._settle(last, _hide_done_in_shadow(last, result))
         member_queue.append(task)
         self._advance(member_queue, now)
+
+    def _supersedes(self, command: OpenCommand, last: MemberTask) -> bool:
+        if command.mode.waits or not self._rules.supersede or last.was_sent:
+            return False  # a paused command may be cancelled, and then neither command would be carried out
+        return overwrites(command.spec, last.command.spec)
 
     def _advance(self, member_queue: MemberQueue, now: float) -> None:
         """Advance the first task of the queue: to its result if it needs no call, else to its endpoint, unless it must stay."""
@@ -483,6 +467,20 @@ def _hide_done_in_shadow(task: MemberTask, result: Result) -> Result:
     if task.command.mode.simulates and result.status in DONE_FOR_ID:
         return structs.replace(result, status=ResultStatus.SIMULATED)
     return result
+
+
+def _undecided_before(task: MemberTask) -> MemberTask | None:
+    """
+    Return the member's last task of the same kind if it can be decided now what becomes of the two.
+
+    None if that one is in a call, or if it is not known yet whether one of them will be sent: decided when the task's turn comes.
+    """
+    if task.command.repeat_of is not None:
+        return None
+    last = task.member_queue.last_like(task.command)
+    if last is None or last.state is TaskState.CALLED or last.command.repeat_of is not None:
+        return None
+    return last
 
 
 def _must_stay(task: MemberTask, now: float) -> bool:

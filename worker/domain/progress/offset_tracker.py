@@ -31,8 +31,6 @@ class OffsetTracker:
 
     """
 
-    __slots__ = ("_base", "_bits", "_committed", "_label", "_next", "_open", "_opened", "_owner", "span")
-
     def __init__(self, position: int, done: int, span: int, label: str, owner: str = "") -> None:
         self.span = min(span, MAX_SPAN)
         self._label = label

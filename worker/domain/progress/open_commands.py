@@ -332,8 +332,6 @@ class OpenCommand:
     last_ended_at: float | None = None
     outcome: Outcome | None = None
     outcome_size: int = 0  # the bytes of its outcome in memory
-    # the most bytes that its dead letter may have, once a broker refused it for its size
-    letter_bytes: int | None = None
 
     def __post_init__(self) -> None:
         assert self.record is not None

@@ -78,25 +78,6 @@ class Outbox:
 
     """
 
-    __slots__ = (
-        "_anchors",
-        "_aside",
-        "_emitted",
-        "_far",
-        "_held_back",
-        "_holding_back",
-        "_in_transaction",
-        "_limit",
-        "_max_records",
-        "_rules",
-        "_trial_at",
-        "_trial_is_due",
-        "_under_way",
-        "_waiting_members",
-        "bytes_used",
-        "max_unpublished",
-    )
-
     def __init__(self, rules: EngineRules, max_unpublished: int = MAX_UNPUBLISHED) -> None:
         self._rules = rules
         self._emitted: deque[OpenRecord] = deque()

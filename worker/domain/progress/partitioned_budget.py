@@ -26,8 +26,6 @@ class PartitionedBudget:
 
     """
 
-    __slots__ = ("_by_partition", "_common", "_common_used", "_guaranteed", "bytes_used", "limit")
-
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.bytes_used = 0

@@ -57,22 +57,6 @@ class Partition:
 
     """
 
-    __slots__ = (
-        "_newest_by_id",
-        "active_at",
-        "backlog",
-        "clean_handover",
-        "holds_slice",
-        "ids",
-        "is_marked",
-        "number",
-        "offsets",
-        "open_records",
-        "paused",
-        "state",
-        "topic",
-    )
-
     def __init__(
         self,
         number: int,

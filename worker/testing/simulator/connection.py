@@ -8,7 +8,7 @@ import asyncio
 import socket
 import struct
 from collections import deque
-from typing import TYPE_CHECKING, Final, Protocol, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from worker.testing.simulator.auth import ApiRequest
 from worker.testing.simulator.decision import ExchangeEnd
@@ -17,6 +17,7 @@ from worker.testing.simulator.http1 import CONTINUE, HttpParser, UnreadableReque
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from worker.testing.simulator.admin import AdminApi
     from worker.testing.simulator.executor import Executor
     from worker.testing.simulator.http1 import HttpRequest
 
@@ -30,13 +31,6 @@ _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
 """SO_LINGER with a timeout of zero: closing sends a reset instead of a FIN."""
 
 _HTML: Final = "text/html"
-
-
-class Admin(Protocol):
-    """Answers requests to the control."""
-
-    def answer(self, request: HttpRequest) -> tuple[int, bytes]:
-        """Return an HTTP status and a JSON body."""
 
 
 class _PipelineSlot:
@@ -74,7 +68,7 @@ class Connection(asyncio.Protocol):
     """
 
     def __init__(
-        self, executor: Executor, admin: Admin, clock: Callable[[], float], all_open: set[Connection]
+        self, executor: Executor, admin: AdminApi, clock: Callable[[], float], all_open: set[Connection]
     ) -> None:
         self.is_closed = False
         self.is_admin = True

@@ -80,13 +80,36 @@ def _row(
     default: object,
     unit: str,
     meaning: str,
-    *,
     choices: tuple[str, ...] = (),
     code: int = 0,
 ) -> Any:
-    # The result is Any, so that each field keeps its declared type.
+    """Make a field of FaultValues that carries its row."""
     row = FaultRow("", kind, default, unit, meaning, choices, code)
     return dataclasses.field(default=default, metadata={"row": row})
+
+
+def _share(meaning: str) -> Any:
+    return _row(FaultValueType.SHARE, 0.0, "share", meaning)
+
+
+def _seconds(default: float, meaning: str) -> Any:
+    return _row(FaultValueType.SECONDS, default, "s", meaning)
+
+
+def _count(default: int, unit: str, meaning: str) -> Any:
+    return _row(FaultValueType.COUNT, default, unit, meaning)
+
+
+def _switch(meaning: str, code: int = 0) -> Any:
+    return _row(FaultValueType.SWITCH, False, "", meaning, code=code)
+
+
+def _names(unit: str, meaning: str) -> Any:
+    return _row(FaultValueType.NAMES, frozenset(), unit, meaning)
+
+
+def _choice(choices: tuple[str, ...], unit: str, meaning: str) -> Any:
+    return _row(FaultValueType.CHOICE, choices[0], unit, meaning, choices)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,135 +120,90 @@ class FaultValues:
     A share is drawn for each request from the seeded random source, unless its row says otherwise.
     """
 
-    limit: int = _row(
-        FaultValueType.COUNT, 200, "requests",
+    limit: int = _count(
+        200,
+        "requests",
         "Requests of one app that an endpoint takes in any rolling second; one more is refused with 60007 and not applied.",
-    )  # fmt: skip
-    latency: float = _row(
-        FaultValueType.SECONDS, 0.0, "s", "Mean time from reading a request to answering it."
     )
-    latency_jitter: float = _row(
-        FaultValueType.SHARE, 0.0, "share",
-        "How far a latency may be from the mean: drawn uniformly from latency*(1-jitter) to latency*(1+jitter).",
-    )  # fmt: skip
-    apply_point: str = _row(
-        FaultValueType.CHOICE, "read", "moment",
+    latency: float = _seconds(0.0, "Mean time from reading a request to answering it.")
+    latency_jitter: float = _share(
+        "How far a latency may be from the mean: drawn uniformly from latency*(1-jitter) to latency*(1+jitter)."
+    )
+    apply_point: str = _choice(
+        ("read", "random", "answer"),
+        "moment",
         "When a request takes effect: when it is read, at a random moment of its latency, or with its answer.",
-        choices=("read", "random", "answer"),
-    )  # fmt: skip
+    )
 
-    bad_users: float = _row(
-        FaultValueType.SHARE, 0.0, "share",
-        "Users without an account, chosen by a hash of the seed and the user id: 10019 in groups, 70107 in rooms.",
-    )  # fmt: skip
-    bad_user_list: frozenset[str] = _row(
-        FaultValueType.NAMES, frozenset(), "user ids", "Users without an account, by name."
+    bad_users: float = _share(
+        "Users without an account, chosen by a hash of the seed and the user id: 10019 in groups, 70107 in rooms."
     )
-    bad_user_code: int = _row(
-        FaultValueType.COUNT, 0, "code", "The code for a user without an account; 0 is the service's own (10019 or 70107).",
-    )  # fmt: skip
-    missing_users: float = _row(
-        FaultValueType.SHARE, 0.0, "share",
-        "Users that are in no room, chosen by a hash: 100005 for a kick or an update.",
-    )  # fmt: skip
-    missing_user_list: frozenset[str] = _row(
-        FaultValueType.NAMES, frozenset(), "user ids", "Users that are in no room, by name."
+    bad_user_list: frozenset[str] = _names("user ids", "Users without an account, by name.")
+    bad_user_code: int = _count(
+        0, "code", "The code for a user without an account; 0 is the service's own (10019 or 70107)."
     )
-    refused_applies: str = _row(
-        FaultValueType.CHOICE, "none", "members",
+    missing_users: float = _share(
+        "Users that are in no room, chosen by a hash: 100005 for a kick or an update."
+    )
+    missing_user_list: frozenset[str] = _names("user ids", "Users that are in no room, by name.")
+    refused_applies: str = _choice(
+        ("none", "part", "all"),
+        "members",
         "What a call that is refused for a bad member has applied: nothing, to a random part of the good members, or to all.",
-        choices=("none", "part", "all"),
-    )  # fmt: skip
-    rejoin_after: float = _row(
-        FaultValueType.SECONDS, 0.0, "s", "A kicked user is back in the room after this time; 0: never.",
-    )  # fmt: skip
-    unknown_targets: frozenset[str] = _row(
-        FaultValueType.NAMES, frozenset(), "group and room ids", "Targets that do not exist: 10010 for a group, 100004 for a room.",
-    )  # fmt: skip
+    )
+    rejoin_after: float = _seconds(0.0, "A kicked user is back in the room after this time; 0: never.")
+    unknown_targets: frozenset[str] = _names(
+        "group and room ids", "Targets that do not exist: 10010 for a group, 100004 for a room."
+    )
 
-    transient: float = _row(
-        FaultValueType.SHARE, 0.0, "share", "Requests that are answered with a transient code and not applied.",
-    )  # fmt: skip
+    transient: float = _share("Requests that are answered with a transient code and not applied.")
     transient_codes: tuple[int, ...] = _row(
         FaultValueType.CODES, (), "codes", "The codes to draw from; none: the service's own internal error (10002 or 100001).",
     )  # fmt: skip
-    answer_code: int = _row(
-        FaultValueType.COUNT, 0, "code", "Every request gets this code and is not applied; 0: off.",
-    )  # fmt: skip
+    answer_code: int = _count(0, "code", "Every request gets this code and is not applied; 0: off.")
 
-    drop_before: float = _row(
-        FaultValueType.SHARE, 0.0, "share", "Requests whose connection is closed without an answer, not applied.",
-    )  # fmt: skip
-    drop_after: float = _row(
-        FaultValueType.SHARE, 0.0, "share", "Requests whose connection is closed without an answer, after they were applied.",
-    )  # fmt: skip
-    bad_gateway: float = _row(
-        FaultValueType.SHARE, 0.0, "share", "Requests answered with HTTP 502 and a page of HTML, not applied.",
-    )  # fmt: skip
-    bad_gateway_after: float = _row(
-        FaultValueType.SHARE, 0.0, "share", "The same, after they were applied.",
-    )  # fmt: skip
-    hang: float = _row(
-        FaultValueType.SHARE, 0.0, "share", "Requests that are never answered and never applied; the connection stays open.",
-    )  # fmt: skip
-    cut_body: float = _row(
-        FaultValueType.SHARE, 0.0, "share", "Requests that are applied, and whose answer is cut in the middle of its body.",
-    )  # fmt: skip
-    slow_apply: float = _row(
-        FaultValueType.SHARE, 0.0, "share",
-        "Requests whose answer is lost and that take effect afterwards, at a random moment within slow_apply_seconds.",
-    )  # fmt: skip
-    slow_apply_seconds: float = _row(
-        FaultValueType.SECONDS, 2.9, "s",
-        "The longest time from the lost answer to the effect. Tencent's own budget for a request is 3 s.",
-    )  # fmt: skip
-    slow_apply_end: str = _row(
-        FaultValueType.CHOICE, "reset", "end",
+    drop_before: float = _share("Requests whose connection is closed without an answer, not applied.")
+    drop_after: float = _share(
+        "Requests whose connection is closed without an answer, after they were applied."
+    )
+    bad_gateway: float = _share("Requests answered with HTTP 502 and a page of HTML, not applied.")
+    bad_gateway_after: float = _share("The same, after they were applied.")
+    hang: float = _share("Requests that are never answered and never applied; the connection stays open.")
+    cut_body: float = _share("Requests that are applied, and whose answer is cut in the middle of its body.")
+    slow_apply: float = _share(
+        "Requests whose answer is lost and that take effect afterwards, at a random moment within slow_apply_seconds."
+    )
+    slow_apply_seconds: float = _seconds(
+        2.9, "The longest time from the lost answer to the effect. Tencent's own budget for a request is 3 s."
+    )
+    slow_apply_end: str = _choice(
+        ("reset", "hang"),
+        "end",
         "How that answer is lost: the connection is reset, or it hangs until the client gives up (the time runs from then).",
-        choices=("reset", "hang"),
-    )  # fmt: skip
-    outage: str = _row(
-        FaultValueType.CHOICE, "none", "way",
+    )
+    outage: str = _choice(
+        ("none", "502", "refuse", "hang"),
+        "way",
         "Every request fails and nothing is applied: 502 (HTML), refuse (no connections; limited to an endpoint or a"
         " target, a reset as soon as the request is read, since the port is shared) or hang (no answer).",
-        choices=("none", "502", "refuse", "hang"),
-    )  # fmt: skip
+    )
 
-    signature_expired: bool = _row(
-        FaultValueType.SWITCH, False, "", "Every UserSig counts as expired: 70001.", code=70001
-    )
-    wrong_key: bool = _row(
-        FaultValueType.SWITCH,
-        False,
-        "",
-        "Every UserSig counts as made with another app's key: 70009.",
-        code=70009,
-    )
-    lock_after: int = _row(
-        FaultValueType.COUNT, 0, "signatures",
+    signature_expired: bool = _switch("Every UserSig counts as expired: 70001.", 70001)
+    wrong_key: bool = _switch("Every UserSig counts as made with another app's key: 70009.", 70009)
+    lock_after: int = _count(
+        0,
+        "signatures",
         "This many refused signatures within a minute lock an app for a minute: 70050. 0: never.",
-    )  # fmt: skip
-    wrong_region: bool = _row(
-        FaultValueType.SWITCH, False, "", "The app is not in this data centre: 60026.", code=60026
     )
-    not_admin: bool = _row(
-        FaultValueType.SWITCH, False, "", "The identifier is no app administrator: 60010.", code=60010
+    wrong_region: bool = _switch("The app is not in this data centre: 60026.", 60026)
+    not_admin: bool = _switch("The identifier is no app administrator: 60010.", 60010)
+    plan_expired: bool = _switch("The app's plan has run out: 60020.", 60020)
+    plan_lacks_api: bool = _switch("The app's plan does not have this API: 72001.", 72001)
+    app_throttled: bool = _switch("The app as a whole calls too often: 60011.", 60011)
+    switch_off: bool = _switch(
+        "Banning of group members is switched off in the console: 10007 from the group service."
     )
-    plan_expired: bool = _row(
-        FaultValueType.SWITCH, False, "", "The app's plan has run out: 60020.", code=60020
-    )
-    plan_lacks_api: bool = _row(
-        FaultValueType.SWITCH, False, "", "The app's plan does not have this API: 72001.", code=72001
-    )
-    app_throttled: bool = _row(
-        FaultValueType.SWITCH, False, "", "The app as a whole calls too often: 60011.", code=60011,
-    )  # fmt: skip
-    switch_off: bool = _row(
-        FaultValueType.SWITCH, False, "", "Banning of group members is switched off in the console: 10007 from the group service.",
-    )  # fmt: skip
-    forbidden: bool = _row(
-        FaultValueType.SWITCH, False, "", "No permission: 10007 from the group service, 100006 from the others.",
-    )  # fmt: skip
+    forbidden: bool = _switch("No permission: 10007 from the group service, 100006 from the others.")
 
 
 ROWS: Final[dict[str, FaultRow]] = {

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from config.make_schemas import documents, outcome_schema
 from tests.unit.domain.samples import (
     BAN,
     EVERYTHING,
@@ -27,7 +28,7 @@ from tests.unit.domain.samples import (
 )
 from worker.domain.contract.command_decoding import Command
 from worker.domain.contract.field_checks import FIELDS, MEMBER_INFO, USER_ID, TextCheck
-from worker.domain.contract.json_schemas import command_schema, documents, outcome_schema
+from worker.domain.contract.json_schemas import command_schema
 from worker.domain.contract.outcomes import (
     AttemptRecord,
     Outcome,

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from tests.unit.domain.contract.test_json_schemas import EVERY_FIELD
-from worker.domain.contract.outcome_fitting import SHORT, key_omitted, shorter
+from worker.domain.contract.outcome_fitting import SHORT, key_omitted, shorter_forms
 from worker.domain.contract.raw_records import OmittedBytes
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def size(outcome: Outcome) -> int:
 
 @pytest.mark.parametrize("outcome", [EVERY_FIELD, BARE], ids=["every field", "bare"])
 def test_the_forms_get_smaller_and_the_key_goes_before_the_results(outcome: Outcome) -> None:
-    forms = list(shorter(outcome, has_key=True))
+    forms = list(shorter_forms(outcome, has_key=True))
 
     assert [has_key for _, has_key in forms] == [True] * 3 + [False] * 6
     sizes = [size(form) for form, _ in forms]
@@ -35,7 +35,7 @@ def test_the_forms_get_smaller_and_the_key_goes_before_the_results(outcome: Outc
 
 
 def test_without_a_key_no_form_is_tried_twice() -> None:
-    forms = [form for form, _ in shorter(EVERY_FIELD, has_key=False)]
+    forms = [form for form, _ in shorter_forms(EVERY_FIELD, has_key=False)]
 
     assert len(forms) == 5
     assert all(one != other for one, other in itertools.pairwise(forms))
@@ -44,7 +44,7 @@ def test_without_a_key_no_form_is_tried_twice() -> None:
 def test_the_last_form_counts_the_results_and_cuts_every_text() -> None:
     long = msgspec.structs.replace(EVERY_FIELD, action="a" * 10**6, app="b" * 10**6, issuer="c" * 256)
 
-    *_, (last, has_key) = shorter(long, has_key=True)
+    *_, (last, has_key) = shorter_forms(long, has_key=True)
 
     assert not has_key
     assert (last.results, last.results_omitted, last.parameters) == ([], len(long.results), None)

@@ -1,3 +1,4 @@
+# ruff: noqa: INP001 - scripts of this folder, no package
 # The table of settings as documents: an example file with every setting, and a reference page.
 #
 # Generated from the rows alone, so that they never lag behind the code (`make docs`; a test compares). Nothing is written to
