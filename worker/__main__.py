@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from worker.cli.process_start import main
+from worker.cli.entry_point import main
 
 if __name__ == "__main__":
     main()

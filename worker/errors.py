@@ -83,7 +83,7 @@ class ControlTopicError(WorkerError):
     """There is no control topic, or none that can be followed. The argument says what to do about it."""
 
 
-class CommitLostError(BrokerError):
+class CommittedOffsetLostError(BrokerError):
     """A partition's commit is gone and what was done is uncertain: a person decides where to resume (``remedy`` says how)."""
 
     def __init__(self, reason: str, remedy: str) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from worker.domain.contract.error_codes import Verdict
-from worker.domain.contract.outcomes import HashedUserSet, KnownCommandId, Worker
+from worker.domain.contract.outcomes import HashedUserSet, RememberedCommandId, Worker
 from worker.domain.effects import (
     AllowAttempt,
     AttemptResult,
@@ -110,7 +110,7 @@ class Full:
         """
         for number in range(PARTITIONS):
             known = [
-                KnownCommandId(
+                RememberedCommandId(
                     f"0192f3c4-7a1b-7c3d-9e5f-{number:04d}{place:08d}",
                     hash(place),
                     f"moderation.commands-{number}-{place}",

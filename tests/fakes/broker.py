@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from worker.broker.consumer_listener import ConsumerListener
     from worker.broker.membership import OwnershipClaim
     from worker.broker.options import KafkaOptions
-    from worker.domain.contract.outcomes import KnownCommandId
+    from worker.domain.contract.outcomes import RememberedCommandId
     from worker.domain.effects import LogEvent, OffsetCommit, Transaction
     from worker.domain.publish_results import (
         PublishResult,
@@ -431,7 +431,7 @@ class FakeRestorer:
         self,
         kafka: FakeKafka,
         options: KafkaOptions,
-        decode: Callable[[bytes], KnownCommandId | None],
+        decode: Callable[[bytes], RememberedCommandId | None],
         notice: Callable[[LogEvent], None],
     ) -> None:
         self._kafka = kafka

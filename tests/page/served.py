@@ -12,7 +12,7 @@ import msgspec
 from tests.unit.domain.engine_harness import EngineHarness, ban, kick, live_unban, users
 from worker.domain.contract.control_records import Order, OrderState, Scope
 from worker.domain.contract.outcomes import Worker
-from worker.domain.effects import Halt
+from worker.domain.effects import HaltReason
 from worker.domain.engine_snapshot import (
     EndpointSnapshot,
     EngineSnapshot,
@@ -91,7 +91,7 @@ class Scene:
         outcomes = [replace(each, outcome=replace(each.outcome, **changes)) for each in transaction.outcomes]
         self.recent.published(replace(transaction, outcomes=outcomes), self._now)
 
-    def observe(self, *endpoints: EndpointSnapshot, halts: tuple[Halt, ...] = (), **more: Any) -> None:
+    def observe(self, *endpoints: EndpointSnapshot, halts: tuple[HaltReason, ...] = (), **more: Any) -> None:
         """
         Look at the worker, as happens once a second.
         """
@@ -120,7 +120,7 @@ class Scene:
                 ),
                 endpoint(endpoint=UNBAN, limited_by="halt", waiting=3, permits_lent=150, permits_granted=50),
                 orders=(PAUSE, OrderSnapshot(Scope(target=HOSTILE), SHADOW, 3)),
-                halts=(Halt("main", UNBAN, 10007, "no permission", "make the identifier an administrator", NOW),),
+                halts=(HaltReason("main", UNBAN, 10007, "no permission", "make the identifier an administrator", NOW),),
             )  # fmt: skip
         for number in range(12):
             self.work(ban(*users(3), group=f"group-{number}", issuer="detector-7"))

@@ -66,7 +66,7 @@ def commands(kafka: Cluster, config: Path) -> Commands:
 @pytest.fixture
 def transaction(commands: Commands) -> Iterator[KafkaProducer]:
     """
-    PartitionProgress, and not ended.
+    FinishedOffsets, and not ended.
     """
     producer = KafkaProducer(bootstrap_servers=commands.servers, transactional_id=f"other-{commands.topic}")
     producer.init_transactions()

@@ -11,7 +11,7 @@ from math import ceil
 from typing import TYPE_CHECKING, Any, Final
 
 from tests.property.requests import (
-    PartitionOwnership,
+    PartitionAssignment,
     Request,
     Requests,
     effect_of,
@@ -22,7 +22,7 @@ from tests.property.topic import Topic
 from worker.domain.contract.control_records import ControlRecord, Order
 from worker.domain.effects import (
     AllowAttempt,
-    CancelCall,
+    CancelWaitingCall,
     LogEvent,
     PausePartition,
     ResumePartition,
@@ -116,7 +116,7 @@ class EngineEnvironment:
         A process starts.
         """
         self.lives += 1
-        self.owned: dict[int, PartitionOwnership] = {}
+        self.owned: dict[int, PartitionAssignment] = {}
         self.calls: dict[str, OpenCall] = {}
         self.publication: Publication | None = None
         self.is_stopping = False
@@ -176,7 +176,7 @@ class EngineEnvironment:
         """
         partition = self.topic.partitions[number]
         restored = self.topic.restored(number, self.rules.restore_records)
-        assignment = PartitionOwnership(
+        assignment = PartitionAssignment(
             number, self.now, partition.generation, restored.position, restored.position
         )
         if restored.slice_free_in is not None:
@@ -443,7 +443,7 @@ class EngineEnvironment:
             match effect:
                 case StartCall(send) | AllowAttempt(send):
                     self._send(send)
-                case CancelCall(call_id):
+                case CancelWaitingCall(call_id):
                     self._recall(call_id)
                 case PausePartition(number):
                     assert not self.owned[number].paused

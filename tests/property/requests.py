@@ -34,7 +34,7 @@ COOLING_OFF: Final = 3.0
 
 
 @dataclass(slots=True, eq=False)
-class PartitionOwnership:
+class PartitionAssignment:
     """
     A partition in an engine's hands, from its assignment until it is gone.
 
@@ -80,7 +80,7 @@ class Request:
     send: Attempt
     target: str
     effect: tuple[object, ...]
-    carried: list[tuple[PartitionOwnership, Record, str]]
+    carried: list[tuple[PartitionAssignment, Record, str]]
     left_at: float
     half: bool
     probe: bool
@@ -151,7 +151,7 @@ class Requests:
         self.latest = 0.0
         self.counted = 0
 
-    def left(self, request: Request, owned: dict[int, PartitionOwnership], wall: float) -> None:
+    def left(self, request: Request, owned: dict[int, PartitionAssignment], wall: float) -> None:
         """
         A request leaves now; ``wall`` is what the engine holds for the time since 1970.
         """
@@ -206,10 +206,10 @@ class Requests:
     def _judge_command(
         self,
         request: Request,
-        assignment: PartitionOwnership,
+        assignment: PartitionAssignment,
         record: Record,
         user: str,
-        owned: dict[int, PartitionOwnership],
+        owned: dict[int, PartitionAssignment],
         wall: float,
     ) -> None:
         fields, now = record.fields, request.left_at
@@ -260,7 +260,7 @@ class Requests:
                 assert each.effect == request.effect, f"P4: {line}: {request.effect} during {each.effect}"
             self._by_line[line] = [*earlier, request]
 
-    def _judge_target(self, request: Request, owned: dict[int, PartitionOwnership]) -> None:
+    def _judge_target(self, request: Request, owned: dict[int, PartitionAssignment]) -> None:
         """
         A target has its share of the permits, and no more; one that does not answer has one call at a time.
         """
@@ -284,7 +284,7 @@ class Requests:
             is_new = request.send.number == 1 and not request.half
             assert not (is_new and others), f"P6: {request.target} does not answer, and gets another call"
 
-    def _judge_quota(self, request: Request, owned: dict[int, PartitionOwnership]) -> None:
+    def _judge_quota(self, request: Request, owned: dict[int, PartitionAssignment]) -> None:
         now, window = request.left_at, self._rules.window
         requests = [each for each in self._by_endpoint[request.endpoint_key] if each.went]
         if self._rules.window_from_send:
@@ -297,7 +297,7 @@ class Requests:
         slices = self._owned(request, owned)
         assert len(counted) <= slices, f"P5: {len(counted)} requests to {request.send.endpoint} of {slices}"
 
-    def _owned(self, request: Request, owned: dict[int, PartitionOwnership]) -> int:
+    def _owned(self, request: Request, owned: dict[int, PartitionAssignment]) -> int:
         """
         The permits of the partitions that are this engine's and have settled.
         """
@@ -311,7 +311,7 @@ class Requests:
 
     # What is judged when an outcome is told
 
-    def judge_outcome(self, outcome: Outcome, record: Record, assignment: PartitionOwnership) -> None:
+    def judge_outcome(self, outcome: Outcome, record: Record, assignment: PartitionAssignment) -> None:
         """
         The outcome tells the truth: what it calls applied was sent and answered so, and what it calls needless was not sent.
         """
@@ -321,7 +321,7 @@ class Requests:
         for result in outcome.results:
             self._judge_result(result, record, assignment)
 
-    def _judge_result(self, result: Result, record: Record, assignment: PartitionOwnership) -> None:
+    def _judge_result(self, result: Result, record: Record, assignment: PartitionAssignment) -> None:
         fields, user = record.fields, result.user_id
         assert fields is not None
         decided = self.by_id.get(result.request_id or "")

@@ -18,7 +18,7 @@ from worker.domain.contract.error_codes import Verdict, judge
 from worker.domain.effects import (
     AllowAttempt,
     AttemptResult,
-    CancelCall,
+    CancelWaitingCall,
     LogEvent,
     PausePartition,
     ResumePartition,
@@ -88,7 +88,7 @@ class Player:
                     self.out.append((send, request))
                 case RetryCall(call_id):
                     self.backing_off.append(call_id)
-                case CancelCall(call_id):
+                case CancelWaitingCall(call_id):
                     assert call_id not in [send.call_id for send, _ in self.out], "what is on its way stays"
                     if call_id in self.backing_off:
                         self.backing_off.remove(call_id)

@@ -11,7 +11,7 @@ from worker.domain.contract.error_codes import Verdict
 from worker.domain.effects import (
     AllowAttempt,
     AttemptResult,
-    CancelCall,
+    CancelWaitingCall,
     LogEvent,
     PausePartition,
     ResumePartition,
@@ -250,7 +250,7 @@ class Replica:
                     self._send(send)
                 case RetryCall(call_id):
                     self._back_off(call_id)
-                case CancelCall(call_id):
+                case CancelWaitingCall(call_id):
                     self._recall(call_id)
                 case PausePartition(number):
                     self._paused.add(number)

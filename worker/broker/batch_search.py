@@ -3,7 +3,7 @@
 #
 # kafka_private_parts.py lets a consumer return batches in this form (`scan`), topic_search.py reads a topic by it. What a value
 # means is not known here. A batch that is too large or malformed is read record by record, as the worker reads it
-# (record_batches.py).
+# (bounded_record_batches.py).
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from kafka.record.util import decode_varint
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from worker.broker.record_batches import BoundedRecordBatch
+    from worker.broker.bounded_record_batches import BoundedRecordBatch
 
     SearchTerms = Sequence[Sequence[bytes]]
     """A record matches if its bytes contain, of each group, at least one."""
@@ -38,7 +38,7 @@ class ScannedRecords(list[tuple[int, int, bytes | None]]):
     read: int = 0
 
 
-class SearchingBatch:
+class SearchedBatch:
     """A batch that yields one record in place of all: its value is a ``ScannedRecords``. In all else it is the batch itself."""
 
     def __init__(self, batch: BoundedRecordBatch, terms: SearchTerms) -> None:

@@ -75,7 +75,7 @@ class WaitingCommand(Struct, frozen=True):
         return place_of(self.record.topic, self.record.partition, self.record.offset)
 
 
-class PartitionProgress(Struct, frozen=True):
+class FinishedOffsets(Struct, frozen=True):
     """
     What the group had done in one partition at a moment: everything below ``position``, and above it the offsets of ``bits``.
 
@@ -195,7 +195,7 @@ class CommandHistory:
                 self._progress(self._read, back_to)
             yield batch
 
-    def group_progress(self) -> Mapping[int, PartitionProgress]:
+    def group_progress(self) -> Mapping[int, FinishedOffsets]:
         """
         Return what the group has done so far in each partition. Call it before ``outcomes``, and pass the result to ``waiting``.
 
@@ -211,7 +211,7 @@ class CommandHistory:
         }
 
     def waiting(
-        self, group_progress: Mapping[int, PartitionProgress], wanted: WantedCommand, limit: int
+        self, group_progress: Mapping[int, FinishedOffsets], wanted: WantedCommand, limit: int
     ) -> Sequence[WaitingCommand]:
         """
         Return at most ``limit`` matching commands that were not done when ``group_progress`` was called, oldest first.
@@ -254,14 +254,14 @@ class CommandHistory:
             yield from self._open(self._reader, group_progress, begins, stable)
             yield from self._behind_transactions(group_progress, stable)
 
-    def _begins(self, group_progress: Mapping[int, PartitionProgress]) -> dict[Any, int]:
+    def _begins(self, group_progress: Mapping[int, FinishedOffsets]) -> dict[Any, int]:
         topic = self._options.command_topic
         return {TopicPartition(topic, partition): each.position for partition, each in group_progress.items()}
 
     def _open(
         self,
         reader: KafkaConsumer,
-        group_progress: Mapping[int, PartitionProgress],
+        group_progress: Mapping[int, FinishedOffsets],
         begins: Mapping[Any, int],
         ends: Mapping[Any, int],
     ) -> Iterator[list[Any]]:
@@ -269,14 +269,14 @@ class CommandHistory:
             yield [record for record in batch if not group_progress[record.partition].is_done(record.offset)]
 
     def _behind_transactions(
-        self, group_progress: Mapping[int, PartitionProgress], stable: Mapping[Any, int]
+        self, group_progress: Mapping[int, FinishedOffsets], stable: Mapping[Any, int]
     ) -> Iterator[list[Any]]:
         """Yield what is behind a transaction that a producer has not ended, which the worker cannot read yet."""
         begins = {tp: max(begin, stable[tp]) for tp, begin in self._begins(group_progress).items()}
         with closing(open_reader(self._options, "history", isolation_level="read_uncommitted")) as reader:
             yield from self._open(reader, group_progress, begins, ends_of(reader, list(begins)))
 
-    def search_gaps(self, since: float, group_progress: Mapping[int, PartitionProgress]) -> SearchGaps:
+    def search_gaps(self, since: float, group_progress: Mapping[int, FinishedOffsets]) -> SearchGaps:
         """Return what ``outcomes`` back to ``since``, and ``waiting``, could not search although it may have existed."""
         starts, firsts = self._starts_and_firsts(self._options.outcome_topic, since)
         command_starts, command_firsts = self._starts_and_firsts(self._options.command_topic, since)
@@ -300,13 +300,13 @@ class CommandHistory:
             starts = self._reader.beginning_offsets(tps)
             return {tp: int(starts[tp]) for tp in tps}, begins_since(self._reader, tps, since, ends)
 
-    def _partition_progress(self, tp: Any, commit: Any, start: int) -> PartitionProgress:
+    def _partition_progress(self, tp: Any, commit: Any, start: int) -> FinishedOffsets:
         if commit is None:
-            return PartitionProgress(start, 0)
+            return FinishedOffsets(start, 0)
         expected_label = label(tp.topic, known_topic_id(self._reader, tp.topic), tp.partition)
         bits = decode(commit.metadata or "", expected_label, commit.offset) or 0
         position = max(commit.offset, start)
-        return PartitionProgress(position, commit.offset, bits >> (position - commit.offset))
+        return FinishedOffsets(position, commit.offset, bits >> (position - commit.offset))
 
 
 def _matching(batches: Iterator[BatchMatches], wanted: Wanted) -> Iterator[tuple[int, int, bytes]]:
@@ -320,6 +320,6 @@ def _place(record: Any) -> TopicPartition:
     return TopicPartition(record.topic, record.partition)
 
 
-def _ahead(record: Any, group_progress: Mapping[int, PartitionProgress]) -> int:
+def _ahead(record: Any, group_progress: Mapping[int, FinishedOffsets]) -> int:
     position: int = record.offset - group_progress[record.partition].position
     return position

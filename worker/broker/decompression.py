@@ -1,7 +1,7 @@
 # Decompresses batches piece by piece, so that only one piece is in memory however much a megabyte unpacks to. All of
 # Kafka's compressions.
 #
-# Bytes in, bytes out. What the pieces become, and how much of them is kept, is decided in record_batches.py.
+# Bytes in, bytes out. What the pieces become, and how much of them is kept, is decided in bounded_record_batches.py.
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 #
 # Written for kafka-python 3.0.12. tests/contract/broker/test_kafka_private_parts.py checks the behaviour of each function and
 # tests/unit/broker/test_private_parts.py the names that are used, so an upgrade that changes them fails there. No other
-# module uses a private name, except record_batches.py, secured_connection.py and dns_lookup.py, whose parts are installed here,
+# module uses a private name, except bounded_record_batches.py, secured_connection.py and dns_lookup.py, whose parts are installed here,
 # and record_appending.py.
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from kafka.consumer.fetcher import Fetcher
 from kafka.net import manager
 from kafka.record import legacy_records, memory_records
 
-from worker.broker.batch_search import SearchingBatch
+from worker.broker.batch_search import SearchedBatch
+from worker.broker.bounded_record_batches import BoundedRecordBatch
 from worker.broker.decompression import decompressed
 from worker.broker.dns_lookup import connect, in_words
 from worker.broker.error_mapping import CredentialError
 from worker.broker.paced_coordinator import PacedCoordinator
-from worker.broker.record_batches import BoundedRecordBatch
 from worker.broker.secured_connection import (
     DrainingTcpTransport,
     SaslConnection,
@@ -306,7 +306,7 @@ class _ScannedBatches:
 
     def next_batch(self) -> Any:
         batch = self._records.next_batch()
-        return SearchingBatch(batch, self._terms) if isinstance(batch, BoundedRecordBatch) else batch
+        return SearchedBatch(batch, self._terms) if isinstance(batch, BoundedRecordBatch) else batch
 
 
 def scan(consumer: KafkaConsumer, terms: SearchTerms | None) -> None:

@@ -144,7 +144,7 @@ class Membership:
         return min(session, self._polled + self._max_poll_interval) - self._margin
 
 
-class OwnershipProof(Protocol):
+class OwnershipSource(Protocol):
     """What the publisher needs of the consumer, which implements it."""
 
     def claim(self, partitions: Iterable[int]) -> OwnershipClaim | None:

@@ -35,14 +35,14 @@ from worker.domain.progress.lost_commit_recovery import (
     placeholder_id_from_letter,
     recover_position,
 )
-from worker.errors import BrokerError, CommitLostError
+from worker.errors import BrokerError, CommittedOffsetLostError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
     from typing import Self
 
     from worker.broker.options import KafkaOptions
-    from worker.domain.contract.outcomes import KnownCommandId
+    from worker.domain.contract.outcomes import RememberedCommandId
     from worker.domain.contract.raw_records import Record
 
 CLEANUP_SECONDS: Final = 15.0
@@ -74,7 +74,7 @@ class PartitionRestorer:
     def __init__(
         self,
         options: KafkaOptions,
-        decode: Callable[[bytes], KnownCommandId | None],
+        decode: Callable[[bytes], RememberedCommandId | None],
         notice: Callable[[LogEvent], None],
         refusals: ActiveKafkaRefusals | None = None,
         *,
@@ -96,7 +96,7 @@ class PartitionRestorer:
         Read the partition's past from Kafka. It blocks; call it only for a partition that this member owns.
 
         Raises BrokerError if Kafka cannot be reached, or a dead owner's transaction stays open longer than the broker should
-        allow; the caller may retry. Raises CommitLostError if a person must decide.
+        allow; the caller may retry. Raises CommittedOffsetLostError if a person must decide.
         """
         began = time.monotonic()
         party = _party(partition)
@@ -108,7 +108,7 @@ class PartitionRestorer:
             self._refusals.failed(party, refusal)
             reason = exc if refusal is None else f"{refusal.reason} ({exc!r})"
             raise BrokerError(f"partition {partition} cannot be restored: {reason}") from exc
-        except CommitLostError:
+        except CommittedOffsetLostError:
             self._refusals.passed(party)
             raise
         self._refusals.passed(party)
@@ -159,7 +159,7 @@ class PartitionRestorer:
         return RestoredPartition(position, done, known, foreign=commit_metadata.excerpt(metadata))
 
     def _restore_uncommitted(
-        self, lookup: _Lookup, command_tp: Any, outcome_tp: Any, mark: int, known: list[KnownCommandId]
+        self, lookup: _Lookup, command_tp: Any, outcome_tp: Any, mark: int, known: list[RememberedCommandId]
     ) -> RestoredPartition:
         """Restore a partition without a commit. If it has outcomes, a commit was lost; if not, the group never committed here."""
         ids = self._outcome_ids(lookup, command_tp, outcome_tp, mark)
@@ -186,7 +186,7 @@ class PartitionRestorer:
                 first=found.first,
                 next=found.next,
             )
-            raise CommitLostError(
+            raise CommittedOffsetLostError(
                 f"partition {command_tp.partition} has outcomes and no committed offset (expired, or deleted): {found.reason}",
                 remedy,
             )
@@ -225,7 +225,7 @@ class PartitionRestorer:
         }
         self._notice(LogEvent(event, "warning", fields))
 
-    def _known_ids(self, lookup: _Lookup, outcome_tp: Any, mark: int) -> list[KnownCommandId]:
+    def _known_ids(self, lookup: _Lookup, outcome_tp: Any, mark: int) -> list[RememberedCommandId]:
         """
         Return the ids that the newest ``restore_records`` outcomes within the window tell of, as far as memory allows, oldest first.
 
@@ -234,7 +234,7 @@ class PartitionRestorer:
         floor = lookup.first_since(outcome_tp, time.time() - self._options.restore_window)
         if floor is None:
             return []
-        found: deque[KnownCommandId | None] = deque()
+        found: deque[RememberedCommandId | None] = deque()
         wanted, allowed = self._options.restore_records, self._options.restore_bytes
         end = mark
         step = max(1, round(SPARE * wanted))
@@ -298,14 +298,14 @@ class PartitionRestorer:
 
 
 def newest(
-    decoded: Iterable[KnownCommandId | None], limit: int, max_bytes: int
-) -> tuple[deque[KnownCommandId | None], int]:
+    decoded: Iterable[RememberedCommandId | None], limit: int, max_bytes: int
+) -> tuple[deque[RememberedCommandId | None], int]:
     """
     Return the newest ``limit`` of them that fit into ``max_bytes``, and the bytes left (0 if one did not fit).
 
     Never holds more than that, however many come: otherwise this pod would run out of memory, and each next owner after it.
     """
-    found: deque[KnownCommandId | None] = deque()
+    found: deque[RememberedCommandId | None] = deque()
     left, did_fit = max_bytes, True
     for known in decoded:
         found.append(known)
@@ -316,7 +316,7 @@ def newest(
     return found, left if did_fit else 0
 
 
-def _size(known: KnownCommandId | None) -> int:
+def _size(known: RememberedCommandId | None) -> int:
     return 0 if known is None else known_bytes(known)
 
 

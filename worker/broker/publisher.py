@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from worker.broker.kafka_refusals import Refusal, RefusalRow
-    from worker.broker.membership import OwnershipClaim, OwnershipProof
+    from worker.broker.membership import OwnershipClaim, OwnershipSource
     from worker.broker.options import KafkaOptions
     from worker.broker.producer_records import ProducerRecord
     from worker.domain.effects import Transaction
@@ -76,7 +76,7 @@ class Publisher:
     def __init__(
         self,
         options: KafkaOptions,
-        membership: OwnershipProof,
+        membership: OwnershipSource,
         notice: Callable[[LogEvent], None],
         refusals: ActiveKafkaRefusals | None = None,
     ) -> None:

@@ -38,8 +38,8 @@ from worker.cli.topics import topics
 from worker.cli.undo import undo
 from worker.cli.watch import watch
 from worker.errors import ControlTopicError, SettingsError, WorkerError
+from worker.printable_text import plain
 from worker.redaction import Redaction, without_keys
-from worker.terminal import plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -107,7 +107,7 @@ def _options(
 
 
 def main(command: Callable[[], object] = app) -> None:
-    """Run a command and end the process with its exit code. What must hold before this is imported: process_start.py."""
+    """Run a command and end the process with its exit code. What must hold before this is imported: entry_point.py."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A terminal or log in another encoding gets escapes for what it cannot show.
         sys.stdout.reconfigure(errors="backslashreplace")

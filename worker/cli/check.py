@@ -24,8 +24,8 @@ from worker.cli.shared import (
     terminal_width,
 )
 from worker.cli.text_wrapping import in_columns
+from worker.printable_text import plain
 from worker.redaction import without_keys
-from worker.terminal import plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class CheckFinding:
+class PreflightResult:
     """
     One thing that was checked.
 
@@ -71,7 +71,7 @@ def check(
 
     settings = load(config, os.environ)
     findings = [
-        CheckFinding("settings", 0, "complete, and without contradictions"),
+        PreflightResult("settings", 0, "complete, and without contradictions"),
         *_keys(settings),
         *(_trials(settings) if tencent else ()),
         *_cluster(settings),
@@ -90,7 +90,7 @@ def check(
     raise typer.Exit(max(finding.exit_code for finding in findings))
 
 
-def _keys(settings: Settings) -> Iterator[CheckFinding]:
+def _keys(settings: Settings) -> Iterator[PreflightResult]:
     from worker.errors import SignatureError  # noqa: PLC0415
     from worker.runtime.options_from_settings import apps_of  # noqa: PLC0415 - loads Kafka
     from worker.tencent.usersig import UserSigSigner  # noqa: PLC0415
@@ -100,12 +100,14 @@ def _keys(settings: Settings) -> Iterator[CheckFinding]:
         try:
             UserSigSigner(app).signature()
         except SignatureError as error:
-            yield CheckFinding(what, WRONG, str(error))
+            yield PreflightResult(what, WRONG, str(error))
         else:
-            yield CheckFinding(what, 0, f"signs as {app.identifier} of {app.sdk_app_id}, for {app.base_url}")
+            yield PreflightResult(
+                what, 0, f"signs as {app.identifier} of {app.sdk_app_id}, for {app.base_url}"
+            )
 
 
-def _trials(settings: Settings) -> Iterator[CheckFinding]:
+def _trials(settings: Settings) -> Iterator[PreflightResult]:
     """Make a call for each app that can sign; ``_keys`` reports the others."""
     import asyncio  # noqa: PLC0415
 
@@ -122,10 +124,10 @@ def _trials(settings: Settings) -> Iterator[CheckFinding]:
     quiet_libraries(settings)
     for trial in asyncio.run(try_apps(apps, http_options(settings))):
         exit_code = 0 if trial.passed else FAILED if trial.is_transient else WRONG
-        yield CheckFinding(f"tencent, app {trial.app}", exit_code, trial.explanation)
+        yield PreflightResult(f"tencent, app {trial.app}", exit_code, trial.explanation)
 
 
-def _cluster(settings: Settings) -> Iterator[CheckFinding]:
+def _cluster(settings: Settings) -> Iterator[PreflightResult]:
     from worker.broker.topic_admin import inspect  # noqa: PLC0415
     from worker.errors import BrokerError  # noqa: PLC0415
     from worker.runtime.options_from_settings import misfits  # noqa: PLC0415
@@ -134,35 +136,35 @@ def _cluster(settings: Settings) -> Iterator[CheckFinding]:
     try:
         report = inspect(options)
     except BrokerError as error:
-        yield CheckFinding("kafka", FAILED, str(error))
+        yield PreflightResult("kafka", FAILED, str(error))
         return
-    yield CheckFinding("kafka", 0, f"answers at {options.bootstrap_servers}")
+    yield PreflightResult("kafka", 0, f"answers at {options.bootstrap_servers}")
     for name, description in describe_topics(report):
-        yield CheckFinding(f"topic {name}", 0, description)
+        yield PreflightResult(f"topic {name}", 0, description)
     yield from _control(options, report)
     if options.quota_topic is not None and report.quota is None:
         missing = "does not exist, or is hidden from this user: each replica uses the slices of its own partitions alone"
-        yield CheckFinding(f"topic {options.quota_topic}", 0, missing)
+        yield PreflightResult(f"topic {options.quota_topic}", 0, missing)
     for problem in misfits(settings, options, report):
         value = "" if problem.value is None else f" = {problem.value}"
-        yield CheckFinding(f"{problem.name}{value}", WRONG, problem.remedy)
+        yield PreflightResult(f"{problem.name}{value}", WRONG, problem.remedy)
 
 
-def _control(options: KafkaOptions, report: TopicsReport) -> Iterator[CheckFinding]:
+def _control(options: KafkaOptions, report: TopicsReport) -> Iterator[PreflightResult]:
     from worker.broker.topic_admin import CREATE  # noqa: PLC0415
 
     name = options.control_topic
     if name is None:
-        yield CheckFinding("control", 0, "kafka.control_topic is null: nobody can stop commands")
+        yield PreflightResult("control", 0, "kafka.control_topic is null: nobody can stop commands")
     elif report.control_denied:
         remedy = "Kafka refuses this user the topic: allow it Describe and Read, or set kafka.control_topic to null"
-        yield CheckFinding(f"topic {name}", WRONG, remedy)
+        yield PreflightResult(f"topic {name}", WRONG, remedy)
     elif report.control is None:
         missing = f"does not exist, so nobody can stop commands: {CREATE} creates it"
-        yield CheckFinding(f"topic {name}", 0, missing)
+        yield PreflightResult(f"topic {name}", 0, missing)
 
 
-def _print(findings: list[CheckFinding]) -> None:
+def _print(findings: list[PreflightResult]) -> None:
     from rich.text import Text  # noqa: PLC0415
 
     marks = ["ok " if finding.exit_code == 0 else "fix" for finding in findings]

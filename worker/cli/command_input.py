@@ -19,7 +19,7 @@ from worker.domain.contract.field_checks import FIELDS, MEMBER_INFO
 from worker.domain.contract.raw_records import BareRecord
 from worker.domain.contract.rejections import Rejected
 from worker.errors import WorkerError
-from worker.terminal import is_utf8
+from worker.printable_text import is_utf8
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -12,7 +12,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 from worker.cli.shared import AsJson, Config, decoder_of, kafka_options_in, print_json
-from worker.terminal import plain
+from worker.printable_text import plain
 
 if TYPE_CHECKING:
     from worker.broker.control_topic import ControlEntry

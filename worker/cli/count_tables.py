@@ -10,7 +10,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from worker.cli.filters import TRAITS
-from worker.terminal import plain
+from worker.printable_text import plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -19,7 +19,7 @@ from worker.domain.contract.dead_letter_decoding import NotADeadLetter, ParsedDe
 from worker.domain.contract.outcomes import DEAD_LETTERED, Status
 from worker.domain.contract.raw_records import BareRecord
 from worker.domain.contract.rejections import REJECTIONS, Rejected
-from worker.terminal import plain
+from worker.printable_text import plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

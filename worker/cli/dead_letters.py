@@ -17,7 +17,7 @@ import typer
 from worker.cli import filter_options
 from worker.cli.progress_line import clear_progress, show_progress
 from worker.cli.shared import LEFT_OUT, NOTHING, AsJson, Config, kafka_options_of, print_json
-from worker.terminal import plain
+from worker.printable_text import plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -196,8 +196,8 @@ def replay(
     Example:
     moderation-worker dead-letters replay -c worker.yaml --code 10010 --since 2h
     """  # noqa: D301 - the escape keeps the example from being wrapped
-    from worker.cli.bulk_send import send_all  # noqa: PLC0415
     from worker.cli.replay_plan import ReplayRefusal  # noqa: PLC0415
+    from worker.cli.send_planned_commands import send_all  # noqa: PLC0415
 
     _check_status(status)
     for each in letter_id or ():

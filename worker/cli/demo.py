@@ -14,7 +14,7 @@ from typing import Annotated, Final
 import typer
 
 from worker.cli.shared import FAILED, INTERRUPTED, interrupt
-from worker.terminal import plain
+from worker.printable_text import plain
 
 TROUBLED: Final = (20_000, 2)
 CALM: Final = (10_000, 1)

@@ -16,7 +16,7 @@ from worker.cli.filters import WAITING, Filters
 from worker.domain.contract.actions import ACTIONS
 from worker.domain.contract.outcomes import DEAD_LETTERED, Status
 from worker.domain.contract.spelling_suggestions import meant_actions
-from worker.terminal import is_utf8, plain
+from worker.printable_text import is_utf8, plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

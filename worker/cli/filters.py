@@ -17,7 +17,7 @@ from msgspec import Struct
 from worker.domain.contract.command_decoding import Command
 from worker.domain.contract.field_checks import USERS
 from worker.domain.contract.timestamps import instant_of
-from worker.terminal import plain
+from worker.printable_text import plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -22,7 +22,7 @@ import typer
 
 from worker.cli.shared import FAILED, AsJson, interrupt, kafka_options_in, print_json
 from worker.errors import WorkerError
-from worker.terminal import is_utf8, plain
+from worker.printable_text import is_utf8, plain
 
 if TYPE_CHECKING:
     from worker.testing.kafka.embedded_kafka import EmbeddedKafka
@@ -118,7 +118,7 @@ def _run(folder: Path, port: int | None, *, as_json: bool, kept: bool) -> None:
 
     from worker.testing.kafka.child_process import ProcessFailedError  # noqa: PLC0415
     from worker.testing.kafka.embedded_kafka import EmbeddedKafka  # noqa: PLC0415
-    from worker.testing.kafka.fetch_progress import fetching  # noqa: PLC0415
+    from worker.testing.kafka.jar_download_progress import fetching  # noqa: PLC0415
     from worker.testing.kafka.jars import FetchError  # noqa: PLC0415
 
     try:

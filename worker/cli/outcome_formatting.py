@@ -12,7 +12,7 @@ import msgspec
 from worker.cli.filters import IDS, WAITING, users_of
 from worker.domain.contract.command_decoding import Command
 from worker.domain.contract.timestamps import rfc3339
-from worker.terminal import plain, plain_json
+from worker.printable_text import plain, plain_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -20,7 +20,7 @@ from worker.cli.shared import NOTHING, WAITS, AsJson, Config, kafka_options_of, 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from worker.broker.command_history import CommandHistory, PartitionProgress
+    from worker.broker.command_history import CommandHistory, FinishedOffsets
     from worker.cli.filters import Filters
     from worker.domain.contract.command_decoding import CommandDecoder
 
@@ -191,7 +191,7 @@ def _print_waiting(
     history: CommandHistory,
     filters: Filters,
     decoder: CommandDecoder,
-    group_progress: Mapping[int, PartitionProgress],
+    group_progress: Mapping[int, FinishedOffsets],
     ended: set[str],
     limit: int,
     *,

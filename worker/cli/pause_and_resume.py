@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from worker.cli.shared import FAILED, AsJson, Config, kafka_options_in, print_json, user_name, with_config
-from worker.terminal import is_utf8, plain
+from worker.printable_text import is_utf8, plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -190,7 +190,7 @@ def _scope(given: tuple[str | None, ...], *, everything: bool) -> Scope:
     from worker.cli.filter_options import check_text  # noqa: PLC0415
     from worker.domain.contract.actions import ACTIONS  # noqa: PLC0415
     from worker.domain.contract.control_records import SCOPE_FIELDS, Scope  # noqa: PLC0415
-    from worker.settings.guards import no_action  # noqa: PLC0415
+    from worker.settings.guard_settings import no_action  # noqa: PLC0415
 
     fields = {name: text for name, text in zip(SCOPE_FIELDS, given, strict=True) if text is not None}
     for name, text in fields.items():
@@ -209,7 +209,7 @@ def _scope(given: tuple[str | None, ...], *, everything: bool) -> Scope:
 def _settings(config: Any, scope: Scope) -> Settings:
     """Return the settings. Raises BadParameter if they do not know the scope's app."""
     from worker.settings import load  # noqa: PLC0415
-    from worker.settings.guards import did_you_mean  # noqa: PLC0415
+    from worker.settings.guard_settings import did_you_mean  # noqa: PLC0415
 
     settings = load(config, os.environ)
     apps = settings.tencent.apps

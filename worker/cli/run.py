@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 import sys
 
-from worker.cli.process_start import STOPS, end_quietly_on
+from worker.cli.entry_point import STOPS, end_quietly_on
 from worker.cli.shared import Config
 
 

@@ -30,8 +30,8 @@ from worker.cli.shared import (
 from worker.cli.text_wrapping import wrapped
 from worker.domain.contract.json_schemas import command_schema
 from worker.domain.contract.raw_records import place_of
+from worker.printable_text import plain
 from worker.redaction import without_keys
-from worker.terminal import plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from worker.cli import process_start
-from worker.terminal import plain
+from worker.cli import entry_point
+from worker.printable_text import plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -42,7 +42,7 @@ NOT_SENT: Final = 6
 """An outcome is `expired` or `cancelled`, and none is worse."""
 LEFT_OUT: Final = 7
 """`undo` and `replay`: for some of what was found nothing is sent, and why is said."""
-INTERRUPTED: Final = process_start.INTERRUPTED
+INTERRUPTED: Final = entry_point.INTERRUPTED
 """After Ctrl-C."""
 UNREAD: Final = 141
 """Whoever read the output has gone, as `head` does: 128 and the number of SIGPIPE."""
@@ -67,7 +67,7 @@ def print_json(value: Mapping[str, object], file: TextIO | None = None) -> None:
     """Print one line of JSON, at once, that no terminal takes for anything but text; on standard output if ``file`` is None."""
     import msgspec  # noqa: PLC0415 - --help need not load it
 
-    from worker.terminal import plain_json  # noqa: PLC0415
+    from worker.printable_text import plain_json  # noqa: PLC0415
 
     print(plain_json(msgspec.json.encode(value).decode()), file=file, flush=True)
 

@@ -23,11 +23,11 @@ import uvloop
 from worker.cli.filter_options import check_text
 from worker.cli.shared import AsJson, print_json
 from worker.errors import FileError, WorkerError
+from worker.printable_text import is_utf8, plain
 from worker.small_files import read_text
-from worker.terminal import is_utf8, plain
 from worker.testing.simulator.endpoint_specs import U32_MAX
 from worker.testing.simulator.fault_store import shuts_itself_out
-from worker.testing.simulator.faults import ROWS, FaultRow, FaultValues, FaultValueType, read
+from worker.testing.simulator.faults import ROWS, FaultSpec, FaultValues, FaultValueType, read
 from worker.testing.simulator.reference_page import reference
 from worker.testing.simulator.server import Simulator, SimulatorConfig
 from worker.testing.simulator.signature import SimulatedApp
@@ -255,7 +255,7 @@ def _flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def _parameter(row: FaultRow) -> inspect.Parameter:
+def _parameter(row: FaultSpec) -> inspect.Parameter:
     kind, metavar = _FLAG_TYPES[row.kind]
     shown = {
         FaultValueType.NAMES: "may be repeated",

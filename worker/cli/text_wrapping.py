@@ -1,6 +1,6 @@
 # How text is laid out for a terminal: words are wrapped, and none is ever cut, as an id that is cut cannot be copied.
 #
-# Pure functions over plain text; what may reach a terminal is decided before (terminal.py), colours after.
+# Pure functions over plain text; what may reach a terminal is decided before (printable_text.py), colours after.
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ from worker.cli.shared import (
     print_json,
     user_name,
 )
-from worker.terminal import plain
+from worker.printable_text import plain
 
 if TYPE_CHECKING:
     from worker.broker.command_producer import OutgoingCommand
@@ -79,7 +79,7 @@ def undo(
     Example:
     moderation-worker undo --config worker.yaml --issuer spam-detector --since 2h
     """  # noqa: D301 - the escape keeps the example from being wrapped
-    from worker.cli.bulk_send import send_all  # noqa: PLC0415 - what is imported here --help need not load
+    from worker.cli.send_planned_commands import send_all  # noqa: PLC0415 - what is imported here --help need not load
     from worker.cli.undo_plan import FIELDS  # noqa: PLC0415
 
     back_to = SINCE if since is None else since

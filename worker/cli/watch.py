@@ -15,7 +15,7 @@ from worker.cli import filter_options
 from worker.cli.filters import WAITING
 from worker.cli.outcome_formatting import STRANGE, json_line, outcome_in, strange_record
 from worker.cli.shared import INTERRUPTED, AsJson, Config, kafka_options_of, terminal_width
-from worker.terminal import plain
+from worker.printable_text import plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from worker.domain.contract.command_decoding import Command, CommandDecoder
 from worker.domain.contract.parameters import without_reason
-from worker.domain.contract.partition_placement import Placement
+from worker.domain.contract.partition_placement import PlacementCheck
 from worker.domain.contract.rejections import Rejected
 from worker.domain.effects import LogEvent, PausePartition, ResumePartition
 from worker.domain.memory_budget import COMMAND_BYTES, POLL_BYTES, command_bytes, record_bytes, share
@@ -76,7 +76,7 @@ class AdmissionControl:
         self._effects = effects
         self._partitions = partitions
         self._decoder = CommandDecoder(rules)
-        self._placement = Placement(rules.partitions)
+        self._placement = PlacementCheck(rules.partitions)
         self._rejections = RejectionLog()
         self._warned: set[tuple[str | None, Misplacement]] = set()
         self._shared_keys: dict[EffectKey, EffectKey] = {}

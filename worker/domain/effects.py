@@ -11,7 +11,7 @@ from msgspec import Struct
 from worker.domain.contract.control_records import ControlRecord
 from worker.domain.contract.dead_letter_encoding import DeadLetter
 from worker.domain.contract.error_codes import Verdict
-from worker.domain.contract.outcomes import KnownCommandId, Outcome
+from worker.domain.contract.outcomes import Outcome, RememberedCommandId
 
 
 class RestoredPartition(Struct, frozen=True):
@@ -33,7 +33,7 @@ class RestoredPartition(Struct, frozen=True):
 
     position: int
     done: int = 0
-    known: Sequence[KnownCommandId] = ()
+    known: Sequence[RememberedCommandId] = ()
     fresh: bool = False
     foreign: str | None = None
     slice_free_in: float | None = None
@@ -104,7 +104,7 @@ class RetryCall(Struct, frozen=True):
     call_id: str
 
 
-class CancelCall(Struct, frozen=True):
+class CancelWaitingCall(Struct, frozen=True):
     """The waiting call (for its backoff or a permit) shall end at once: the engine has put its tasks back into their queue."""
 
     call_id: str
@@ -146,7 +146,7 @@ Effect = (
     StartCall
     | AllowAttempt
     | RetryCall
-    | CancelCall
+    | CancelWaitingCall
     | PausePartition
     | ResumePartition
     | LogEvent
@@ -171,7 +171,7 @@ class EffectQueue:
         return effects
 
 
-class Halt(Struct, frozen=True):
+class HaltReason(Struct, frozen=True):
     """Why an app, or one endpoint of it, is halted, and what to do about it. It makes the worker not ready."""
 
     app: str

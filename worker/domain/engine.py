@@ -23,7 +23,6 @@ from worker.domain.calls.response_handler import ResponseHandler
 from worker.domain.calls.scheduler import Scheduler
 from worker.domain.effects import EffectQueue, LogEvent
 from worker.domain.engine_snapshot import EndpointSnapshot, EngineSnapshot, EventCounts, PartitionSnapshot
-from worker.domain.guard_counters import GuardCounters
 from worker.domain.memory_budget import share
 from worker.domain.operator_order_enforcement import OperatorOrderEnforcement
 from worker.domain.progress.dedupe import CommandIdBudget
@@ -31,6 +30,7 @@ from worker.domain.progress.member_ordering import MemberOrdering
 from worker.domain.progress.outbox import Outbox
 from worker.domain.progress.partitions import START_CREDIT, Partition
 from worker.domain.revocation import Revocation
+from worker.domain.runaway_guards import GuardCounters
 from worker.domain.state_transitions import PartitionState
 from worker.domain.wall_clock import WallClock
 
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from worker.domain.calls.endpoint_state import EndpointState
     from worker.domain.contract.control_records import ControlRecord
     from worker.domain.contract.raw_records import Record
-    from worker.domain.effects import AttemptResult, Effect, Halt, RestoredPartition, Transaction
+    from worker.domain.effects import AttemptResult, Effect, HaltReason, RestoredPartition, Transaction
     from worker.domain.engine_rules import EngineRules
     from worker.domain.engine_snapshot import LimitedBy
     from worker.domain.progress.open_commands import OpenCommand
@@ -214,7 +214,7 @@ class Engine:
                 self._partitions[number].reached(position)
 
     def permit_requested(self, call_id: str, now: float) -> list[Effect]:
-        """Queue the call, whose backoff is over, for another attempt: ``AllowAttempt`` or ``CancelCall`` will follow."""
+        """Queue the call, whose backoff is over, for another attempt: ``AllowAttempt`` or ``CancelWaitingCall`` will follow."""
         call = self._scheduler.calls.get(call_id)
         if call is not None:
             call.endpoint.request_permit(call)
@@ -328,7 +328,7 @@ class Engine:
     # Reports
 
     @property
-    def halts(self) -> list[Halt]:
+    def halts(self) -> list[HaltReason]:
         """All halts in force, and all endpoints for which something other than Tencent answers. With any, the worker is not ready."""
         found = [app.halt.reason for app in self._scheduler.apps.values()]
         found += [

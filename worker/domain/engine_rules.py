@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from worker.domain.contract.outcomes import Worker
-    from worker.domain.guard_counters import Guard
+    from worker.domain.runaway_guards import RunawayGuard
 
 WINDOW: Final = 1.0
 """Seconds for which the server counts a request."""
@@ -66,5 +66,5 @@ class EngineRules:
     topic_id: str | None = None
     owner_mark: str = ""
     shadow: bool = False
-    guards: Sequence[Guard] = ()
+    guards: Sequence[RunawayGuard] = ()
     quota_pools: Mapping[str, str] = field(default_factory=dict)

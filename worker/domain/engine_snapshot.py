@@ -10,7 +10,7 @@ from typing import Final, Literal, get_args
 from msgspec import Struct
 
 from worker.domain.contract.control_records import Order, Scope
-from worker.domain.effects import Halt
+from worker.domain.effects import HaltReason
 
 
 class EventCounts(Struct, frozen=True):
@@ -130,7 +130,7 @@ class EngineSnapshot(Struct, frozen=True):
 
     endpoints: tuple[EndpointSnapshot, ...]
     partitions: tuple[PartitionSnapshot, ...]
-    halts: tuple[Halt, ...]
+    halts: tuple[HaltReason, ...]
     known_effects: int
     unpublished: int
     memory: Mapping[str, int]

@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from worker.domain.contract.control_records import Scope
     from worker.domain.effects import EffectQueue
     from worker.domain.engine_rules import EngineRules
-    from worker.domain.guard_counters import GuardCounters
     from worker.domain.orders_in_force import ActiveOrder
     from worker.domain.progress.member_ordering import MemberOrdering
     from worker.domain.progress.open_commands import EndpointKey
     from worker.domain.progress.partitions import Partition
+    from worker.domain.runaway_guards import GuardCounters
     from worker.domain.wall_clock import WallClock
 
 LINES: Final = 20

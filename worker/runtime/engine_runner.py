@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, assert_never
 
 from worker.domain.effects import (
     AllowAttempt,
-    CancelCall,
+    CancelWaitingCall,
     LogEvent,
     PausePartition,
     ResumePartition,
@@ -25,19 +25,19 @@ from worker.domain.effects import (
 )
 from worker.errors import WorkerError
 from worker.runtime.call_runner import CallLog, CallRunner
-from worker.runtime.guard_order_writer import GuardOrderWriter
 from worker.runtime.publish_scheduler import PublishScheduler
 from worker.runtime.restore_scheduler import RestoreScheduler
+from worker.runtime.tripped_guard_writer import TrippedGuardWriter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping, Sequence
 
     from worker.domain.contract.control_records import ControlRecord
     from worker.domain.contract.raw_records import Record
-    from worker.domain.effects import Effect, Halt, RestoredPartition
+    from worker.domain.effects import Effect, HaltReason, RestoredPartition
     from worker.domain.engine import Engine
     from worker.domain.engine_snapshot import EngineSnapshot
-    from worker.errors import CommitLostError
+    from worker.errors import CommittedOffsetLostError
     from worker.runtime import ports
     from worker.runtime.metrics import Metrics
 
@@ -81,7 +81,7 @@ class EngineRunner:
         self._loop = asyncio.get_running_loop()
         self._consumer: ports.Consumer
         self._quota: ports.QuotaChannel
-        self._guard_orders: GuardOrderWriter | None = None
+        self._guard_orders: TrippedGuardWriter | None = None
         self._restoring: RestoreScheduler
         self._calls: CallRunner
         self._publish_scheduler: PublishScheduler
@@ -119,7 +119,7 @@ class EngineRunner:
         if write_order is None:
             self._orders_known.set()
         else:
-            self._guard_orders = GuardOrderWriter(write_order, self._log)
+            self._guard_orders = TrippedGuardWriter(write_order, self._log)
         self._restoring = RestoreScheduler(
             restorer, self._metrics, self._log, is_ours=self._is_ours, begin=self._begin
         )
@@ -226,12 +226,12 @@ class EngineRunner:
         return "partitions are being restored" if waiting else None
 
     @property
-    def halts(self) -> list[Halt]:
+    def halts(self) -> list[HaltReason]:
         """The apps and endpoints that are halted until their configuration is fixed."""
         return self._engine.halts
 
     @property
-    def partitions_in_doubt(self) -> list[CommitLostError]:
+    def partitions_in_doubt(self) -> list[CommittedOffsetLostError]:
         """For each assigned partition that waits for a person to decide where to resume: why."""
         return [error for _, error in sorted(self._restoring.partitions_in_doubt.items())]
 
@@ -373,7 +373,7 @@ class EngineRunner:
                 self._calls.grant(attempt)
             case RetryCall(call_id):
                 self._calls.retry(call_id)
-            case CancelCall(call_id):
+            case CancelWaitingCall(call_id):
                 self._calls.cancel(call_id)
             case PausePartition(partition):
                 self._consumer.pause(partition)

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TextIO
 import msgspec
 import structlog
 
+from worker.printable_text import plain, plain_json
 from worker.redaction import Redaction
 from worker.runtime import ports
 from worker.runtime.library_log_throttle import LibraryLogThrottle
 from worker.runtime.log_events import EVENTS
 from worker.runtime.log_writer import LogWriter
-from worker.terminal import plain, plain_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

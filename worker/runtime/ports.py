@@ -124,7 +124,7 @@ class PartitionRestorer(Protocol):
     """Reads from Kafka what was done on a partition."""
 
     def restore(self, partition: int) -> RestoredPartition:
-        """Return what was done and where to resume; blocks. Raises BrokerError; CommitLostError if a person must decide."""
+        """Return what was done and where to resume; blocks. Raises BrokerError; CommittedOffsetLostError if a person must decide."""
 
     def let_go(self, partition: int) -> None:
         """Forget what Kafka has refused of a partition that is no longer ours."""

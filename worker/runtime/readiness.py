@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from worker.runtime.status_server import ReadinessObstacle
 
 if TYPE_CHECKING:
-    from worker.domain.effects import Halt
+    from worker.domain.effects import HaltReason
     from worker.runtime import ports
     from worker.runtime.engine_runner import EngineRunner
     from worker.runtime.topic_watch import TopicWatch
@@ -53,6 +53,6 @@ class Readiness:
         return f"<Readiness, {len(self.obstacles())} obstacles>"
 
 
-def _halted(halt: Halt) -> ReadinessObstacle:
+def _halted(halt: HaltReason) -> ReadinessObstacle:
     where = halt.app if halt.endpoint is None else f"{halt.endpoint} of {halt.app}"
     return ReadinessObstacle(f"{where} is halted: {halt.reason}", halt.remedy)

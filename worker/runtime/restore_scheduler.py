@@ -9,7 +9,7 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Final
 
-from worker.errors import BrokerError, CommitLostError
+from worker.errors import BrokerError, CommittedOffsetLostError
 from worker.runtime.daemon_thread import in_daemon_thread
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class RestoreScheduler:
         self._log = log
         self._is_ours = is_ours
         self._begin = begin
-        self.partitions_in_doubt: dict[int, CommitLostError] = {}
+        self.partitions_in_doubt: dict[int, CommittedOffsetLostError] = {}
         self._slots = asyncio.Semaphore(AT_ONCE)
 
     async def restore(self, number: int, epoch: int) -> None:
@@ -63,7 +63,7 @@ class RestoreScheduler:
             try:
                 async with self._slots:
                     restored = await in_daemon_thread("restore", lambda: self._restorer.restore(number))
-            except CommitLostError as error:
+            except CommittedOffsetLostError as error:
                 if not self._is_ours(number, epoch):
                     return  # it has gone meanwhile: the doubt is the next owner's
                 if number not in self.partitions_in_doubt:

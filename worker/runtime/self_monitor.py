@@ -10,7 +10,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from worker.runtime.metrics import LoopSnapshot
-from worker.runtime.readyz_order_notes import notes_of
+from worker.runtime.readyz_operator_orders import notes_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -1,6 +1,6 @@
 # Settings that contradict each other although each alone is valid: one function for each subject, and all of them run.
 #
-# Key files are checked here too: they must be readable at start. Not here: kafka-python's own options (kafka_options.py), and
+# Key files are checked here too: they must be readable at start. Not here: kafka-python's own options (kafka_option_checks.py), and
 # what must fit the cluster (topics, partitions), which only a connection can show.
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from worker.domain.contract.actions import ACTIONS, ENDPOINTS
 from worker.errors import SettingProblem, SignatureError
 from worker.redaction import without_keys
 from worker.settings import types
-from worker.settings.guards import did_you_mean, guard_problems
+from worker.settings.guard_settings import did_you_mean, guard_problems
 from worker.settings.kafka_authentication import secret_file_problems
-from worker.settings.kafka_options import option_problems, security_problems
+from worker.settings.kafka_option_checks import option_problems, security_problems
 from worker.tls_file_problems import authority_problem
 
 if TYPE_CHECKING:

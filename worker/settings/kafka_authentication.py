@@ -2,7 +2,7 @@
 # what contradicts it.
 #
 # Secrets' files and packages are looked for, nothing is connected. Not here: the other options of kafka-python
-# (kafka_options.py), and how a token is fetched (broker/oauth.py).
+# (kafka_option_checks.py), and how a token is fetched (broker/oauth.py).
 
 from __future__ import annotations
 

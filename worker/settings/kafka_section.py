@@ -1,6 +1,6 @@
 # The settings of section `kafka`, each with its default and the reason for it.
 #
-# What kafka-python's own options may be is not here (kafka_option_rules.py, kafka_options.py), nor what contradicts other settings
+# What kafka-python's own options may be is not here (kafka_option_values.py, kafka_option_checks.py), nor what contradicts other settings
 # (cross_checks.py).
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from worker.domain.progress.commit_metadata import MAX_SPAN
 from worker.errors import FileError
 from worker.settings import types
 from worker.settings.core_defaults import CORE
-from worker.settings.kafka_option_rules import RULES
+from worker.settings.kafka_option_values import RULES
 from worker.settings.section import SettingsSection
 from worker.small_files import read_text
 

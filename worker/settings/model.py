@@ -15,7 +15,7 @@ from worker.domain.memory_budget import BASE_MIB, BUDGET_MIB, PARTS
 from worker.errors import SignatureError
 from worker.settings import types
 from worker.settings.core_defaults import CORE
-from worker.settings.guards import FOLLOWS, Guards
+from worker.settings.guard_settings import FOLLOWS, Guards
 from worker.settings.kafka_section import KafkaSettings, secret_in
 from worker.settings.section import SettingsSection
 from worker.settings.tencent_section import TencentSettings

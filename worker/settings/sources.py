@@ -17,10 +17,10 @@ import yaml
 from pydantic import SecretStr
 
 from worker.errors import FileError, SettingProblem
+from worker.printable_text import is_utf8
 from worker.settings.setting_rows import find
 from worker.settings.types import SECRET_OPTIONS
 from worker.small_files import read_text
-from worker.terminal import is_utf8
 from worker.tls_file_problems import TLS_FILES
 
 if TYPE_CHECKING:

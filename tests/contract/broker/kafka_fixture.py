@@ -28,7 +28,7 @@ from worker.broker.consumer import Consumer
 from worker.broker.options import KafkaOptions
 from worker.broker.partition_restore import PartitionRestorer
 from worker.broker.publisher import Publisher
-from worker.domain.contract.outcomes import KnownCommandId, Outcome, Source, Status
+from worker.domain.contract.outcomes import Outcome, RememberedCommandId, Source, Status
 from worker.domain.contract.outcomes import Worker as By
 from worker.domain.effects import OffsetCommit, OutgoingOutcome, Transaction
 
@@ -58,11 +58,11 @@ def until(condition: Callable[[], object], what: str, patience: float = PATIENCE
         pulse.wait(0.01)
 
 
-def known_of(value: bytes) -> KnownCommandId | None:
+def known_of(value: bytes) -> RememberedCommandId | None:
     """
     A decoding that keeps the bytes, so that a test sees which records were read.
     """
-    return KnownCommandId(command_id=value.decode(), fingerprint=0, outcome_id="", done=None, at=0.0)
+    return RememberedCommandId(command_id=value.decode(), fingerprint=0, outcome_id="", done=None, at=0.0)
 
 
 def command_id_of(record: Record) -> str | None:

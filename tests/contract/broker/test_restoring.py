@@ -24,7 +24,7 @@ from worker.broker.publisher import Publisher
 from worker.domain.contract.dead_letter_encoding import DeadLetter, fit
 from worker.domain.effects import OffsetCommit
 from worker.domain.progress.commit_metadata import encode, label
-from worker.errors import BrokerError, CommitLostError
+from worker.errors import BrokerError, CommittedOffsetLostError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -365,7 +365,7 @@ def test_where_outcomes_were_deleted_too_a_person_decides_and_is_told_how(
     with lost(real_cluster, join, (0, 1, 2, 3)) as heir:
         outcomes = TopicPartition(f"outcomes{real_cluster.tag}", 0)
         real_cluster.admin.delete_records({outcomes: 4})
-        with pytest.raises(CommitLostError) as caught:
+        with pytest.raises(CommittedOffsetLostError) as caught:
             heir.restorer.restore(0)
 
     assert "nothing tells whether offset 0 was done" in str(caught.value)
@@ -382,7 +382,7 @@ def test_outcomes_of_another_topic_of_that_name_are_not_taken_for_this_ones(
         told = {"command_id": "theirs", "source": {"topic": heir.options.command_topic, "partition": 0}}
         told["source"]["offset"] = 2  # type: ignore[index]
         real_cluster.outcomes_written(0, json.dumps(told).encode())
-        with pytest.raises(CommitLostError, match="is not of the record that stands there"):
+        with pytest.raises(CommittedOffsetLostError, match="is not of the record that stands there"):
             heir.restorer.restore(0)
 
 

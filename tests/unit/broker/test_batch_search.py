@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kafka.record.default_records import DefaultRecordBatchBuilder
 
-from worker.broker import batch_search, record_batches
-from worker.broker.batch_search import SearchingBatch, contains
+from worker.broker import batch_search, bounded_record_batches
+from worker.broker.batch_search import SearchedBatch, contains
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,7 +29,7 @@ ROWS = st.lists(
 NEEDLES = st.lists(st.lists(st.sampled_from([b"needle", b"x", b"\x01"]), min_size=1, max_size=2), max_size=2)
 
 
-BoundedRecordBatch: Any = record_batches.BoundedRecordBatch
+BoundedRecordBatch: Any = bounded_record_batches.BoundedRecordBatch
 
 
 TIMES: Any = st.lists(st.integers(-20_000, 10_000_000), min_size=20, max_size=20)
@@ -43,7 +43,7 @@ def batch_of(rows: list[Row], codec: int = 0, times: Sequence[int] = range(20)) 
 
 
 def found_in(batch: Any, terms: list[list[bytes]]) -> list[tuple[int, int, bytes | None]]:
-    (record,) = SearchingBatch(batch, terms)
+    (record,) = SearchedBatch(batch, terms)
     assert record.offset == batch.last_offset
     assert record.value.read == batch.records_count
     return list(record.value)

@@ -20,8 +20,8 @@ from kafka.record.memory_records import MemoryRecords
 from kafka.record.util import calc_crc32c, encode_varint
 from snappy import snappy
 
-from worker.broker import kafka_private_parts, record_batches
-from worker.broker.record_batches import KEPT_BYTES, KEPT_HEADERS
+from worker.broker import bounded_record_batches, kafka_private_parts
+from worker.broker.bounded_record_batches import KEPT_BYTES, KEPT_HEADERS
 from worker.domain.contract.raw_records import OmittedBytes, OmittedHeaders
 
 if TYPE_CHECKING:
@@ -257,7 +257,7 @@ def test_a_batch_that_cannot_be_unpacked_is_told_and_its_partition_goes_on(codec
 
 
 def test_a_batch_that_never_ends_is_given_up_at_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(record_batches, "BATCH_BYTES", 32 * MEBIBYTE)
+    monkeypatch.setattr(bounded_record_batches, "BATCH_BYTES", 32 * MEBIBYTE)
     bomb = record(1, varint(-1), varint(HUNDREDS), size=HUNDREDS + 1, more=[*zeros(HUNDREDS), varint(0)])
     found = read(batch("zstd", 3, packed("zstd", [*small(0), *bomb, *small(2)])))
 
@@ -383,4 +383,4 @@ def test_old_batches_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_class_is_still_what_kafka_python_reads_batches_with() -> None:
-    assert issubclass(record_batches.BoundedRecordBatch, DefaultRecordBatch)
+    assert issubclass(bounded_record_batches.BoundedRecordBatch, DefaultRecordBatch)

@@ -40,10 +40,10 @@ from kafka.record.memory_records import MemoryRecordsBuilder
 import worker
 from worker.broker import (
     assignor,
+    bounded_record_batches,
     kafka_private_parts,
     paced_coordinator,
     rebalance_listener,
-    record_batches,
     secured_connection,
 )
 
@@ -53,7 +53,7 @@ if TYPE_CHECKING:
 SOURCES: Final = Path(worker.__file__).parent
 PRIVATE_PARTS: Final = SOURCES / "broker" / "kafka_private_parts.py"
 SIGN_IN: Final = SOURCES / "broker" / "secured_connection.py"
-BATCHES: Final = SOURCES / "broker" / "record_batches.py"
+BATCHES: Final = SOURCES / "broker" / "bounded_record_batches.py"
 APPENDING: Final = SOURCES / "broker" / "record_appending.py"
 
 PARTS: Final[dict[type, set[str]]] = {
@@ -238,7 +238,7 @@ def extended() -> Iterator[tuple[type, str]]:
         pair
         for module in (
             assignor,
-            record_batches,
+            bounded_record_batches,
             secured_connection,
             kafka_private_parts,
             paced_coordinator,

@@ -11,7 +11,7 @@ from tests.unit.broker.test_client_config import options
 from worker.broker import partition_restore
 from worker.broker.active_kafka_refusals import FAILURES, ActiveKafkaRefusals
 from worker.broker.partition_restore import PartitionRestorer
-from worker.errors import BrokerError, CommitLostError
+from worker.errors import BrokerError, CommittedOffsetLostError
 
 if TYPE_CHECKING:
     from worker.domain.effects import LogEvent
@@ -66,7 +66,7 @@ def test_a_doubt_about_a_commit_shows_that_nothing_is_refused_any_more(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     restorations = Restorations(monkeypatch)
-    restorations.error = CommitLostError("partition 3 has no committed offset", "decide")
-    restorations.fail(CommitLostError)
+    restorations.error = CommittedOffsetLostError("partition 3 has no committed offset", "decide")
+    restorations.fail(CommittedOffsetLostError)
 
     assert restorations.refusals.lasting == []

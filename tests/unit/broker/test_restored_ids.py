@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from worker.broker.partition_restore import newest
-from worker.domain.contract.outcomes import HashedUserSet, KnownCommandId
+from worker.domain.contract.outcomes import HashedUserSet, RememberedCommandId
 from worker.domain.memory_budget import ID_BYTES
 
 if TYPE_CHECKING:
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 USERS = [f"a-user-with-a-long-name-{number:04d}" for number in range(100)]
 
 
-def told(count: int, done: HashedUserSet | None = None) -> Iterator[KnownCommandId]:
+def told(count: int, done: HashedUserSet | None = None) -> Iterator[RememberedCommandId]:
     """
     Yield what this many outcomes say, as they are read.
     """
     for number in range(count):
-        yield KnownCommandId(f"id-{number}", 1, f"commands-0-{number}", done, 0.0)
+        yield RememberedCommandId(f"id-{number}", 1, f"commands-0-{number}", done, 0.0)
 
 
 def test_no_more_is_kept_than_memory_is_given_while_it_is_read() -> None:

@@ -282,9 +282,9 @@ def test_ctrl_c_ends_a_command_quietly_with_130(command: tuple[str, ...], tmp_pa
 def test_ctrl_c_inside_exec_ends_a_module_with_130_and_by_no_signal(tmp_path: Path) -> None:
     """CPython remembers it as unhandled, as while a dataclass is made, and would kill itself at its end."""
     (tmp_path / "interrupted.py").write_text(
-        "from worker.cli import app, process_start\n"
+        "from worker.cli import app, entry_point\n"
         "app.main.__defaults__ = (lambda: exec('import signal; signal.raise_signal(signal.SIGINT)'),)\n"
-        "process_start.main()\n"
+        "entry_point.main()\n"
     )
 
     done = subprocess.run([sys.executable, "-m", "interrupted"], cwd=tmp_path, env={}, check=False)

@@ -16,7 +16,7 @@ from worker.cli.filters import Filters, parse_time
 from worker.domain.contract.command_decoding import CommandDecoder
 from worker.domain.contract.outcomes import Outcome, Result, ResultStatus, Source, Status, Worker
 from worker.domain.engine_rules import EngineRules
-from worker.terminal import is_utf8, plain
+from worker.printable_text import is_utf8, plain
 
 NOW = 1_800_000_000.0
 

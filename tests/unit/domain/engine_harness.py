@@ -16,7 +16,7 @@ from worker.domain.contract.outcomes import Worker
 from worker.domain.effects import (
     AllowAttempt,
     AttemptResult,
-    CancelCall,
+    CancelWaitingCall,
     LogEvent,
     PausePartition,
     RestoredPartition,
@@ -442,7 +442,7 @@ class EngineHarness:
                     self.sent.append(request)
                 case RetryCall(call_id):
                     self.waiting.append(call_id)
-                case CancelCall(call_id):
+                case CancelWaitingCall(call_id):
                     self.cancelled.append(call_id)
                     (self.waiting if call_id in self.waiting else self.awaiting_permit).remove(call_id)
                 case PausePartition(number):

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Sequence
 
     from worker.domain.contract.control_records import ControlRecord
-    from worker.domain.effects import Effect, Halt
+    from worker.domain.effects import Effect, HaltReason
     from worker.domain.engine import Engine
     from worker.domain.engine_snapshot import EngineSnapshot
     from worker.domain.publish_results import PublishResult
@@ -67,7 +67,7 @@ class FakeEngine:
         self.busy: set[int] = set()
         self.gone: set[str] = set()
         self.transactions: list[Transaction] = []
-        self.halts: list[Halt] = []
+        self.halts: list[HaltReason] = []
         self.open_count = 0
         self.wake_at = inf
         self.state: EngineSnapshot

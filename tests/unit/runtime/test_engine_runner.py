@@ -13,7 +13,14 @@ import pytest
 
 from tests.unit.runtime.fakes import attempt, result, run_scenario, settled, until
 from worker.domain.contract.error_codes import Verdict
-from worker.domain.effects import AllowAttempt, CancelCall, Halt, RetryCall, SendQuotaMessage, StartCall
+from worker.domain.effects import (
+    AllowAttempt,
+    CancelWaitingCall,
+    HaltReason,
+    RetryCall,
+    SendQuotaMessage,
+    StartCall,
+)
 from worker.domain.publish_results import (
     Aborted,
     Fenced,
@@ -239,7 +246,7 @@ def test_a_call_that_is_taken_back_ends_and_nothing_more_is_told_of_it() -> None
         harness.move([StartCall(attempt())])
         await settled()
         _, end = harness.calls["call-1"]
-        harness.move([CancelCall("call-1")])
+        harness.move([CancelWaitingCall("call-1")])
         await settled()
 
         assert end.cancelled()
@@ -533,7 +540,7 @@ def test_a_worker_that_does_not_work_is_not_ready(
 
 def test_what_is_halted_is_told() -> None:
     async def scenario(harness: RunnerHarness) -> None:
-        halt = Halt("main", None, 70009, "70009: no", "check the secret key", 0.0)
+        halt = HaltReason("main", None, 70009, "70009: no", "check the secret key", 0.0)
         harness.engine.halts = [halt]
 
         assert harness.runner.unready_reason is None

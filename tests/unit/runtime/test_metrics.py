@@ -24,7 +24,14 @@ from worker.domain.contract.outcomes import (
     Worker,
 )
 from worker.domain.contract.timestamps import instant_of
-from worker.domain.effects import Attempt, AttemptResult, Halt, OffsetCommit, OutgoingOutcome, Transaction
+from worker.domain.effects import (
+    Attempt,
+    AttemptResult,
+    HaltReason,
+    OffsetCommit,
+    OutgoingOutcome,
+    Transaction,
+)
 from worker.domain.engine_snapshot import (
     LIMITED_BY,
     EndpointSnapshot,
@@ -99,7 +106,7 @@ def endpoint(**changes: Any) -> EndpointSnapshot:
 def snapshot(
     *endpoints: EndpointSnapshot,
     partitions: tuple[PartitionSnapshot, ...] = (),
-    halts: tuple[Halt, ...] = (),
+    halts: tuple[HaltReason, ...] = (),
     counts: EventCounts | None = None,
     orders: tuple[OrderSnapshot, ...] = (),
     **values: int,
@@ -201,7 +208,7 @@ CAUSES: dict[str, Callable[[Metrics], None]] = {
     "work_seconds": look(snapshot(endpoint(waiting=4000))),
     "breaker_open": look(snapshot(endpoint(breaker_open=True, breaker_openings=1))),
     "breaker_openings": look(snapshot(endpoint(breaker_open=True, breaker_openings=1))),
-    "halted": look(snapshot(halts=(Halt("main", None, 70009, "wrong key", "fix it", 1.0),))),
+    "halted": look(snapshot(halts=(HaltReason("main", None, 70009, "wrong key", "fix it", 1.0),))),
     "signature_age_seconds": look(snapshot()),
     "signature_expires_seconds": look(snapshot()),
     "dedupe_hits": look(snapshot(counts=EventCounts(repeated_ids=1))),
@@ -395,7 +402,7 @@ def test_what_is_gone_is_not_shown_any_more(metrics: Metrics) -> None:
 
 def test_a_halt_that_is_fixed_is_shown_as_0(metrics: Metrics) -> None:
     metrics.observe(
-        snapshot(endpoint(), halts=(Halt("main", BAN, 10007, "no", "remedy", 1.0),)), LOOP_SNAPSHOT
+        snapshot(endpoint(), halts=(HaltReason("main", BAN, 10007, "no", "remedy", 1.0),)), LOOP_SNAPSHOT
     )
     assert value(metrics, "halted", **ENDPOINT) == 1
     assert value(metrics, "halted", app="main", endpoint=WHOLE_APP) == 0
@@ -406,7 +413,9 @@ def test_a_halt_that_is_fixed_is_shown_as_0(metrics: Metrics) -> None:
 
 
 def test_a_halt_of_a_whole_app_is_shown_as_that(metrics: Metrics) -> None:
-    metrics.observe(snapshot(halts=(Halt("main", None, 70009, "wrong key", "fix it", 1.0),)), LOOP_SNAPSHOT)
+    metrics.observe(
+        snapshot(halts=(HaltReason("main", None, 70009, "wrong key", "fix it", 1.0),)), LOOP_SNAPSHOT
+    )
 
     assert value(metrics, "halted", app="main", endpoint=WHOLE_APP) == 1
 

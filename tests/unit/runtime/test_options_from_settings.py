@@ -16,8 +16,8 @@ from worker.broker.topic_admin import Topic, TopicsReport
 from worker.domain.contract.control_records import OrderState, Scope
 from worker.domain.contract.outcomes import Worker
 from worker.domain.engine_rules import EngineRules
-from worker.domain.guard_counters import Guard
 from worker.domain.progress.commit_metadata import mark_of
+from worker.domain.runaway_guards import RunawayGuard
 from worker.runtime.options_from_settings import (
     apps_of,
     http_options,
@@ -107,7 +107,7 @@ RULES: Final = EngineRules(
     give_up_after=300.0,
     max_gap=1234,
     shadow=True,
-    guards=(Guard(Scope(issuer="*"), 500, 60, OrderState.SHADOW),),
+    guards=(RunawayGuard(Scope(issuer="*"), 500, 60, OrderState.SHADOW),),
     quota_pools={"main": "group/1", "second": "group/2"},
 )
 

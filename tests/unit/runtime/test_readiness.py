@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.unit.runtime.fakes import run_scenario
-from worker.domain.effects import Halt
-from worker.errors import CommitLostError, SettingProblem
+from worker.domain.effects import HaltReason
+from worker.errors import CommittedOffsetLostError, SettingProblem
 from worker.runtime.readiness import Readiness
 from worker.runtime.status_server import ReadinessObstacle
 
@@ -42,7 +42,7 @@ def _stop(harness: RunnerHarness) -> Readiness:
 
 def _doubt(harness: RunnerHarness) -> Readiness:
     found = readiness(harness)
-    harness.runner._restoring.partitions_in_doubt[3] = CommitLostError(
+    harness.runner._restoring.partitions_in_doubt[3] = CommittedOffsetLostError(
         "partition 3 has no committed offset", "decide"
     )
     return found
@@ -57,12 +57,12 @@ def _unfit_orders(harness: RunnerHarness) -> Readiness:
 
 
 def _halt_app(harness: RunnerHarness) -> Readiness:
-    harness.engine.halts = [Halt("main", None, 70009, "wrong key", "fix it", 0.0)]
+    harness.engine.halts = [HaltReason("main", None, 70009, "wrong key", "fix it", 0.0)]
     return readiness(harness)
 
 
 def _halt_endpoint(harness: RunnerHarness) -> Readiness:
-    harness.engine.halts = [Halt("main", "svc/kick", 10007, "no permission", "grant it", 0.0)]
+    harness.engine.halts = [HaltReason("main", "svc/kick", 10007, "no permission", "grant it", 0.0)]
     return readiness(harness)
 
 

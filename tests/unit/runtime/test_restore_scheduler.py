@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from worker.domain.effects import RestoredPartition
-from worker.errors import BrokerError, CommitLostError
+from worker.errors import BrokerError, CommittedOffsetLostError
 from worker.runtime import restore_scheduler
 from worker.runtime.restore_scheduler import AT_ONCE, RestoreScheduler
 
@@ -45,7 +45,7 @@ def test_a_partition_that_goes_while_it_is_restored_leaves_no_doubt_behind() -> 
 
     def lost(number: int) -> RestoredPartition:
         gone.add(number)
-        raise CommitLostError("partition 3 has no committed offset", "decide")
+        raise CommittedOffsetLostError("partition 3 has no committed offset", "decide")
 
     restoring = scheduler(lost, [], gone)
     asyncio.run(asyncio.wait_for(restoring.restore(3, 1), 10))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from tests.unit.runtime.fakes import run_scenario, settled, until
 from worker.domain.contract.control_records import ControlRecord, Order, OrderState, Scope
 from worker.domain.effects import WriteControl
-from worker.runtime import guard_order_writer
+from worker.runtime import tripped_guard_writer
 
 if TYPE_CHECKING:
     import pytest
@@ -87,7 +87,7 @@ def test_what_a_person_orders_meanwhile_is_not_overwritten_by_a_guard(
     """
     The guard's record could not be written for a while, and somebody has resumed the scope since.
     """
-    monkeypatch.setattr(guard_order_writer, "BACKOFF", (0.001, 0.001))
+    monkeypatch.setattr(tripped_guard_writer, "BACKOFF", (0.001, 0.001))
 
     async def scenario(harness: RunnerHarness) -> None:
         harness.order_failures = EVERY_TIME

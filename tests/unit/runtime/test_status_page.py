@@ -11,7 +11,7 @@ from tests.page.served import BAN, HOSTILE, KICK, LONG, NOW, Scene, endpoint
 from tests.unit.domain.engine_harness import ban, kick, users
 from worker.domain.contract.control_records import Order, OrderState, Scope
 from worker.domain.contract.outcomes import Status
-from worker.domain.effects import Halt
+from worker.domain.effects import HaltReason
 from worker.domain.engine_snapshot import LIMITED_BY, OrderSnapshot
 from worker.runtime.status_page import CONTROLS, ENDPOINTS, FOUND, LISTED
 from worker.runtime.status_server import ReadinessObstacle
@@ -75,7 +75,7 @@ def test_an_endpoint_shows_its_quota_what_limits_it_and_what_waits() -> None:
 
 def test_a_halt_of_an_endpoint_is_shown_there_and_one_of_an_app_everywhere() -> None:
     scene = Scene()
-    of_one = Halt("main", KICK, 10007, "no permission", "make it an administrator", NOW - 60)
+    of_one = HaltReason("main", KICK, 10007, "no permission", "make it an administrator", NOW - 60)
     scene.observe(endpoint(), endpoint(endpoint=KICK), halts=(of_one,))
     ban_card, kick_card = now(scene)["endpoints"]
     assert ban_card["halt"] is None
@@ -83,7 +83,9 @@ def test_a_halt_of_an_endpoint_is_shown_there_and_one_of_an_app_everywhere() -> 
         "reason": "no permission", "remedy": "make it an administrator", "code": 10007, "seconds": 62,
     }  # fmt: skip
 
-    scene.observe(endpoint(), endpoint(endpoint=KICK), halts=(Halt("main", None, 70009, "key", "fix", NOW),))
+    scene.observe(
+        endpoint(), endpoint(endpoint=KICK), halts=(HaltReason("main", None, 70009, "key", "fix", NOW),)
+    )
     assert [each["halt"]["code"] for each in now(scene)["endpoints"]] == [70009, 70009]
 
 

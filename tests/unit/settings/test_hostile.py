@@ -20,8 +20,8 @@ from tests.unit.settings.environment import KEY, minimal, problems
 from worker.errors import SettingsError
 from worker.settings import addresses, load
 from worker.settings.addresses import PROXIES
-from worker.settings.kafka_option_rules import RULES
-from worker.settings.kafka_options import OWNED
+from worker.settings.kafka_option_checks import OWNED
+from worker.settings.kafka_option_values import RULES
 from worker.settings.sources import FILE_BYTES, VALUES
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from worker.domain.calls.recently_refused_users import RecentlyRefusedUsers
 from worker.domain.calls.target_state import TargetState
 from worker.domain.contract.error_codes import is_foreign, remedy
 from worker.domain.contract.outcomes import cut
-from worker.domain.effects import Halt
+from worker.domain.effects import HaltReason
 from worker.domain.state_transitions import CallState
 
 if TYPE_CHECKING:
@@ -157,14 +157,14 @@ class EndpointState:
         return self.app.halt.gate.is_shut or self.halt.gate.is_shut
 
     @property
-    def impostor(self) -> Halt | None:
+    def impostor(self) -> HaltReason | None:
         """A halt that says what answers in Tencent's place, if the breaker is open for that: waiting does not end such an outage."""
         cause = self.breaker.cause
         if cause is None or not is_foreign(cause.verdict, cause.http_status):
             return None
         reason = cut(cause.error_info) or f"HTTP {cause.http_status}"
         what_to_do = remedy(None, cause.http_status)
-        return Halt(self.app.name, self.name, None, reason, what_to_do, self.breaker.gate.shut_since)
+        return HaltReason(self.app.name, self.name, None, reason, what_to_do, self.breaker.gate.shut_since)
 
     @property
     def blocked_until(self) -> float:

@@ -15,7 +15,7 @@ from msgspec import structs
 from worker.domain.contract.error_codes import FailureScope
 
 if TYPE_CHECKING:
-    from worker.domain.effects import AttemptResult, Halt
+    from worker.domain.effects import AttemptResult, HaltReason
     from worker.domain.engine_snapshot import LimitedBy
     from worker.domain.progress.open_commands import MemberTask
 
@@ -237,7 +237,7 @@ class ConfigHalt:
 
     def __init__(self) -> None:
         self.gate = SendGate(GateKind.CONFIG_HALT)
-        self.reason: Halt | None = None
+        self.reason: HaltReason | None = None
         self.probe_at = 0.0
         self.fresh_probe_at = 0.0
         self.search_at = 0.0
@@ -245,7 +245,7 @@ class ConfigHalt:
         self._probes = 0
         self._since = 0.0
 
-    def halt(self, why: Halt, now: float) -> bool:
+    def halt(self, why: HaltReason, now: float) -> bool:
         """Halt, or stay halted after a probe that was refused. Return whether this is new."""
         is_new = self.gate.shut(now)
         if is_new:

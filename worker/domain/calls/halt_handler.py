@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from worker.domain.contract.error_codes import LOCK_SECONDS, VERDICTS, Verdict, is_platform, remedy
 from worker.domain.contract.outcomes import cut
-from worker.domain.effects import Halt
+from worker.domain.effects import HaltReason
 
 if TYPE_CHECKING:
     from worker.domain.calls.endpoint_state import EndpointState
@@ -45,7 +45,7 @@ class HaltHandler:
         app = call.endpoint.app
         if result.sent_at >= app.halt.resumed_at:
             reason, what_to_do = _reason(result), remedy(result.error_code, result.http_status)
-            halt = Halt(app.name, None, result.error_code, reason, what_to_do, now)
+            halt = HaltReason(app.name, None, result.error_code, reason, what_to_do, now)
             if app.halt.halt(halt, now):
                 self._log("app.halted", call.endpoint, halt)
                 for endpoint in app.endpoints:
@@ -138,12 +138,12 @@ class HaltHandler:
         assert refusal is not None
         reason = f"{_what(refusal)} on {len(endpoint.held)} targets ({_reason(refusal)})"
         what_to_do = remedy(refusal.error_code, refusal.http_status)
-        halt = Halt(endpoint.app.name, endpoint.name, refusal.error_code, reason, what_to_do, now)
+        halt = HaltReason(endpoint.app.name, endpoint.name, refusal.error_code, reason, what_to_do, now)
         if endpoint.halt.halt(halt, now):
             self._log("endpoint.halted", endpoint, halt)
             self._scheduler.cancel_waiting(endpoint, now)
 
-    def _log(self, event: str, endpoint: EndpointState, halt: Halt) -> None:
+    def _log(self, event: str, endpoint: EndpointState, halt: HaltReason) -> None:
         self._scheduler.log(
             event, "error", endpoint, error_code=halt.error_code, reason=halt.reason, remedy=halt.remedy
         )
@@ -172,7 +172,7 @@ def _what(refusal: AttemptResult) -> str:
     return "a code of no table and no success" if _is_of_no_table(refusal) else "no permission"
 
 
-def _is_over(halt: Halt | None, probe: AttemptResult) -> bool:
+def _is_over(halt: HaltReason | None, probe: AttemptResult) -> bool:
     """Return whether a probe has shown that the cause of its endpoint's halt is corrected."""
     if halt is not None and halt.error_code is not None and halt.error_code not in VERDICTS:
         # Halted for a code of no table: a refusal for another reason says nothing about that.

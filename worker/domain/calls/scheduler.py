@@ -16,7 +16,7 @@ from worker.domain.calls.probe_choice import choose_probe
 from worker.domain.calls.rate_limiter import RateLimiter, quota_slice
 from worker.domain.calls.shadow_calls import ShadowCalls
 from worker.domain.contract.actions import MEMBERS_PER_CALL
-from worker.domain.effects import AllowAttempt, Attempt, CancelCall, LogEvent, StartCall
+from worker.domain.effects import AllowAttempt, Attempt, CancelWaitingCall, LogEvent, StartCall
 from worker.domain.progress.member_ordering import TaskChange, expired_result
 from worker.domain.state_transitions import TaskState
 
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from worker.domain.calls.target_state import TargetState
     from worker.domain.effects import EffectQueue
     from worker.domain.engine_rules import EngineRules
-    from worker.domain.guard_counters import GuardCounters
     from worker.domain.progress.member_ordering import MemberOrdering
     from worker.domain.progress.open_commands import EndpointKey, MemberTask
+    from worker.domain.runaway_guards import GuardCounters
     from worker.domain.wall_clock import WallClock
 
 
@@ -248,7 +248,7 @@ class Scheduler:
         call.keep([task for task in call.tasks if self._is_wanted(task, now)])
         if not call.tasks:
             if call.number:
-                self._effects.ask_for(CancelCall(call.call_id))
+                self._effects.ask_for(CancelWaitingCall(call.call_id))
             self.close(call, now)
         return bool(call.tasks)
 
@@ -319,7 +319,7 @@ class Scheduler:
         for call in endpoint.waiting_calls(target):
             self.recalled += 1
             if call.number:
-                self._effects.ask_for(CancelCall(call.call_id))
+                self._effects.ask_for(CancelWaitingCall(call.call_id))
             self.close(call, now)
             self.give_back(call, now)
 

@@ -184,7 +184,7 @@ def _duration(value: object, path: str) -> OutcomeError | None:
 
 
 @dataclass(frozen=True, slots=True)
-class TimeCheck(TextCheck):
+class TimeTextCheck(TextCheck):
     """The check of a time: of its type and length only. Whether it is one is decided where it is used."""
 
     most: int | None = TIME_BYTES
@@ -269,13 +269,13 @@ FIELDS: Final[dict[str, Check]] = {
     "room_id": TextCheck(TARGET_BYTES, empty=False, ends=False),
     "user_ids": _users,
     "duration": _duration,
-    "banned_until": TimeCheck(),
+    "banned_until": TimeTextCheck(),
     "reason": TextCheck(REASON_BYTES, free=True),
     "member_info": _member_info,
     "app": TextCheck(),
-    "not_after": TimeCheck(),
+    "not_after": TimeTextCheck(),
     "priority": _choice("urgent", "normal"),
-    "issued_at": TimeCheck(),
+    "issued_at": TimeTextCheck(),
     "issuer": TextCheck(ISSUER_BYTES),
     "metadata": _metadata,
 }

@@ -1,8 +1,8 @@
-# The nouns of what became of a command: Outcome, its Results and Calls, and KnownCommandId, by which its command is recognised again. The
+# The nouns of what became of a command: Outcome, its Results and Calls, and RememberedCommandId, by which its command is recognised again. The
 # status of a command follows from its results by one rule, and the consequences of a status from one table, both here.
 #
 # Outcome, and the Structs and enums that it is made of, are the wire format: config/outcome.schema.json is generated from them.
-# The rows of the tables, LeftToDo, HashedUserSet and KnownCommandId are not: they stay within this process.
+# The rows of the tables, LeftToDo, HashedUserSet and RememberedCommandId are not: they stay within this process.
 
 from __future__ import annotations
 
@@ -360,7 +360,7 @@ def _hashed(user: str) -> bytes:
     return hash(user).to_bytes(8, "little", signed=True)
 
 
-class KnownCommandId(Struct, frozen=True, gc=False):
+class RememberedCommandId(Struct, frozen=True, gc=False):
     """
     What is known of one command id.
 

@@ -29,7 +29,7 @@ class Misplacement(StrEnum):
     """Its key leads to another partition by murmur2: harmless only if every producer places by the same other hash."""
 
 
-class Placement:
+class PlacementCheck:
     """The partition of each target, as far as this replica has seen it. Bounded by ``MAX_TARGETS``."""
 
     def __init__(self, partitions: int) -> None:

@@ -17,8 +17,8 @@ from worker.domain.contract.outcomes import (
     DONE_FOR_SHADOW_ID,
     REMEMBERED,
     HashedUserSet,
-    KnownCommandId,
     Outcome,
+    RememberedCommandId,
 )
 from worker.domain.contract.parameters import NO_PARAMETERS, effect_of
 from worker.domain.contract.timestamps import instant_of
@@ -44,7 +44,7 @@ def fingerprint_of(command: Command) -> int:
     return fingerprint(command.app, command.target, command.users, command.effect)
 
 
-def known_of(value: bytes) -> KnownCommandId | None:
+def known_of(value: bytes) -> RememberedCommandId | None:
     """Return what one record of the outcome topic says of its command id; None if nothing (it was rejected, or is not ours)."""
     try:
         return remembered(_decoder.decode(value))
@@ -52,7 +52,7 @@ def known_of(value: bytes) -> KnownCommandId | None:
         return None
 
 
-def remembered(outcome: Outcome) -> KnownCommandId | None:
+def remembered(outcome: Outcome) -> RememberedCommandId | None:
     """
     Return what an outcome says of its command id; None for that of a rejected record, whose id stands for nothing, of a command in
     shadow, and for an outcome so short that it does not say what its id stands for.
@@ -70,7 +70,7 @@ def remembered(outcome: Outcome) -> KnownCommandId | None:
     return known_id(outcome, stands_for, instant_of(outcome.finished_at))
 
 
-def known_id(outcome: Outcome, stands_for: int, at: float, *, name: str | None = None) -> KnownCommandId:
+def known_id(outcome: Outcome, stands_for: int, at: float, *, name: str | None = None) -> RememberedCommandId:
     """
     Return what an outcome, made or read, says of its command id. ``stands_for`` is the command's fingerprint, ``at`` when the command
     finished, in seconds since 1970, ``name`` the name that is remembered in place of the id, of a command that was in shadow.
@@ -84,7 +84,7 @@ def known_id(outcome: Outcome, stands_for: int, at: float, *, name: str | None =
         (done if is_done else others).append(result.user_id)
         if result.duplicate_of != of_one:
             of_one = None
-    return KnownCommandId(
+    return RememberedCommandId(
         command_id=name or outcome.command_id,
         fingerprint=stands_for,
         outcome_id=of_one or outcome.outcome_id,
@@ -152,12 +152,12 @@ class CommandIds:
         self._window = window
         self._max_records = max_records
         self._memory = memory
-        self._by_id: dict[str, KnownCommandId] = {}
-        self._oldest_first: deque[KnownCommandId | None] = deque()
+        self._by_id: dict[str, RememberedCommandId] = {}
+        self._oldest_first: deque[RememberedCommandId | None] = deque()
         self.bytes_used = 0
         memory.join(self)
 
-    def remember(self, known: KnownCommandId | None) -> None:
+    def remember(self, known: RememberedCommandId | None) -> None:
         """
         Remember what one outcome record says. None: it says nothing. It takes a place all the same, because the restoration counts
         records.
@@ -172,7 +172,7 @@ class CommandIds:
             self.forget_oldest()
         self._memory.make_fit(self)
 
-    def find(self, command_id: str, wall: float) -> KnownCommandId | None:
+    def find(self, command_id: str, wall: float) -> RememberedCommandId | None:
         """Return what is known of the id at ``wall`` (seconds since 1970); None if nothing is."""
         known = self._by_id.get(command_id)
         if known is None or known.at < wall - self._window:
@@ -203,7 +203,7 @@ class CommandIds:
         return len(self._by_id)
 
 
-def known_bytes(known: KnownCommandId) -> int:
+def known_bytes(known: RememberedCommandId) -> int:
     """Return the bytes of a known id in memory."""
     users = 0 if known.done is None else known.done.size
     return ID_BYTES + texts_bytes(known.command_id, known.outcome_id) + users
@@ -214,7 +214,7 @@ def applied_bytes(member: MemberKey, state: AppliedState) -> int:
     return APPLIED_BYTES + texts_bytes(member[2], state.outcome_id, state.request_id or "")
 
 
-class PartitionOwnership(Protocol):
+class PartitionAssignment(Protocol):
     """The time in which a partition is ours."""
 
     @property
@@ -239,7 +239,7 @@ class AppliedState(Struct, frozen=True, gc=False):
     keep: float
     outcome_id: str
     request_id: str | None
-    during: PartitionOwnership
+    during: PartitionAssignment
 
 
 class AppliedStates:

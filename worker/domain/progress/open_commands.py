@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from worker.domain.contract.command_decoding import Command
     from worker.domain.contract.control_records import OrderMode
-    from worker.domain.contract.outcomes import AttemptRecord, KnownCommandId, Outcome, Result
+    from worker.domain.contract.outcomes import AttemptRecord, Outcome, RememberedCommandId, Result
     from worker.domain.contract.parameters import EffectKey
     from worker.domain.contract.raw_records import Record
     from worker.domain.contract.rejections import Rejected
@@ -305,7 +305,7 @@ class OpenCommand:
     fingerprint: int
     endpoint: EndpointKey
     # an earlier command with the same id: open, or known from before
-    repeat_of: OpenCommand | KnownCommandId | None
+    repeat_of: OpenCommand | RememberedCommandId | None
     size: int  # its bytes in memory without its outcome (memory_budget.py)
     record_size: int  # of these, the bytes of its record
     order: ActiveOrder | None = None  # the order that holds for it

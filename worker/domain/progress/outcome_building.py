@@ -25,7 +25,7 @@ from worker.domain.progress.dedupe import known_id
 from worker.domain.progress.open_commands import RejectedRecord
 
 if TYPE_CHECKING:
-    from worker.domain.contract.outcomes import KnownCommandId, Result
+    from worker.domain.contract.outcomes import RememberedCommandId, Result
     from worker.domain.contract.rejections import Rejected
     from worker.domain.engine_rules import EngineRules
     from worker.domain.progress.open_commands import OpenCommand, OpenRecord
@@ -99,7 +99,7 @@ def rejection_outcome(
     )
 
 
-def known_from(open_record: OpenRecord, wall: float) -> KnownCommandId | None:
+def known_from(open_record: OpenRecord, wall: float) -> RememberedCommandId | None:
     """Return what is remembered of an emitted command's id: the same that ``dedupe.remembered`` reads from its outcome."""
     if isinstance(open_record, RejectedRecord) or open_record.outcome is None:
         return None

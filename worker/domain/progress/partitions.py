@@ -19,7 +19,7 @@ from worker.domain.state_transitions import PARTITION_STEPS, CleanHandoverState,
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from worker.domain.contract.outcomes import KnownCommandId
+    from worker.domain.contract.outcomes import RememberedCommandId
     from worker.domain.contract.raw_records import Record
     from worker.domain.effects import OffsetCommit, RestoredPartition
     from worker.domain.engine_rules import EngineRules
@@ -200,7 +200,7 @@ class Partition:
         if isinstance(record, OpenCommand):
             self._newest_by_id[record.known_as] = record
 
-    def find(self, command_id: str, wall: float) -> OpenCommand | KnownCommandId | None:
+    def find(self, command_id: str, wall: float) -> OpenCommand | RememberedCommandId | None:
         """Return the newest command with this id: an open one, or one that is still known at ``wall`` (seconds since 1970)."""
         return self._newest_by_id.get(command_id) or self.ids.find(command_id, wall)
 
@@ -239,7 +239,7 @@ class Partition:
         else:
             self.offsets.halve()
 
-    def finish(self, committed: list[OpenRecord], known: list[KnownCommandId | None]) -> None:
+    def finish(self, committed: list[OpenRecord], known: list[RememberedCommandId | None]) -> None:
         """
         Finish the offsets of these records, whose results are committed, and remember their ids.
 

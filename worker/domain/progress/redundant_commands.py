@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from worker.domain.contract.actions import ActionKind
-from worker.domain.contract.outcomes import DONE_FOR_ID, DONE_FOR_SHADOW_ID, KnownCommandId
+from worker.domain.contract.outcomes import DONE_FOR_ID, DONE_FOR_SHADOW_ID, RememberedCommandId
 
 if TYPE_CHECKING:
     from worker.domain.contract.command_decoding import Command
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from worker.domain.progress.open_commands import MemberTask, OpenCommand
 
 
-def done_for(earlier: OpenCommand | KnownCommandId, user: str) -> str | None:
+def done_for(earlier: OpenCommand | RememberedCommandId, user: str) -> str | None:
     """Return the outcome_id of the command that was carried out for this user under the same command id; None if none was."""
-    if isinstance(earlier, KnownCommandId):
+    if isinstance(earlier, RememberedCommandId):
         return earlier.outcome_id if earlier.done is None or user in earlier.done else None
     result = next(task.result for task in earlier.tasks if task.user == user)
     settled = DONE_FOR_SHADOW_ID if earlier.was_always_in_shadow else DONE_FOR_ID

@@ -29,7 +29,7 @@ from worker.testing.checker.contract import (
     status_of,
 )
 from worker.testing.checker.evidence import ExpectedFate, Finding, ViolationKind
-from worker.testing.checker.member_history import CommandPart, ObservedEffect, judge
+from worker.testing.checker.member_history import CommandForUser, ObservedEffect, judge
 from worker.testing.checker.reported_answers import judge_answers
 
 if TYPE_CHECKING:
@@ -264,8 +264,8 @@ def _members(evidence: Evidence, first: Mapping[str, PublishedOutcome]) -> Itera
             yield Finding(violation, f"{user_key[1]} in {user_key[0]}: {what}")
 
 
-def _parts(evidence: Evidence, first: Mapping[str, PublishedOutcome]) -> dict[UserKey, list[CommandPart]]:
-    by_user: dict[UserKey, list[CommandPart]] = defaultdict(list)
+def _parts(evidence: Evidence, first: Mapping[str, PublishedOutcome]) -> dict[UserKey, list[CommandForUser]]:
+    by_user: dict[UserKey, list[CommandForUser]] = defaultdict(list)
     held: set[tuple[int, str | None, str]] = set()
     for sent in sorted(evidence.sent, key=lambda one: (one.partition, one.offset)):
         planned = sent.planned
@@ -278,7 +278,7 @@ def _parts(evidence: Evidence, first: Mapping[str, PublishedOutcome]) -> dict[Us
             result = results.get(user)
             record = (sent.partition, planned.command_id, user)
             by_user[planned.target, user].append(
-                CommandPart(
+                CommandForUser(
                     planned.effect,
                     result.status if result else "",
                     attempts,

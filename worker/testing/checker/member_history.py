@@ -25,7 +25,7 @@ rounding up, and the time that the attempt was in flight."""
 
 
 @dataclass(frozen=True, slots=True)
-class CommandPart:
+class CommandForUser:
     """
     What one command asks for this user, and what its outcome reports.
 
@@ -66,7 +66,7 @@ def matches(part: CommandedEffect, did: CommandedEffect, at: float) -> bool:
 
 
 def judge(
-    parts: Sequence[CommandPart],
+    parts: Sequence[CommandForUser],
     effects: Sequence[ObservedEffect],
     interruptions: Sequence[Interruption] = (),
 ) -> Iterator[tuple[ViolationKind, str]]:
@@ -93,7 +93,7 @@ class _Slot:
     at_least: int = 0
     at_most: float = 0
 
-    def add(self, part: CommandPart) -> None:
+    def add(self, part: CommandForUser) -> None:
         """Add a command. Commands that are ``applied`` and share a request need only one effect between them."""
         self.published = max(self.published, part.published)
         if part.attempts is None or part.status == "":
@@ -111,7 +111,7 @@ class _Slot:
         self.at_least = len(self.groups)
 
 
-def _slots(parts: Sequence[CommandPart]) -> list[_Slot]:
+def _slots(parts: Sequence[CommandForUser]) -> list[_Slot]:
     slots: list[_Slot] = []
     last: _Slot | None = None
     for part in parts:
@@ -206,7 +206,7 @@ State = dict[str, CommandedEffect | ObservedEffect | str | None]
 """The bans of a user and the texts of its member information, each by name: as commanded, or as applied."""
 
 
-def _end_is_right(parts: Sequence[CommandPart], effects: Sequence[ObservedEffect]) -> bool:
+def _end_is_right(parts: Sequence[CommandForUser], effects: Sequence[ObservedEffect]) -> bool:
     states: list[State] = [{}]
     for part in parts:
         then = [_after(state, part.effect, part.effect) for state in states]
@@ -241,7 +241,7 @@ def _agree(wanted: State, real: State) -> bool:
     )
 
 
-def _described(parts: Sequence[CommandPart], effects: Sequence[ObservedEffect]) -> str:
+def _described(parts: Sequence[CommandForUser], effects: Sequence[ObservedEffect]) -> str:
     asked = ", ".join(f"{part.name} {_short(part.effect)} {part.status or 'no outcome'}" for part in parts)
     did = ", ".join(f"{_short(did.effect)} at {did.at:.3f}" for did in effects)
     return f"commanded: {asked or 'nothing'}; done: {did or 'nothing'}"

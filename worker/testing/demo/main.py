@@ -30,7 +30,7 @@ from worker.testing.demo.chaos import RAID_SECONDS, Chaos
 from worker.testing.demo.environment import DemoEnvironment
 from worker.testing.demo.raid_run import STALLED, carry_out, wanted_outcomes
 from worker.testing.demo.scenario import plan
-from worker.testing.kafka.fetch_progress import fetching
+from worker.testing.kafka.jar_download_progress import fetching
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -1,7 +1,7 @@
 # One raid on a running environment: produced, watched until every command has its outcome, and kept as evidence.
 #
 # Records are produced in a thread of their own, so that reading and showing progress do not slow them down. Nothing is
-# judged or printed here; trouble comes from a ChaosSource (chaos.py, or a test).
+# judged or printed here; trouble comes from a ChaosInjector (chaos.py, or a test).
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ class LoadProducer:
         self._error = error
 
 
-class ChaosSource(Protocol):
+class ChaosInjector(Protocol):
     """What goes wrong on purpose during the raid."""
 
     @property
@@ -164,7 +164,7 @@ def carry_out(
     scenario: Scenario,
     *,
     rate: float | None = None,
-    chaos: ChaosSource | None = None,
+    chaos: ChaosInjector | None = None,
     keep: bool = False,
     show: Callable[[int, int, Sequence[str]], None] | None = None,
 ) -> FinishedRaid:
@@ -213,7 +213,7 @@ def _watch(
     load: LoadProducer,
     reader: TopicReader,
     wanted: int,
-    chaos: ChaosSource | None,
+    chaos: ChaosInjector | None,
     show: Callable[[int, int, Sequence[str]], None] | None,
 ) -> bool:
     moved = time.monotonic()

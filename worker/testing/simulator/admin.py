@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
     from worker.testing.simulator.auth import Authenticator
     from worker.testing.simulator.chat_state import ChatState
-    from worker.testing.simulator.executor import Executor
     from worker.testing.simulator.fault_store import FaultStore
     from worker.testing.simulator.faults import FaultValues
     from worker.testing.simulator.http1 import HttpRequest
     from worker.testing.simulator.loop_heartbeat import LoopHeartbeat
+    from worker.testing.simulator.reaction_executor import ReactionExecutor
 
 Answer = tuple[int, Any]
 """An HTTP status and the value to encode as JSON."""
@@ -49,7 +49,7 @@ class AdminApi:
         store: FaultStore,
         world: ChatState,
         authenticator: Authenticator,
-        executor: Executor,
+        executor: ReactionExecutor,
         *,
         heartbeat: LoopHeartbeat,
         clock: Callable[[], float],

@@ -40,7 +40,7 @@ class StateChange:
 
 
 @dataclass(slots=True)
-class Ban:
+class GroupBan:
     """A ban in a group, on the simulator's clock."""
 
     since: float
@@ -50,10 +50,10 @@ class Ban:
 
 
 @dataclass(slots=True)
-class GroupState:
+class GroupBans:
     """A group: its bans, and the request that last unbanned each user."""
 
-    bans: dict[str, Ban] = field(default_factory=dict)
+    bans: dict[str, GroupBan] = field(default_factory=dict)
     unbanned: dict[str, int] = field(default_factory=dict)
 
 
@@ -91,7 +91,7 @@ class ChatState:
     """All groups and rooms of all apps. A target or user that no call has changed has no entry, but exists."""
 
     def __init__(self) -> None:
-        self._groups: dict[tuple[int, str], GroupState] = {}
+        self._groups: dict[tuple[int, str], GroupBans] = {}
         self._rooms: dict[tuple[int, str], RoomState] = {}
 
     def __repr__(self) -> str:
@@ -106,9 +106,9 @@ class ChatState:
         key = (effect.app, effect.target)
         match effect.change:
             case ChangeKind.BAN:
-                self._ban(self._groups.setdefault(key, GroupState()), effect, now)
+                self._ban(self._groups.setdefault(key, GroupBans()), effect, now)
             case ChangeKind.UNBAN:
-                group = self._groups.setdefault(key, GroupState())
+                group = self._groups.setdefault(key, GroupBans())
                 for user in effect.users:
                     group.bans.pop(user, None)
                     group.unbanned[user] = effect.seq
@@ -162,12 +162,12 @@ class ChatState:
         }
 
     @staticmethod
-    def _ban(group: GroupState, effect: StateChange, now: float) -> None:
+    def _ban(group: GroupBans, effect: StateChange, now: float) -> None:
         # The meaning of a Duration of 0 is not documented; taken literally, the ban is over at once.
         until = now + effect.parameters["Duration"]
         description = effect.parameters.get("Description")
         for user in effect.users:
-            group.bans[user] = Ban(now, until, description, effect.seq)
+            group.bans[user] = GroupBan(now, until, description, effect.seq)
             group.unbanned.pop(user, None)
 
     @staticmethod
@@ -188,7 +188,7 @@ class ChatState:
             member.seq = effect.seq
 
 
-def _show_group(group: GroupState, now: float, epoch: float) -> dict[str, Any]:
+def _show_group(group: GroupBans, now: float, epoch: float) -> dict[str, Any]:
     return {
         "bans": {
             user: {

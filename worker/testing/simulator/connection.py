@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from worker.testing.simulator.admin import AdminApi
-    from worker.testing.simulator.executor import Executor
     from worker.testing.simulator.http1 import HttpRequest
+    from worker.testing.simulator.reaction_executor import ReactionExecutor
 
 API: Final = "/v4/"
 CONTROL: Final = "/__control"
@@ -68,7 +68,11 @@ class Connection(asyncio.Protocol):
     """
 
     def __init__(
-        self, executor: Executor, admin: AdminApi, clock: Callable[[], float], all_open: set[Connection]
+        self,
+        executor: ReactionExecutor,
+        admin: AdminApi,
+        clock: Callable[[], float],
+        all_open: set[Connection],
     ) -> None:
         self.is_closed = False
         self.is_admin = True

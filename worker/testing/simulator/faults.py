@@ -33,7 +33,7 @@ class FaultValueType(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class FaultRow:
+class FaultSpec:
     """
     One row of the table.
 
@@ -84,7 +84,7 @@ def _row(
     code: int = 0,
 ) -> Any:
     """Make a field of FaultValues that carries its row."""
-    row = FaultRow("", kind, default, unit, meaning, choices, code)
+    row = FaultSpec("", kind, default, unit, meaning, choices, code)
     return dataclasses.field(default=default, metadata={"row": row})
 
 
@@ -206,7 +206,7 @@ class FaultValues:
     forbidden: bool = _switch("No permission: 10007 from the group service, 100006 from the others.")
 
 
-ROWS: Final[dict[str, FaultRow]] = {
+ROWS: Final[dict[str, FaultSpec]] = {
     field.name: dataclasses.replace(field.metadata["row"], name=field.name)
     for field in dataclasses.fields(FaultValues)
 }
@@ -224,7 +224,7 @@ def read(name: str, value: object) -> tuple[object, FaultProblem | None]:
     return valid, None
 
 
-def _validated(row: FaultRow, value: object) -> object:
+def _validated(row: FaultSpec, value: object) -> object:
     # Return None for another type. bool is an int in Python, and is refused wherever a number is expected.
     valid: object = None
     match row.kind:

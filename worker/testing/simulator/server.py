@@ -23,10 +23,10 @@ from worker.testing.simulator.auth import Authenticator
 from worker.testing.simulator.chat_state import ChatState
 from worker.testing.simulator.connection import Connection
 from worker.testing.simulator.decision import Decider
-from worker.testing.simulator.executor import Executor
 from worker.testing.simulator.fault_store import FaultStore
 from worker.testing.simulator.faults import FaultValues
 from worker.testing.simulator.loop_heartbeat import LoopHeartbeat
+from worker.testing.simulator.reaction_executor import ReactionExecutor
 from worker.testing.simulator.request_log import FLUSH_SECONDS, RequestLog
 
 if TYPE_CHECKING:
@@ -170,7 +170,7 @@ class Simulator:
     async def start(self) -> None:
         """Start to listen. When this returns, connections are accepted."""
         loop = asyncio.get_running_loop()
-        self._executor = Executor(
+        self._executor = ReactionExecutor(
             self._decider, self._world, self._request_log, loop, clock=self._clock, epoch=self._epoch
         )
         self._heartbeat = LoopHeartbeat(loop, self._clock)

@@ -17,11 +17,11 @@ from worker.domain.calls.gates import (
     CircuitBreaker,
     ConfigHalt,
 )
-from worker.domain.effects import Halt
+from worker.domain.effects import HaltReason
 
 BUSY = 10002
 NO_ANSWER = ended(None, status=None)
-WHY = Halt("main", None, 70009, "70009: wrong key", "check the secret key", 10.0)
+WHY = HaltReason("main", None, 70009, "70009: wrong key", "check the secret key", 10.0)
 
 
 def fail(breaker: CircuitBreaker, times: int, target: str = "a", now: float = 10.0) -> None:
@@ -267,7 +267,7 @@ def test_a_halt_is_news_once() -> None:
 
 
 def test_a_refused_probe_tells_the_newest_reason() -> None:
-    halt, other = ConfigHalt(), Halt("main", None, 60020, "60020: no plan", "buy a plan", 12.0)
+    halt, other = ConfigHalt(), HaltReason("main", None, 60020, "60020: no plan", "buy a plan", 12.0)
     halt.halt(WHY, 10.0)
 
     halt.halt(other, 12.0)

@@ -14,9 +14,9 @@ from worker.domain.contract.control_records import (
     control_value,
     read_control,
 )
-from worker.domain.guard_counters import MAX_COUNTED, Guard, GuardCounters
+from worker.domain.runaway_guards import MAX_COUNTED, GuardCounters, RunawayGuard
 
-PER_ISSUER = Guard(Scope(issuer="*"), members=50, per_seconds=60.0)
+PER_ISSUER = RunawayGuard(Scope(issuer="*"), members=50, per_seconds=60.0)
 
 
 def flood(harness: EngineHarness, issuer: str, count: int, name: str = "u") -> None:
@@ -90,7 +90,7 @@ def test_a_pause_that_ends_by_itself_lets_count_from_zero() -> None:
 
 
 def test_issuers_whose_members_share_a_call_are_paused_together() -> None:
-    harness = EngineHarness(guards=(Guard(Scope(issuer="*"), members=2, per_seconds=60.0),))
+    harness = EngineHarness(guards=(RunawayGuard(Scope(issuer="*"), members=2, per_seconds=60.0),))
     flood(harness, "good", 1, "v")
     harness.receive_together(
         *(ban(f"{issuer}{user}", issuer=issuer) for user in "1234567890ab" for issuer in ("mad", "worse"))
@@ -104,7 +104,7 @@ def test_after_a_trip_no_other_endpoint_sends_of_the_scope() -> None:
     """
     Each sent one more batch.
     """
-    harness = EngineHarness(guards=(Guard(Scope(issuer="*"), 20, 60.0),))
+    harness = EngineHarness(guards=(RunawayGuard(Scope(issuer="*"), 20, 60.0),))
     commands = ban(*users(20)), unban(*users(20)), live_unban(*users(20)), kick(*users(20))
     harness.receive_together(*(command | {"issuer": "mad"} for command in commands))
     harness.wait(1.0)
@@ -116,7 +116,7 @@ def test_of_many_scopes_that_trip_each_is_stopped_in_an_event_of_its_own() -> No
     """
     For each all open commands are looked at: in one event, 200 rooms with 20,000 commands behind them held the loop for 11 s.
     """
-    harness = EngineHarness(guards=(Guard(Scope(target="*"), 20, 60.0),))
+    harness = EngineHarness(guards=(RunawayGuard(Scope(target="*"), 20, 60.0),))
     rooms = [f"room{number}" for number in range(30)]
     harness.receive_together(*(ban(*users(40), group=room) for room in rooms))
     assert len(harness.ordered) == 1
@@ -131,7 +131,7 @@ def test_of_many_scopes_that_trip_each_is_stopped_in_an_event_of_its_own() -> No
 
 
 def test_what_a_guard_puts_in_shadow_waits_for_its_permits_at_once() -> None:
-    harness = EngineHarness(guards=(Guard(Scope(issuer="*"), 20, 60.0, OrderState.SHADOW),))
+    harness = EngineHarness(guards=(RunawayGuard(Scope(issuer="*"), 20, 60.0, OrderState.SHADOW),))
     flood(harness, "mad", 60)
 
     assert sum(each.waiting for each in harness.engine.snapshot(harness.now).endpoints) == 40
@@ -160,8 +160,8 @@ def test_a_retry_counts_once() -> None:
 def test_each_field_of_a_scope_is_counted_as_it_says() -> None:
     harness = EngineHarness(
         guards=(
-            Guard(Scope(action=kick("u")["action"]), 20, 60.0, OrderState.SHADOW),
-            Guard(Scope(target="*", action="group.ban_group_member"), 20, 60.0),
+            RunawayGuard(Scope(action=kick("u")["action"]), 20, 60.0, OrderState.SHADOW),
+            RunawayGuard(Scope(target="*", action="group.ban_group_member"), 20, 60.0),
         )
     )
     harness.receive(ban(*users(19), group="g"), ban(*users(19), group="h"), kick(*users(19)))

@@ -8,7 +8,7 @@ import pytest
 
 from tests.unit.domain.engine_harness import EngineHarness, Record, ban, kick
 from worker.domain.admission_control import MAX_MISPLACED_WARNINGS
-from worker.domain.contract.partition_placement import MAX_TARGETS, Placement, murmur2
+from worker.domain.contract.partition_placement import MAX_TARGETS, PlacementCheck, murmur2
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -135,7 +135,7 @@ def test_a_partitioner_that_is_fixed_is_logged_once_more_and_no_longer() -> None
 
 
 def test_the_same_name_of_two_apps_is_two_targets() -> None:
-    placement = Placement(PARTITIONS)
+    placement = PlacementCheck(PARTITIONS)
     record = Record(right_place("g"), 0, b"g", b"")
 
     assert placement.judge(record, ("main", "g")) is None
@@ -155,7 +155,7 @@ def test_however_many_issuers_send_no_keys_so_many_are_warned_of_and_all_are_cou
 
 
 def test_only_so_many_targets_are_remembered() -> None:
-    placement = Placement(1)
+    placement = PlacementCheck(1)
     for number in range(MAX_TARGETS + 10):
         placement.judge(Record(0, number, b"%d" % number, b""), ("main", str(number)))
 

@@ -20,7 +20,7 @@ from tests.unit.domain.samples import (
     UPDATE,
     command,
 )
-from worker.domain.contract.outcomes import HashedUserSet, KnownCommandId, ResultStatus
+from worker.domain.contract.outcomes import HashedUserSet, RememberedCommandId, ResultStatus
 from worker.domain.memory_budget import APPLIED_BYTES, ID_BYTES, USUAL
 from worker.domain.progress.dedupe import (
     AppliedState,
@@ -50,11 +50,11 @@ def outcome(fields: dict[str, Any], *results: ResultStatus, **details: Any) -> O
     return outcome_of(give(open_command(fields), *results, **details), RULES, 100.0, WALL)
 
 
-def known(command_id: str, at: float = WALL, done: HashedUserSet | None = None) -> KnownCommandId:
+def known(command_id: str, at: float = WALL, done: HashedUserSet | None = None) -> RememberedCommandId:
     """
     What is known of an id.
     """
-    return KnownCommandId(command_id, 1, f"outcome of {command_id}", done, at)
+    return RememberedCommandId(command_id, 1, f"outcome of {command_id}", done, at)
 
 
 # Fingerprints
@@ -255,7 +255,7 @@ def test_only_a_text_beyond_ascii_is_counted_as_a_wide_one() -> None:
     of_outcome = len("outcome of ")
 
     assert known_bytes(known(narrow)) == ID_BYTES + USUAL + of_outcome
-    assert known_bytes(KnownCommandId(wide, 1, "an outcome", None, WALL)) == ID_BYTES + 3 * USUAL + len(
+    assert known_bytes(RememberedCommandId(wide, 1, "an outcome", None, WALL)) == ID_BYTES + 3 * USUAL + len(
         "an outcome"
     )
 

@@ -6,7 +6,7 @@ import pytest
 
 from tests.unit.domain.factories import open_command, partition
 from tests.unit.domain.samples import RULES
-from worker.domain.contract.outcomes import KnownCommandId
+from worker.domain.contract.outcomes import RememberedCommandId
 from worker.domain.effects import OffsetCommit
 from worker.domain.progress.commit_metadata import encode, label
 from worker.domain.progress.partitions import COOLING_OFF_SECONDS
@@ -24,7 +24,9 @@ def test_it_begins_where_the_last_owner_has_committed() -> None:
 
 
 def test_it_knows_the_ids_that_the_outcome_topic_tells_the_newest_last() -> None:
-    older, newer = (KnownCommandId("c-1", 1, f"outcome-{number}", None, 1_900_000_000.0) for number in (1, 2))
+    older, newer = (
+        RememberedCommandId("c-1", 1, f"outcome-{number}", None, 1_900_000_000.0) for number in (1, 2)
+    )
 
     restored = partition(known=[older, newer])
 
@@ -33,7 +35,8 @@ def test_it_knows_the_ids_that_the_outcome_topic_tells_the_newest_last() -> None
 
 def test_it_remembers_as_many_ids_as_the_settings_say() -> None:
     known = [
-        KnownCommandId(f"c-{number}", 1, f"outcome-{number}", None, 1_900_000_000.0) for number in range(5001)
+        RememberedCommandId(f"c-{number}", 1, f"outcome-{number}", None, 1_900_000_000.0)
+        for number in range(5001)
     ]
 
     restored = partition(known=known)

@@ -15,7 +15,7 @@ from worker.testing.checker.contract import (
     SeenMemberInfo,
 )
 from worker.testing.checker.evidence import Interruption, ViolationKind
-from worker.testing.checker.member_history import CommandPart, ObservedEffect, judge
+from worker.testing.checker.member_history import CommandForUser, ObservedEffect, judge
 
 HOUR = CommandedEffect(BAN, 3600, reason="spam")
 DAY = CommandedEffect(BAN, 86_400, reason="spam")
@@ -25,21 +25,21 @@ CARD = CommandedEffect(UPDATE, info=SeenMemberInfo(name_card="a"))
 ROLE = CommandedEffect(UPDATE, info=SeenMemberInfo(role="Member"))
 
 
-def applied(effect: CommandedEffect, *attempts: str, published: float = 1000.0) -> CommandPart:
-    return CommandPart(effect, "applied", frozenset((one, one) for one in attempts), published)
+def applied(effect: CommandedEffect, *attempts: str, published: float = 1000.0) -> CommandForUser:
+    return CommandForUser(effect, "applied", frozenset((one, one) for one in attempts), published)
 
 
 def ended(
     effect: CommandedEffect, status: str, *attempts: str, published: float = 1000.0, repeats: bool = False
-) -> CommandPart:
-    return CommandPart(effect, status, frozenset((one, one) for one in attempts), published, repeats)
+) -> CommandForUser:
+    return CommandForUser(effect, status, frozenset((one, one) for one in attempts), published, repeats)
 
 
 def done(*effects: CommandedEffect, begin: float = 100.0) -> list[ObservedEffect]:
     return [ObservedEffect(effect, begin + number) for number, effect in enumerate(effects)]
 
 
-def found(parts: list[CommandPart], effects: list[ObservedEffect], *crashes: float) -> set[ViolationKind]:
+def found(parts: list[CommandForUser], effects: list[ObservedEffect], *crashes: float) -> set[ViolationKind]:
     return {
         violation for violation, _ in judge(parts, effects, [Interruption(crash, crash) for crash in crashes])
     }
@@ -85,9 +85,9 @@ def test_commands_with_calls_of_their_own_need_one_effect_each() -> None:
 
 
 def test_commands_with_unlisted_requests_are_joined_by_the_request_id() -> None:
-    first = CommandPart(OUT, "applied", frozenset({("1", "1")}), request_id="Id-1")
-    riding = CommandPart(OUT, "applied", None, request_id="Id-1")
-    own = CommandPart(OUT, "applied", None, request_id="Id-2")
+    first = CommandForUser(OUT, "applied", frozenset({("1", "1")}), request_id="Id-1")
+    riding = CommandForUser(OUT, "applied", None, request_id="Id-1")
+    own = CommandForUser(OUT, "applied", None, request_id="Id-2")
 
     assert found([first, riding], done(OUT)) == set()
     assert found([first, own], done(OUT)) == {ViolationKind.NOT_EXECUTED}
@@ -184,7 +184,7 @@ def test_a_command_superseded_after_a_crash_may_have_been_applied_before_it() ->
 
 
 def test_a_command_without_an_outcome_excuses_no_other() -> None:
-    parts = [CommandPart(HOUR, "", None), applied(FREE, "2")]
+    parts = [CommandForUser(HOUR, "", None), applied(FREE, "2")]
 
     assert found(parts, done(FREE, HOUR)) >= {ViolationKind.OUT_OF_ORDER}
 

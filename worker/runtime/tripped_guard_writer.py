@@ -1,7 +1,7 @@
 # The orders of guards on their way to the control topic: each is written until Kafka has it, or something newer is read back.
 #
 # A guard's order holds on this replica at once; the others learn of it from the topic alone. Not here: when a guard gives one
-# (domain/guard_counters.py), and how a record is written (broker/control_topic.py).
+# (domain/runaway_guards.py), and how a record is written (broker/control_topic.py).
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BACKOFF: Final = (1.0, 30.0)
 """Seconds to wait after a record that was not written: the first wait, and the longest; it doubles in between."""
 
 
-class GuardOrderWriter:
+class TrippedGuardWriter:
     """Writes the orders of guards to the control topic."""
 
     def __init__(self, write: Callable[[ControlRecord], None], log: ports.Log) -> None:
@@ -53,4 +53,4 @@ class GuardOrderWriter:
             self._unwritten.pop(record.scope, None)
 
     def __repr__(self) -> str:
-        return f"<GuardOrderWriter, {len(self._unwritten)} unwritten>"
+        return f"<TrippedGuardWriter, {len(self._unwritten)} unwritten>"

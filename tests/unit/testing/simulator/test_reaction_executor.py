@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from tests.unit.testing.simulator.calls import APP, BAN, KICK, Bench, a_request
 from worker.testing.simulator.decision import ExchangeEnd
-from worker.testing.simulator.executor import Executor
 from worker.testing.simulator.faults import FaultValues
+from worker.testing.simulator.reaction_executor import ReactionExecutor
 from worker.testing.simulator.request_log import AppliedLaterLine, RequestLine, RequestLog
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ class Shop:
         self.bench = Bench(FaultValues(**faults))
         self.loop = FakeLoop()
         self.request_log = RequestLog(1000, to_file=True)
-        self.executor = Executor(
+        self.executor = ReactionExecutor(
             self.bench.decider,
             self.bench.world,
             self.request_log,

@@ -86,7 +86,7 @@ def test_who_reads_a_standard_input_that_is_closed_is_told_so(config: Path) -> N
 
 DESCRIPTORS = """
 import os, socket, subprocess, sys
-from worker.cli.process_start import occupy_standard_streams
+from worker.cli.entry_point import occupy_standard_streams
 occupy_standard_streams()
 print("lost"); print("lost", file=sys.stderr)
 sys.stdout.flush(); sys.stderr.flush()
@@ -209,7 +209,7 @@ def test_a_signal_that_is_ignored_from_outside_ends_no_command() -> None:
 AT_ITS_END = """
 import os, signal, sys
 import worker.cli.app as app
-from worker.cli.process_start import main
+from worker.cli.entry_point import main
 
 def command():
     print("done")

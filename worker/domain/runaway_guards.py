@@ -27,7 +27,7 @@ PARTS: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Guard:
+class RunawayGuard:
     """
     A limit above which a scope is stopped by itself.
 
@@ -53,10 +53,10 @@ class GuardCounters:
 
     """
 
-    def __init__(self, guards: Sequence[Guard]) -> None:
+    def __init__(self, guards: Sequence[RunawayGuard]) -> None:
         self._guards = guards
         self._counters: list[OrderedDict[Scope, _Sent]] = [OrderedDict() for _ in guards]
-        self.tripped: dict[Scope, Guard] = {}
+        self.tripped: dict[Scope, RunawayGuard] = {}
 
     def sent(self, commands: Iterable[Command], now: float) -> None:
         """Count one member for each of these commands: a request that carries them for the first time is sent now."""
@@ -66,7 +66,7 @@ class GuardCounters:
                 if scope is not None:
                     self._count(guard, counters, scope, now)
 
-    def take_tripped(self) -> dict[Scope, Guard]:
+    def take_tripped(self) -> dict[Scope, RunawayGuard]:
         """Hand out the scopes that are above a limit, each with its guard. They are counted from zero again."""
         tripped, self.tripped = self.tripped, {}
         return tripped
@@ -76,7 +76,9 @@ class GuardCounters:
         for counters in self._counters:
             counters.pop(scope, None)
 
-    def _count(self, guard: Guard, counters: OrderedDict[Scope, _Sent], scope: Scope, now: float) -> None:
+    def _count(
+        self, guard: RunawayGuard, counters: OrderedDict[Scope, _Sent], scope: Scope, now: float
+    ) -> None:
         counter = counters.get(scope)
         if counter is None:
             counter = counters[scope] = _Sent(guard.per_seconds)

@@ -2,7 +2,7 @@
 #
 # kafka-python accepts nearly anything, and fails later with a traceback, a hang, or a loop without a pause. A test compares
 # the table with kafka-python's own list of options. Not here: options that nobody may set, and options that contradict each
-# other (kafka_options.py).
+# other (kafka_option_checks.py).
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ class _Exchange:
 _NO_ANSWER: Final = "no answer"
 
 
-class Executor:
+class ReactionExecutor:
     """
     Carries out what the Decider decides.
 

@@ -1,6 +1,6 @@
 # Guards as an operator writes them: how many members of a scope may be sent in how many seconds, and what follows.
 #
-# What one guard may be, and what contradicts other settings, is decided here. When a guard trips is not (domain/guard_counters.py).
+# What one guard may be, and what contradicts other settings, is decided here. When a guard trips is not (domain/runaway_guards.py).
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pydantic import PlainSerializer, PlainValidator, WithJsonSchema
 from worker.domain.contract.actions import ACTIONS
 from worker.domain.contract.control_records import SCOPE_FIELDS, OrderState, Scope
 from worker.domain.contract.spelling_suggestions import meant_actions
-from worker.domain.guard_counters import ANY, Guard
+from worker.domain.runaway_guards import ANY, RunawayGuard
 from worker.errors import SettingProblem
 from worker.settings.types import RuleText
 
@@ -33,18 +33,18 @@ FOLLOWS: Final = tuple(state for state in OrderState if state.row.may_guard_orde
 _NAMES: Final = ("scope", "members", "per_seconds", "then")
 
 
-def _guards(value: object) -> tuple[Guard, ...]:
+def _guards(value: object) -> tuple[RunawayGuard, ...]:
     if not isinstance(value, list | tuple):
         raise ValueError("it is no list")  # noqa: TRY004 - pydantic collects ValueErrors only
     if len(value) > MAX_GUARDS:
         raise ValueError(f"at most {MAX_GUARDS} guards, and there are {len(value)}")
     return tuple(
-        item if isinstance(item, Guard) else _guard(item, f"guard {number}")
+        item if isinstance(item, RunawayGuard) else _guard(item, f"guard {number}")
         for number, item in enumerate(value, 1)
     )
 
 
-def _guard(item: object, where: str) -> Guard:
+def _guard(item: object, where: str) -> RunawayGuard:
     if not isinstance(item, dict):
         raise ValueError(f"{where} is no mapping")  # noqa: TRY004
     _only(item, _NAMES, where)
@@ -54,7 +54,7 @@ def _guard(item: object, where: str) -> Guard:
     then = item["then"]  # whatever a file can hold: a list has no hash
     if not isinstance(then, str) or then not in {state.value for state in FOLLOWS}:
         raise ValueError(f"{where}: then is {' or '.join(FOLLOWS)}; to cancel is a person's decision")
-    return Guard(
+    return RunawayGuard(
         _scope(item["scope"], where),
         int(_bounded(item["members"], int, (1, MAX_MEMBERS), f"{where}: members")),
         _bounded(item["per_seconds"], (int, float), SECONDS, f"{where}: per_seconds"),
@@ -108,7 +108,7 @@ def did_you_mean(word: str, known: Any) -> str:
 
 
 Guards = Annotated[
-    tuple[Guard, ...],
+    tuple[RunawayGuard, ...],
     PlainValidator(_guards),
     PlainSerializer(to_builtins),
     WithJsonSchema(
@@ -163,15 +163,15 @@ def guard_problems(settings: Settings) -> Iterator[SettingProblem]:
             yield SettingProblem(f"{name}.members", remedy, guard.members)
 
 
-def _actions(guard: Guard) -> list[str]:
+def _actions(guard: RunawayGuard) -> list[str]:
     return list(ACTIONS) if guard.scope.action in {None, ANY} else [str(guard.scope.action)]
 
 
-def _call_size(guard: Guard) -> int:
+def _call_size(guard: RunawayGuard) -> int:
     return max(ACTIONS[name].members_per_call for name in _actions(guard))
 
 
-def _quota_of(settings: Settings, guard: Guard) -> int:
+def _quota_of(settings: Settings, guard: RunawayGuard) -> int:
     """Return the most members of one counter that the quota lets through in the guard's time."""
     limits, rows = settings.limits, [ACTIONS[name] for name in _actions(guard)]
     seconds = ceil(guard.per_seconds)  # the quota holds for any rolling second, so for a part of one as well

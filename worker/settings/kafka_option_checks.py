@@ -1,7 +1,7 @@
 # Which of kafka-python's options may be set, where, and with which others (kafka.common, kafka.consumer, kafka.producer).
 #
 # The table of the options that only the worker sets is here. Not here: timings that contradict other settings (cross_checks.py),
-# what one value may be (kafka_option_rules.py), and how the options reach kafka-python (broker/client_config.py).
+# what one value may be (kafka_option_values.py), and how the options reach kafka-python (broker/client_config.py).
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pydantic import SecretStr
 from worker.errors import FileError, SettingProblem
 from worker.settings import types
 from worker.settings.kafka_authentication import secret_file_problems, sign_in_problems
-from worker.settings.kafka_option_rules import RULES
+from worker.settings.kafka_option_values import RULES
 from worker.tls_file_problems import tls_problems
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ import pytest
 from tests.unit.runtime.fakes import until
 from worker.domain.contract.control_records import ControlRecord, Order, OrderState, Scope
 from worker.errors import BrokerError
-from worker.runtime import guard_order_writer
-from worker.runtime.guard_order_writer import GuardOrderWriter
+from worker.runtime import tripped_guard_writer
+from worker.runtime.tripped_guard_writer import TrippedGuardWriter
 
 SCOPE = Scope(issuer="detector-7")
 PAUSE = ControlRecord(
@@ -45,7 +45,7 @@ class Topic:
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(guard_order_writer, "BACKOFF", (0.001, 0.002))
+    monkeypatch.setattr(tripped_guard_writer, "BACKOFF", (0.001, 0.002))
 
 
 def test_an_order_of_a_guard_is_written_until_kafka_has_it() -> None:
@@ -53,13 +53,13 @@ def test_an_order_of_a_guard_is_written_until_kafka_has_it() -> None:
     The other replicas learn of it from the topic alone.
     """
     topic = Topic(failures=3)
-    writer = GuardOrderWriter(topic.write, topic.log)
+    writer = TrippedGuardWriter(topic.write, topic.log)
 
     asyncio.run(asyncio.wait_for(writer.write(PAUSE), PATIENCE))
 
     assert topic.written == [PAUSE]
     assert topic.lines == ["control.write_failed"] * 3
-    assert repr(writer) == "<GuardOrderWriter, 0 unwritten>"
+    assert repr(writer) == "<TrippedGuardWriter, 0 unwritten>"
 
 
 @pytest.mark.parametrize("newer", [ControlRecord(SCOPE, None), SHADOW])
@@ -68,7 +68,7 @@ def test_what_is_read_back_for_the_scope_ends_the_attempts(newer: ControlRecord)
     Whoever resumed the scope while the guard's record could not be written has decided later than the guard.
     """
     topic = Topic(is_away=True)
-    writer = GuardOrderWriter(topic.write, topic.log)
+    writer = TrippedGuardWriter(topic.write, topic.log)
 
     async def scenario() -> None:
         writing = asyncio.create_task(writer.write(PAUSE))
@@ -83,7 +83,7 @@ def test_what_is_read_back_for_the_scope_ends_the_attempts(newer: ControlRecord)
 
 def test_what_is_read_back_for_another_scope_ends_nothing() -> None:
     topic = Topic(is_away=True)
-    writer = GuardOrderWriter(topic.write, topic.log)
+    writer = TrippedGuardWriter(topic.write, topic.log)
 
     async def scenario() -> None:
         writing = asyncio.create_task(writer.write(PAUSE))
@@ -99,7 +99,7 @@ def test_what_is_read_back_for_another_scope_ends_nothing() -> None:
 
 def test_of_two_orders_for_one_scope_the_later_is_written() -> None:
     topic = Topic(is_away=True)
-    writer = GuardOrderWriter(topic.write, topic.log)
+    writer = TrippedGuardWriter(topic.write, topic.log)
 
     async def scenario() -> None:
         earlier = asyncio.create_task(writer.write(PAUSE))

@@ -12,7 +12,7 @@ import typer
 
 from worker.cli.progress_line import clear_progress, show_line
 from worker.cli.shared import FAILED, INTERRUPTED, print_json
-from worker.terminal import plain
+from worker.printable_text import plain
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,7 +8,7 @@ from tests.unit.runtime.test_metrics import control, snapshot
 from tests.unit.runtime.test_status_server import Worker, ask
 from worker.domain.contract.control_records import Order, OrderState, Scope
 from worker.domain.engine_snapshot import OrderSnapshot, PartitionSnapshot
-from worker.runtime.readyz_order_notes import SHOWN, notes_of
+from worker.runtime.readyz_operator_orders import SHOWN, notes_of
 
 
 def test_nothing_is_said_where_nothing_is_in_force() -> None:
