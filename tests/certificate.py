@@ -10,9 +10,7 @@ from tests.openssl import openssl
 
 
 class Authority:
-    """
-    Signs certificates. Its own, and what it signs, are PEM.
-    """
+    """Signs certificates. Its own, and what it signs, are PEM."""
 
     def __init__(self, folder: Path, name: str) -> None:
         self._folder = folder / name
@@ -23,9 +21,7 @@ class Authority:
         self.certificate = (self._folder / "ca.crt").read_text()
 
     def signed(self, name: str) -> tuple[str, str]:
-        """
-        A certificate for this name and 127.0.0.1, and its key.
-        """
+        """A certificate for this name and 127.0.0.1, and its key."""
         self._openssl("req -newkey rsa:2048 -nodes -keyout key -out request -subj", f"/CN={name}")
         (self._folder / "more").write_text("subjectAltName=IP:127.0.0.1")
         self._openssl(
@@ -39,9 +35,7 @@ class Authority:
 
 @cache
 def self_signed(subject: str = "/CN=kafka", *extensions: str) -> tuple[str, str]:
-    """
-    The certificate and its key, as PEM; the same for the whole run.
-    """
+    """The certificate and its key, as PEM; the same for the whole run."""
     command = "req -x509 -newkey rsa:2048 -nodes -keyout key -out certificate -days 2 -subj"
     more = (word for each in extensions for word in ("-addext", each))
     with tempfile.TemporaryDirectory() as name:

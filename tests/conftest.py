@@ -44,9 +44,7 @@ def pytest_configure() -> None:
 
 @pytest.fixture(scope="module")
 def few_members_at_once() -> Iterator[None]:
-    """
-    What a partition that goes leaves to its next owner takes many events, as that of a long backlog does.
-    """
+    """What a partition that goes leaves to its next owner takes many events, as that of a long backlog does."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(revocation, "MEMBERS_AT_ONCE", 2)
         yield
@@ -54,9 +52,7 @@ def few_members_at_once() -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """
-    A running Kafka that all tests share: nobody may stop or pause it.
-    """
+    """A running Kafka that all tests share: nobody may stop or pause it."""
 
     bootstrap_servers: str
 
@@ -74,9 +70,7 @@ def kafka() -> Iterator[Cluster]:
 
 @pytest.fixture
 def own_kafka() -> Iterator[EmbeddedKafka]:
-    """
-    A broker for one test alone, which may kill, pause and stop it.
-    """
+    """A broker for one test alone, which may kill, pause and stop it."""
     broker = _started_broker()
     yield broker
     broker.stop()
@@ -84,17 +78,13 @@ def own_kafka() -> Iterator[EmbeddedKafka]:
 
 @pytest.fixture
 def fresh_name() -> Callable[[str], str]:
-    """
-    Names that no other test uses: ``fresh_name("commands")`` for a topic, a group, an id.
-    """
+    """Names that no other test uses: ``fresh_name("commands")`` for a topic, a group, an id."""
     return _fresh_name
 
 
 @pytest.fixture
 def make_topic(kafka: Cluster) -> Callable[..., str]:
-    """
-    Creates a topic with a fresh name on the shared cluster: ``make_topic("commands", partitions=6, configs={…})``.
-    """
+    """Creates a topic with a fresh name on the shared cluster: ``make_topic("commands", partitions=6, configs={…})``."""
 
     def make(stem: str, *, partitions: int = 6, configs: Mapping[str, str] | None = None) -> str:
         name = _fresh_name(stem)

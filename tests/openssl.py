@@ -14,9 +14,7 @@ if TYPE_CHECKING:
 
 
 def openssl(*arguments: str | Path, folder: Path | None = None, given: bytes = b"") -> bytes:
-    """
-    What it prints, run in this folder with this input.
-    """
+    """What it prints, run in this folder with this input."""
     if shutil.which("openssl") is None and os.environ.get("CI") != "true":
         pytest.skip("openssl is missing: on Debian, apt-get install openssl")
     return subprocess.run(

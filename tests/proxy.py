@@ -67,16 +67,12 @@ class Proxy:
         return f"http://[{host!s}]:{port}" if ":" in str(host) else f"http://{host!s}:{port}"
 
     def wait_until_unused(self, deadline: float = 10.0) -> None:
-        """
-        Returns when no connection goes through it any more.
-        """
+        """Returns when no connection goes through it any more."""
         with self._lock:
             assert self._lock.wait_for(lambda: not self._open, deadline)
 
     def cut(self) -> None:
-        """
-        Ends every connection that goes through it, as a balancer's restart does.
-        """
+        """Ends every connection that goes through it, as a balancer's restart does."""
         with self._lock:
             for each in self._open:
                 with suppress(OSError):

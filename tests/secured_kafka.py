@@ -19,9 +19,7 @@ _HANDLER: Final = f"{_MODULES}.oauthbearer.OAuthBearerValidatorCallbackHandler"
 def secured_kafka(
     protocol: str, properties: Mapping[str, str], jvm: Sequence[str] = ()
 ) -> Iterator[tuple[EmbeddedKafka, str]]:
-    """
-    A broker, and the address of its listener GUARDED, which speaks this protocol and has these properties.
-    """
+    """A broker, and the address of its listener GUARDED, which speaks this protocol and has these properties."""
     (port,) = free_ports(1)
     listeners = (
         f"PLAINTEXT://127.0.0.1:{{broker}},GUARDED://127.0.0.1:{port},CONTROLLER://127.0.0.1:{{controller}}"
@@ -40,9 +38,7 @@ def secured_kafka(
 
 
 def oauthbearer(jwks_url: str) -> tuple[dict[str, str], list[str]]:
-    """
-    The properties of a listener that accepts the tokens of tests/token_server.py, and the options of its Java.
-    """
+    """The properties of a listener that accepts the tokens of tests/token_server.py, and the options of its Java."""
     return {
         "listener.name.guarded.sasl.enabled.mechanisms": "OAUTHBEARER",
         "listener.name.guarded.oauthbearer.sasl.jaas.config": f"{_MODULES}.oauthbearer.OAuthBearerLoginModule required;",

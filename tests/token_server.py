@@ -28,9 +28,7 @@ SCOPE: Final = "kafka"
 
 @cache
 def signing_key() -> tuple[str, str]:
-    """
-    A private key in PEM, and its modulus as JWKS spell it; the same for the whole run.
-    """
+    """A private key in PEM, and its modulus as JWKS spell it; the same for the whole run."""
     pem = openssl("genrsa", "2048").decode()
     modulus = openssl("rsa", "-noout", "-modulus", given=pem.encode()).decode().strip().partition("=")[2]
     return pem, _encoded(bytes.fromhex(modulus))
@@ -41,9 +39,7 @@ def _encoded(raw: bytes) -> str:
 
 
 def signed_token(lifetime: float, **claims: Any) -> str:
-    """
-    A JWT of this issuer, which lives that many seconds from now on.
-    """
+    """A JWT of this issuer, which lives that many seconds from now on."""
     now = int(time.time())
     told = {"iss": ISSUER, "sub": CLIENT, "aud": AUDIENCE, "iat": now, "exp": now + int(lifetime), **claims}
     head = {"alg": "RS256", "typ": "JWT", "kid": "test"}

@@ -52,9 +52,7 @@ examples:
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """
-    Return the exit code: 0, 1 if a promise broke, 2 for wrong options, 130 after Ctrl-C.
-    """
+    """Return the exit code: 0, 1 if a promise broke, 2 for wrong options, 130 after Ctrl-C."""
     options = options_of(words)
     signal.signal(signal.SIGTERM, _interrupt)
     try:
@@ -74,9 +72,7 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def options_of(words: Sequence[str] | None) -> argparse.Namespace:
-    """
-    The options; ends the program with 2 if they are wrong.
-    """
+    """The options; ends the program with 2 if they are wrong."""
     letters = [part.letter for part in PARTS]
     listed = "\n".join(f"  {part.letter}  {part.title} (about {part.seconds} s)" for part in PARTS)
     parser = argparse.ArgumentParser(
@@ -124,9 +120,7 @@ def _interrupt(*_: object) -> NoReturn:
 
 
 def measured(options: argparse.Namespace) -> Results:
-    """
-    Measures the parts that are asked for.
-    """
+    """Measures the parts that are asked for."""
     begin, labels = time.monotonic(), labels_of(options.runs)
     parts: tuple[Part, ...] = options.parts
     print(
@@ -156,9 +150,7 @@ def measured(options: argparse.Namespace) -> Results:
 
 
 def played(part: Part, session: Session) -> Iterator[Figure]:
-    """
-    The figures of a part. One that fails is said to be missing, and does not cost the others.
-    """
+    """The figures of a part. One that fails is said to be missing, and does not cost the others."""
     try:
         yield from part.play(session)
     except (Exception, SystemExit) as exc:  # noqa: BLE001 - whatever it is, the other parts are worth their minutes
@@ -167,9 +159,7 @@ def played(part: Part, session: Session) -> Iterator[Figure]:
 
 
 def labels_of(runs: int) -> Labels:
-    """
-    This machine, now.
-    """
+    """This machine, now."""
     cpu = re.search(r"model name\s*: (.+)", Path("/proc/cpuinfo").read_text("utf-8"))
     kilobytes = re.search(r"MemTotal:\s+(\d+)", Path("/proc/meminfo").read_text("utf-8"))
     memory = f"{int(kilobytes[1]) / 2**20:.0f} GiB" if kilobytes else "unknown memory"
@@ -187,9 +177,7 @@ def labels_of(runs: int) -> Labels:
 
 
 def write(results: Results, folder: Path) -> None:
-    """
-    Writes the JSON and the plots.
-    """
+    """Writes the JSON and the plots."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / JSON).write_bytes(written(results))
     for name, text in table.plots(results).items():
@@ -197,9 +185,7 @@ def write(results: Results, folder: Path) -> None:
 
 
 def publish(results: Results, root: Path) -> None:
-    """
-    Writes what git keeps: the figures, the plots, the page and the section of README.
-    """
+    """Writes what git keeps: the figures, the plots, the page and the section of README."""
     write(results, root / PUBLISHED)
     (root / PUBLISHED.with_suffix(".md")).write_text(table.page(results), "utf-8")
     readme = root / "README.md"

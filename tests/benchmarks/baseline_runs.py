@@ -44,9 +44,7 @@ WARM_UP: Final = 1.0
 
 
 def python_of(program: Program) -> str:
-    """
-    The Python that runs a baseline. Raises NotMeasuredError.
-    """
+    """The Python that runs a baseline. Raises NotMeasuredError."""
     if program is not Program.FASTSTREAM:
         return sys.executable
     if not APART.exists():
@@ -58,9 +56,7 @@ def python_of(program: Program) -> str:
 
 @contextlib.contextmanager
 def started(stage: DemoEnvironment, program: Program, replicas: int = 1) -> Iterator[list[ChildProcess]]:
-    """
-    As many processes of a baseline as there would be replicas, in one group; killed at the end.
-    """
+    """As many processes of a baseline as there would be replicas, in one group; killed at the end."""
     arguments = {
         "bootstrap-servers": stage.bootstrap_servers,
         "commands": stage.topics.commands,
@@ -97,9 +93,7 @@ def started(stage: DemoEnvironment, program: Program, replicas: int = 1) -> Iter
 def play(
     program: Program, load: str, count: int, seconds: float, *, replicas: int = 1, seed: int = 1, servers: str
 ) -> Speed:
-    """
-    Lets a baseline work on a backlog for some seconds.
-    """
+    """Lets a baseline work on a backlog for some seconds."""
     with staged(load, count, seed, servers) as (stage, _, _):
         with started(stage, program, replicas) as processes:
             spent = Spent([process.pid for process in processes])

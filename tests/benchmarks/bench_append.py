@@ -31,25 +31,19 @@ BATCH_BYTES: Final = 128 * 1024
 
 
 def record_of(number: int) -> ProducerRecord:
-    """
-    An outcome, as large as most are.
-    """
+    """An outcome, as large as most are."""
     name = f"command-{number:06}"
     headers = [("command_id", name.encode()), ("status", b"applied")]
     return ProducerRecord("outcomes", 0, b"room-01", b"x" * 600, headers, name)
 
 
 def appended_one_by_one(accumulator: Any, records: list[ProducerRecord]) -> list[Any]:
-    """
-    The results, by kafka-python's `append`.
-    """
+    """The results, by kafka-python's `append`."""
     return [accumulator.append(PLACE, None, each.key, each.value, each.headers)[0] for each in records]
 
 
 def appended_together(accumulator: Any, records: list[ProducerRecord]) -> list[Any]:
-    """
-    The results, by ours.
-    """
+    """The results, by ours."""
     producer: Any = SimpleNamespace(_accumulator=accumulator)
     return [*append(producer, PLACE, records)]
 
@@ -57,9 +51,7 @@ def appended_together(accumulator: Any, records: list[ProducerRecord]) -> list[A
 def microseconds(
     way: Callable[[Any, list[ProducerRecord]], list[Any]], records: list[ProducerRecord]
 ) -> float:
-    """
-    CPU time a record.
-    """
+    """CPU time a record."""
     begun = time.process_time()
     for _ in range(TRANSACTIONS):
         accumulator: Any = RecordAccumulator(batch_size=BATCH_BYTES)

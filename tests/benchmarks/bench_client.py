@@ -43,9 +43,7 @@ ENDPOINT = "group_open_http_svc/ban_group_member"
 
 
 class Echo(asyncio.Protocol):
-    """
-    Answers each request as soon as its body is complete. A request arrives in one or two pieces, never pipelined.
-    """
+    """Answers each request as soon as its body is complete. A request arrives in one or two pieces, never pipelined."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass
@@ -69,9 +67,7 @@ def serve(port: Connection) -> None:
 
 
 class Free:
-    """
-    A control that lets everything go, and wants no second attempt.
-    """
+    """A control that lets everything go, and wants no second attempt."""
 
     def __init__(self, attempt: Attempt) -> None:
         self.attempt = attempt
@@ -87,9 +83,7 @@ class Free:
 
 
 async def round_of(client: Client, connections: int, calls: int) -> tuple[float, float]:
-    """
-    Calls a second, and CPU seconds a call.
-    """
+    """Calls a second, and CPU seconds a call."""
     send = Attempt(call_id="c", number=1, app="main", endpoint=ENDPOINT, target="room", body=BODY, members=20)
     left = calls
     control = Free(send)
@@ -128,9 +122,7 @@ async def measure(port: int, options: argparse.Namespace) -> None:
 
 
 def by_library(profile: cProfile.Profile) -> str:
-    """
-    The share of each library in the time, itself only.
-    """
+    """The share of each library in the time, itself only."""
     spent: Counter[str] = Counter()
     for (file, _, _), (_, _, itself, _, _) in pstats.Stats(profile).stats.items():  # type: ignore[attr-defined]
         found = re.search(r"/site-packages/(\w+)", file) or re.search(r"/(worker|python3\.\d+)/", file)

@@ -40,9 +40,7 @@ RECORDS: Final[dict[str, Any]] = {
 
 
 def microseconds(record: Record) -> float:
-    """
-    CPU time to decode it once.
-    """
+    """CPU time to decode it once."""
     times = 1
     while True:
         begin = time.process_time()
@@ -55,9 +53,7 @@ def microseconds(record: Record) -> float:
 
 
 def main() -> None:
-    """
-    Print one line for each kind of record.
-    """
+    """Print one line for each kind of record."""
     for name, value in RECORDS.items():
         record = Record(value if isinstance(value, bytes) else json.dumps(value).encode())
         assert record.value is not None

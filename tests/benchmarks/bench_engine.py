@@ -67,9 +67,7 @@ RULES: Final = EngineRules(
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """
-    A record of the backlog.
-    """
+    """A record of the backlog."""
 
     partition: int
     offset: int
@@ -81,9 +79,7 @@ class Record:
 def backlog(
     commands: int, rooms: int = ROOMS, partitions: int = PARTITIONS, *, alone: bool = False
 ) -> list[Record]:
-    """
-    The records, in the order in which they were produced: of Zipf popularity in a few rooms, evenly spread over many.
-    """
+    """The records, in the order in which they were produced: of Zipf popularity in a few rooms, evenly spread over many."""
     chance = random.Random(7)
     weights = [1 / rank if rooms == ROOMS else 1.0 for rank in range(1, rooms + 1)]
     offsets = [count() for _ in range(partitions)]
@@ -114,9 +110,7 @@ def backlog(
 
 
 class Bench:
-    """
-    One engine, and a world around it that costs as little as it can.
-    """
+    """One engine, and a world around it that costs as little as it can."""
 
     def __init__(self, records: list[Record], rules: EngineRules = RULES, most: int | None = None) -> None:
         self.now = 100.0
@@ -135,26 +129,20 @@ class Bench:
         self._order = count()
 
     def start(self) -> None:
-        """
-        All partitions, and their first permits.
-        """
+        """All partitions, and their first permits."""
         for number in range(len(self._queues)):
             self._settle(self.engine.assigned(number, RestoredPartition(0), self.now))
         self.now += 3.0
         self._settle(self.engine.tick(self.now, self.now + 1e9))
 
     def fill(self) -> None:
-        """
-        Until as many commands are open as may be, or none is left.
-        """
+        """Until as many commands are open as may be, or none is left."""
         left = -1
         while left != (left := sum(len(queue) for queue in self._queues)):
             self._poll()
 
     def run(self, finished: int) -> None:
-        """
-        Until so many commands are finished.
-        """
+        """Until so many commands are finished."""
         engine = self.engine
         publish_at = self.now
         while self.finished < finished:
@@ -199,9 +187,7 @@ class Bench:
 
 
 def memory(records: list[Record]) -> float:
-    """
-    Bytes that an open command holds, besides its record.
-    """
+    """Bytes that an open command holds, besides its record."""
     some = records[:20_000]
     engine = Engine(RULES, 0.0, 1e9, "memory")
     for number in range(PARTITIONS):
@@ -231,9 +217,7 @@ class Cost:
 
 
 def cost(rooms: int, waiting: int, commands: int, *, alone: bool) -> Cost:
-    """
-    Measures so many commands while as many others as ``waiting`` are open.
-    """
+    """Measures so many commands while as many others as ``waiting`` are open."""
     gc.set_threshold(*GC_THRESHOLDS)
     records = backlog(waiting + commands, rooms, MANY, alone=alone)
     rules = replace(RULES, partitions=MANY, max_gap=len(records), memory_budget=PLENTY)

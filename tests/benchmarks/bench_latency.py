@@ -35,9 +35,7 @@ PATIENCE: Final = 60.0
 
 
 class Arrivals:
-    """
-    When the outcome of each command was readable, as a reader in a thread of its own sees it.
-    """
+    """When the outcome of each command was readable, as a reader in a thread of its own sees it."""
 
     def __init__(self, bootstrap_servers: str, topic: str) -> None:
         self._consumer = KafkaConsumer(
@@ -62,17 +60,13 @@ class Arrivals:
         self._consumer.close()
 
     def close(self) -> None:
-        """
-        Ends the thread.
-        """
+        """Ends the thread."""
         self._stop.set()
         self._thread.join()
 
 
 def load(producer: KafkaProducer, topic: str, share: int, seconds: float, seed: int) -> dict[str, float]:
-    """
-    Produces at this share of the quota. Returns when each command that counts was produced.
-    """
+    """Produces at this share of the quota. Returns when each command that counts was produced."""
     chance = random.Random(seed)
     began = due = time.monotonic()
     sent: dict[str, float] = {}
@@ -98,9 +92,7 @@ def load(producer: KafkaProducer, topic: str, share: int, seconds: float, seed: 
 def beyond(
     producer: KafkaProducer, arrivals: Arrivals, topic: str, share: int, seconds: float, seed: int
 ) -> tuple[list[float], int]:
-    """
-    Loads at this share, and returns the milliseconds of each command beyond the API's, and how many have no outcome.
-    """
+    """Loads at this share, and returns the milliseconds of each command beyond the API's, and how many have no outcome."""
     sent = load(producer, topic, share, seconds, seed)
     deadline = time.monotonic() + PATIENCE
     while sent.keys() - arrivals.at.keys() and time.monotonic() < deadline:
@@ -115,9 +107,7 @@ def beyond(
 
 @contextlib.contextmanager
 def loaded(stage: DemoEnvironment) -> Iterator[tuple[KafkaProducer, Arrivals]]:
-    """
-    A producer that sends at once, and a reader of the outcomes.
-    """
+    """A producer that sends at once, and a reader of the outcomes."""
     producer = KafkaProducer(bootstrap_servers=stage.bootstrap_servers, linger_ms=0)
     arrivals = Arrivals(stage.bootstrap_servers, stage.topics.outcomes)
     try:
@@ -128,9 +118,7 @@ def loaded(stage: DemoEnvironment) -> Iterator[tuple[KafkaProducer, Arrivals]]:
 
 
 def main() -> None:
-    """
-    One run for each share, on one worker.
-    """
+    """One run for each share, on one worker."""
     parser = argparse.ArgumentParser(description="From a record to its readable outcome.")
     parser.add_argument("--shares", type=int, nargs="+", default=[1, 50, 90, 120])
     parser.add_argument("--seconds", type=float, default=20.0)
@@ -147,9 +135,7 @@ def main() -> None:
 
 
 def tell(share: int, waits: list[float], without: int) -> None:
-    """
-    Prints one line.
-    """
+    """Prints one line."""
     cuts = quantiles(waits, n=100)
     print(
         f"{share:>4} % of the quota: {len(waits)} commands, {without} without an outcome; beyond the API's "

@@ -60,9 +60,7 @@ QUESTIONS: Final = (
 
 
 class Letter(msgspec.Struct):
-    """
-    The record of a dead letter.
-    """
+    """The record of a dead letter."""
 
     partition: int
     offset: int
@@ -72,9 +70,7 @@ class Letter(msgspec.Struct):
 
 
 def made(count: int, now: float) -> Iterator[tuple[int, bytes, Outcome]]:
-    """
-    Yield partition, key and outcome: bans, of which one in a hundred failed.
-    """
+    """Yield partition, key and outcome: bans, of which one in a hundred failed."""
     dice = random.Random(1)
     offsets = [0] * PARTITIONS
     for number in range(count):
@@ -134,9 +130,7 @@ def command_of(outcome: Outcome) -> bytes:
 
 
 def filled(servers: str, count: int) -> None:
-    """
-    Fill the topics, with the timestamps of the last hours.
-    """
+    """Fill the topics, with the timestamps of the last hours."""
     admin = KafkaAdminClient(bootstrap_servers=servers)
     spec = {"num_partitions": PARTITIONS, "replication_factor": 1}
     admin.create_topics(dict.fromkeys(("commands", "outcomes", "letters"), spec), wait_for_metadata=True)

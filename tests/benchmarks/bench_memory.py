@@ -51,9 +51,7 @@ SHAPES: Final[tuple[dict[str, Any], ...]] = (
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """
-    A record of the command topic.
-    """
+    """A record of the command topic."""
 
     partition: int
     offset: int
@@ -63,9 +61,7 @@ class Record:
 
 
 def commands(rooms: int, users: int, actions: int = len(SHAPES), first: int = 0) -> Iterator[Record]:
-    """
-    Commands of so many actions, round and round.
-    """
+    """Commands of so many actions, round and round."""
     offsets = [count(first) for _ in range(PARTITIONS)]
     for number in count(first):
         shape = dict(SHAPES[number % actions])
@@ -84,9 +80,7 @@ def commands(rooms: int, users: int, actions: int = len(SHAPES), first: int = 0)
 
 
 class Full:
-    """
-    An engine that is filled.
-    """
+    """An engine that is filled."""
 
     def __init__(self, budget: int) -> None:
         self.now = 100.0
@@ -105,9 +99,7 @@ class Full:
         self.paused: set[int] = set()
 
     def assign(self) -> None:
-        """
-        All partitions, each with ids, some of them of half successes.
-        """
+        """All partitions, each with ids, some of them of half successes."""
         for number in range(PARTITIONS):
             known = [
                 RememberedCommandId(
@@ -125,16 +117,12 @@ class Full:
         self.tick(3.0)
 
     def tick(self, seconds: float) -> None:
-        """
-        Time goes on.
-        """
+        """Time goes on."""
         self.now += seconds
         self._settle(self.engine.tick(self.now, self.now + 1e9))
 
     def receive(self, records: Iterator[Record], most: int) -> int:
-        """
-        Records come until nothing more is fetched.
-        """
+        """Records come until nothing more is fetched."""
         for taken in range(most):
             record = next(records)
             if record.partition not in self.paused:
@@ -144,9 +132,7 @@ class Full:
         return most
 
     def answer(self) -> int:
-        """
-        All calls that are out succeed. Returns how many there were.
-        """
+        """All calls that are out succeed. Returns how many there were."""
         calls, self.calls = self.calls, []
         for send in calls:
             answer = AttemptResult(
@@ -157,9 +143,7 @@ class Full:
         return len(calls)
 
     def publish(self) -> None:
-        """
-        All that can be published is.
-        """
+        """All that can be published is."""
         while self.engine.take_transaction(self.now) is not None:
             self._settle(self.engine.published(self.now))
 
@@ -174,9 +158,7 @@ class Full:
 
 
 def resident() -> float:
-    """
-    MiB.
-    """
+    """MiB."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * 4096 / MEBIBYTE
 

@@ -34,26 +34,20 @@ LONG_HALT = 8.0
 
 
 class Verdict:
-    """
-    Prints claims beside figures, and remembers whether one did not hold.
-    """
+    """Prints claims beside figures, and remembers whether one did not hold."""
 
     def __init__(self) -> None:
         self.holds = True
 
     def say(self, what: str, figure: object, claim: str, *, holds: bool) -> None:
-        """
-        One line.
-        """
+        """One line."""
         self.holds &= holds
         sys.stdout.write(f"{what:<46} {figure!s:<24} {claim}{'' if holds else '   <-- DOES NOT HOLD'}\n")
         sys.stdout.flush()
 
 
 def outage(servers: str, verdict: Verdict, options: argparse.Namespace) -> None:
-    """
-    A minute without one endpoint.
-    """
+    """A minute without one endpoint."""
     third = options.seconds / 3
     ways = {"502": third, "refuse": third, "hang": third}
     run = outages.play(servers, rate=options.rate, ways=ways, timeout=TIMEOUT)
@@ -81,9 +75,7 @@ def outage(servers: str, verdict: Verdict, options: argparse.Namespace) -> None:
 
 
 def room(servers: str, verdict: Verdict, options: argparse.Namespace) -> None:
-    """
-    A minute without one room.
-    """
+    """A minute without one room."""
     run = hanging.play(servers, rate=600, limit=100, hang=options.seconds, timeout=TIMEOUT)
     say = verdict.say
     say("commands", run.commands, "", holds=True)
@@ -100,9 +92,7 @@ def room(servers: str, verdict: Verdict, options: argparse.Namespace) -> None:
 
 
 def halts(servers: str, verdict: Verdict, _: argparse.Namespace) -> None:
-    """
-    Five wrong configurations, each for longer than the quick probes.
-    """
+    """Five wrong configurations, each for longer than the quick probes."""
     with Environment(servers, *LATENCY) as environment:
         worker = environment.stage.start_worker()
         environment.stage.wait_until_ready(worker)
@@ -132,9 +122,7 @@ STORIES: dict[str, Callable[[str, Verdict, argparse.Namespace], None]] = {
 
 
 def main() -> None:
-    """
-    The stories that were asked for, or all.
-    """
+    """The stories that were asked for, or all."""
     parser = argparse.ArgumentParser()
     parser.add_argument("stories", nargs="*", choices=[[], *STORIES])
     parser.add_argument("--seconds", type=float, default=60.0)

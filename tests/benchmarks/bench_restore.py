@@ -29,9 +29,7 @@ MEGABYTE = 2**20
 
 
 def show(run: RunResult, repeated: int) -> bool:
-    """
-    Prints one run. Whether its claims hold.
-    """
+    """Prints one run. Whether its claims hold."""
     holds = (
         run.executed_again == 0
         and run.repeated == {"duplicate": repeated}
@@ -53,9 +51,7 @@ def show(run: RunResult, repeated: int) -> bool:
 
 
 def main() -> None:
-    """
-    Both runs.
-    """
+    """Both runs."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--commands", type=int, default=100_000)
     options = parser.parse_args()

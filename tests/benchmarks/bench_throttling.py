@@ -19,9 +19,7 @@ LEAST_USED = 0.90
 
 
 def main() -> None:
-    """
-    One run.
-    """
+    """One run."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--limit", type=int, default=120)
     parser.add_argument("--look", type=int, default=30)

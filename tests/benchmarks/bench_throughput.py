@@ -75,18 +75,14 @@ EFFECTS: Final = {
 
 
 def backlog_of(load: str, count: int, seed: int) -> list[PlannedRecord]:
-    """
-    The commands of one of LOADS.
-    """
+    """The commands of one of LOADS."""
     if load == "five":
         return list(five_endpoints(count, seed=seed))
     return list(commands(count, dirty=load == "dirty", seed=seed, rooms=1 if load == "hot" else ROOMS))
 
 
 def commands(count: int, *, dirty: bool, seed: int, rooms: int = ROOMS) -> Iterator[PlannedRecord]:
-    """
-    The backlog, in order.
-    """
+    """The backlog, in order."""
     chance = random.Random(seed)
     names = [f"room-{number:02}" for number in range(rooms)]
     weights = list(accumulate(1 / (number + 1) for number in range(rooms)))
@@ -109,9 +105,7 @@ def commands(count: int, *, dirty: bool, seed: int, rooms: int = ROOMS) -> Itera
 
 
 def five_endpoints(count: int, *, seed: int) -> Iterator[PlannedRecord]:
-    """
-    Single-member commands for all endpoints, over rooms of Zipf popularity.
-    """
+    """Single-member commands for all endpoints, over rooms of Zipf popularity."""
     chance = random.Random(seed)
     weights = [1 / (number + 1) for number in range(ROOMS)]
     actions = chance.choices(list(SHARES), list(SHARES.values()), k=count)
@@ -121,9 +115,7 @@ def five_endpoints(count: int, *, seed: int) -> Iterator[PlannedRecord]:
 
 
 def command_of(action: str, room: str, number: int, suffix: str = "", **more: Any) -> PlannedRecord:
-    """
-    One command for one user, with more fields.
-    """
+    """One command for one user, with more fields."""
     command_id, user, effect = f"bench-{number:06}{suffix}", f"user-{number:06}", EFFECTS[action]
     body = {
         "command_id": command_id,
@@ -147,9 +139,7 @@ def command_of(action: str, room: str, number: int, suffix: str = "", **more: An
 
 
 def produced(stage: DemoEnvironment, backlog: Sequence[PlannedRecord]) -> list[ProducedCommand]:
-    """
-    Puts the backlog into the command topic, each target on its partition.
-    """
+    """Puts the backlog into the command topic, each target on its partition."""
     with contextlib.closing(LoadProducer(stage.bootstrap_servers, stage.topics.commands, backlog)) as load:
         load.start()
         while not load.done:
@@ -158,9 +148,7 @@ def produced(stage: DemoEnvironment, backlog: Sequence[PlannedRecord]) -> list[P
 
 
 def await_outcomes(stage: DemoEnvironment, count: int, look: Callable[[], None] = lambda: None) -> None:
-    """
-    Until the outcome topic has as many records, cheaply: by its offsets, then by its silence. Looks again and again.
-    """
+    """Until the outcome topic has as many records, cheaply: by its offsets, then by its silence. Looks again and again."""
     consumer = KafkaConsumer(bootstrap_servers=stage.bootstrap_servers, isolation_level="read_committed")
     places = [TopicPartition(stage.topics.outcomes, number) for number in range(PARTITIONS)]
     deadline = time.monotonic() + DEADLINE
@@ -196,9 +184,7 @@ class Spent:
     _looks: list[tuple[float, float]] = field(default_factory=list)
 
     def look(self) -> None:
-        """
-        Notes the time, and the CPU seconds of all of them.
-        """
+        """Notes the time, and the CPU seconds of all of them."""
         tick, spent = 0.01, 0.0
         for pid in self.pids:
             with contextlib.suppress(OSError):
@@ -209,9 +195,7 @@ class Spent:
         self._looks.append((time.time(), spent))
 
     def between(self, begin: float, end: float) -> float:
-        """
-        CPU seconds between two instants, in seconds since 1970, as if they were spent evenly between two looks.
-        """
+        """CPU seconds between two instants, in seconds since 1970, as if they were spent evenly between two looks."""
         return self._at(end) - self._at(begin)
 
     def _at(self, instant: float) -> float:
@@ -246,9 +230,7 @@ class Speed:
 def speed_of(
     requests: Sequence[LoggedRequest], report: CheckReport, spent: Spent, begin: float, end: float
 ) -> Speed:
-    """
-    The speed between two instants.
-    """
+    """The speed between two instants."""
     passed = [request for request in requests if request.code == 0]
     members = sum(begin <= at < end for request in requests for at, _ in request.applied.values())
     return Speed(
@@ -287,9 +269,7 @@ class JudgedRun:
 
 
 def faults_of(load: str, backlog: Sequence[PlannedRecord], seed: int) -> dict[str, Any]:
-    """
-    What goes wrong at the API under this load.
-    """
+    """What goes wrong at the API under this load."""
     if load != "dirty":
         return {}
     users = sorted({user for planned in backlog for user in planned.users})
@@ -301,9 +281,7 @@ def faults_of(load: str, backlog: Sequence[PlannedRecord], seed: int) -> dict[st
 def staged(
     load: str, count: int, seed: int, servers: str | None
 ) -> Iterator[tuple[DemoEnvironment, list[ProducedCommand], dict[str, Any]]]:
-    """
-    A Kafka that has the load's backlog and a local API that has its faults, with what was sent and which faults these are.
-    """
+    """A Kafka that has the load's backlog and a local API that has its faults, with what was sent and which faults these are."""
     backlog = backlog_of(load, count, seed)
     faults = faults_of(load, backlog, seed)
     with DemoEnvironment(servers) as stage:
@@ -323,9 +301,7 @@ def play(
     servers: str | None = None,
     program: Sequence[str] = WORKER,
 ) -> JudgedRun:
-    """
-    Works a backlog off, on a Kafka of its own unless one is given; ``program`` replaces `python -m worker`.
-    """
+    """Works a backlog off, on a Kafka of its own unless one is given; ``program`` replaces `python -m worker`."""
     with staged(load, count, seed, servers) as (stage, sent, faults):
         for _ in range(replicas):
             stage.start_worker(QUIET_LOG, program)
@@ -354,9 +330,7 @@ def play(
 
 
 def main() -> None:
-    """
-    One run. Exit code 1 if a promise broke or the run is void.
-    """
+    """One run. Exit code 1 if a promise broke or the run is void."""
     parser = argparse.ArgumentParser(description="How fast a backlog is worked off.")
     parser.add_argument("--commands", type=int, default=60_000)
     parser.add_argument("--load", choices=LOADS, default="clean")
@@ -369,9 +343,7 @@ def main() -> None:
 
 
 def tell(run: JudgedRun) -> None:
-    """
-    Prints the figures.
-    """
+    """Prints the figures."""
     speed, evidence = run.speed, run.evidence
     print(f"between 10 % and 90 %: {speed.members:.0f} members/s, {speed.cpu:.1f} µs of CPU for each")
     print(f"members per successful call: {speed.fill:.2f}; whole batches: {speed.whole:.1%}")

@@ -62,18 +62,14 @@ EVENTS: Final = {
 
 
 def rooms(partition: int) -> list[str]:
-    """
-    Rooms whose commands are on this partition.
-    """
+    """Rooms whose commands are on this partition."""
     names = (f"room-{number}" for number in count())
     there = (name for name in names if (murmur2(name.encode()) & 0x7FFFFFFF) % PARTITIONS == partition)
     return [next(there) for _ in range(ROOMS)]
 
 
 def backlog(seconds: float, targets: Sequence[str]) -> list[PlannedRecord]:
-    """
-    As many commands as the whole quota takes for so long, over these rooms in turn; each user once.
-    """
+    """As many commands as the whole quota takes for so long, over these rooms in turn; each user once."""
     number = round(seconds * QUOTA * PER_CALL / PER_COMMAND)
     return [
         command(
@@ -112,9 +108,7 @@ class Run:
         self.steps.append((time.time(), what))
 
     def start(self, *names: str, settings: dict[str, Any] | None = None) -> None:
-        """
-        Starts replicas with the product's own defaults; those that have a name are static members of that name.
-        """
+        """Starts replicas with the product's own defaults; those that have a name are static members of that name."""
         for name in names:
             kafka = {"consumer": {}, **({"instance_id": name} if name else {})}
             self.environment.stage.start_worker(
@@ -123,9 +117,7 @@ class Run:
             self.note(f"{self.replicas[-1].name} starts")
 
     def await_ready(self) -> None:
-        """
-        Until all replicas are ready and have partitions.
-        """
+        """Until all replicas are ready and have partitions."""
         stage = self.environment.stage
         self.environment.play_until(
             lambda: all(
@@ -144,9 +136,7 @@ class Run:
         self.environment.play(seconds)
 
     def stop(self, number: int) -> None:
-        """
-        Asks a replica to end, reading on meanwhile.
-        """
+        """Asks a replica to end, reading on meanwhile."""
         replica = self.replicas[number]
         self.note(f"{replica.name} is asked to stop")
         replica.terminate()
@@ -163,9 +153,7 @@ class Run:
         self.note(f"{self.replicas[number].name} starts again")
 
     def events(self) -> list[tuple[float, str]]:
-        """
-        What the replicas have logged.
-        """
+        """What the replicas have logged."""
         return [
             (
                 datetime.fromisoformat(line["time"]).timestamp(),
@@ -178,16 +166,12 @@ class Run:
 
 
 def everywhere() -> list[str]:
-    """
-    Rooms of all partitions, one of each in turn.
-    """
+    """Rooms of all partitions, one of each in turn."""
     return [room for each in zip(*map(rooms, range(PARTITIONS)), strict=True) for room in each]
 
 
 def three(run: Run, backlog_seconds: float, targets: Sequence[str]) -> None:
-    """
-    Three replicas, ready, and then the load.
-    """
+    """Three replicas, ready, and then the load."""
     run.start("", "", "")
     run.await_ready()
     run.play(4.0)  # the last partitions are on their way
@@ -288,9 +272,7 @@ class Figures:
 
 
 def measure(name: str, servers: str) -> Figures:
-    """
-    Plays the scenario once.
-    """
+    """Plays the scenario once."""
     scenario, skipped = SCENARIOS[name]
     with Environment(servers, *LATENCY) as environment:
         run = Run(environment)
@@ -333,9 +315,7 @@ def figures(
 
 
 def gaps(requests: Sequence[LoggedRequest], begin: float, end: float) -> list[tuple[int, float, float]]:
-    """
-    When partitions had no call for a while.
-    """
+    """When partitions had no call for a while."""
     partition_of = {room.encode(): number for number in range(PARTITIONS) for room in rooms(number)}
     stamps: dict[int, list[float]] = defaultdict(list)
     for request in requests:
@@ -351,9 +331,7 @@ def gaps(requests: Sequence[LoggedRequest], begin: float, end: float) -> list[tu
 
 
 def show(run: Figures) -> None:
-    """
-    Prints a run for a person: a line a second.
-    """
+    """Prints a run for a person: a line a second."""
     print(f"{run.scenario}: {run.use:.1%} of the quota, highest second {run.highest_second}", end=", ")
     print(f"repeated members {run.repeated_members}, kill to call {run.kill_to_call}, stall {run.stall}")
     for second in range(0, len(run.timeline), 10):
@@ -370,9 +348,7 @@ def show(run: Figures) -> None:
 
 
 def main() -> None:
-    """
-    Plays one scenario, as often as is asked for.
-    """
+    """Plays one scenario, as often as is asked for."""
     parser = argparse.ArgumentParser(
         description="How much of the quota is used while replicas come, go and die."
     )

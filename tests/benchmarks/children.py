@@ -21,9 +21,7 @@ MOST_SHOWN: Final = 200
 
 
 class NotMeasuredError(Exception):
-    """
-    Something that is needed is not here; the message says what.
-    """
+    """Something that is needed is not here; the message says what."""
 
 
 def child(module: str, *words: str, codes: Sequence[int] = (0,)) -> Any:

@@ -44,9 +44,7 @@ HEADERS: Final = [b"", b"e-1", b"\xff", b"x" * 200, b"2030-01-01T00:00:00Z", Non
 
 
 def damaged(random: Random) -> bytes:
-    """
-    Bytes with one to four cuts, insertions or repetitions.
-    """
+    """Bytes with one to four cuts, insertions or repetitions."""
     value = random.choice(VALID if random.random() < 0.8 else FOREIGN_BYTES)
     for _ in range(random.randint(1, 4)):
         place, other = random.randint(0, len(value)), random.randint(0, len(value))
@@ -56,9 +54,7 @@ def damaged(random: Random) -> bytes:
 
 
 def altered(random: Random) -> bytes:
-    """
-    A command with up to four fields that are missing, misspelt, or something else.
-    """
+    """A command with up to four fields that are missing, misspelt, or something else."""
     command = dict(random.choice([*ONE_OF_EACH, EVERYTHING]))
     for _ in range(random.randint(1, 4)):
         name = random.choice([*FIELDS])
@@ -89,9 +85,7 @@ def altered(random: Random) -> bytes:
 
 
 def hostile(random: Random) -> bytes:
-    """
-    A hostile shape of some length, sometimes cut or with noise in it.
-    """
+    """A hostile shape of some length, sometimes cut or with noise in it."""
     value = random.choice([*HOSTILE.values()])(random.choice(SIZES) + random.randint(0, 50))
     if random.random() < 0.5:
         place = random.randint(0, len(value))
@@ -100,9 +94,7 @@ def hostile(random: Random) -> bytes:
 
 
 def noise(random: Random) -> bytes:
-    """
-    Pieces in any order, or bytes.
-    """
+    """Pieces in any order, or bytes."""
     if random.random() < 0.3:
         return random.randbytes(random.randint(0, 60))
     return b"".join(random.choices(SNIPPETS, k=random.randint(0, 20)))
@@ -113,9 +105,7 @@ KINDS: Final[dict[Callable[[Random], bytes], int]] = {damaged: 50, altered: 45, 
 
 
 def problem_of(value: bytes, headers: tuple[tuple[str, bytes | None], ...]) -> tuple[str | None, str, float]:
-    """
-    What is wrong with the way in which a record is read, what became of it, and the CPU time that it took.
-    """
+    """What is wrong with the way in which a record is read, what became of it, and the CPU time that it took."""
     record = Record(value, headers=headers)
     begin = time.thread_time()
     try:
@@ -145,9 +135,7 @@ def problem_of(value: bytes, headers: tuple[tuple[str, bytes | None], ...]) -> t
 
 
 def resident() -> int:
-    """
-    Bytes of this process in memory.
-    """
+    """Bytes of this process in memory."""
     return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * 4096
 
 
@@ -182,9 +170,7 @@ def fuzz(count: int, seed: int) -> tuple[Counter[str], list[str], float, int]:
 
 
 def main() -> int:
-    """
-    Fuzz, and print what was found.
-    """
+    """Fuzz, and print what was found."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--count", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=1)

@@ -94,9 +94,7 @@ class Session:
     rates: dict[Program, float] = field(default_factory=dict)
 
     def each(self, what: str, play: Callable[[int], Any], runs: int | None = None) -> list[Any]:
-        """
-        Plays once for each run, with its number as the seed.
-        """
+        """Plays once for each run, with its number as the seed."""
         found = []
         for number in range(1, (runs or self.runs) + 1):
             self.say(f"{what}, run {number} of {runs or self.runs}")
@@ -107,9 +105,7 @@ class Session:
 def figures_of(
     session: Session, part: str, load: str, program: Program, speeds: Sequence[Speed], wanted: Sequence[str]
 ) -> Iterator[Figure]:
-    """
-    The rows of a throughput.
-    """
+    """The rows of a throughput."""
     session.resident[program] = max(session.resident.get(program, 0.0), *(speed.resident for speed in speeds))
     values: dict[str, tuple[list[float], bool | None]] = {
         MEMBERS: ([speed.members for speed in speeds], False),
@@ -130,9 +126,7 @@ def of_the_worker(
     wanted: Sequence[str] = (MEMBERS, CPU, FILL, HIGHEST),
     runs: int | None = None,
 ) -> Iterator[Figure]:
-    """
-    The worker under a load; runs in which the local API stalled do not count.
-    """
+    """The worker under a load; runs in which the local API stalled do not count."""
     name = IN_WORDS[load] + (f", {replicas} replicas" if replicas > 1 else "")
 
     def play(seed: int) -> JudgedRun:
@@ -166,9 +160,7 @@ def of_baselines(
     wanted: Sequence[str] = (MEMBERS, CPU, FILL, HIGHEST),
     runs: int | None = None,
 ) -> Iterator[Figure]:
-    """
-    The baselines under the same load.
-    """
+    """The baselines under the same load."""
     name = IN_WORDS[load] + (f", {replicas} replicas" if replicas > 1 else "")
     for program in programs:
 
@@ -189,16 +181,12 @@ def of_baselines(
 
 
 def missing(part: str, load: str, measure: str, program: Program, why: BaseException) -> Figure:
-    """
-    A figure that is not there, with the reason in a line.
-    """
+    """A figure that is not there, with the reason in a line."""
     return Figure(part, load, measure, program, missing=str(why).partition("\n")[0] or type(why).__name__)
 
 
 def one_endpoint(session: Session) -> Iterator[Figure]:
-    """
-    (a) The same backlog, clean and dirty, for the worker and the baselines.
-    """
+    """(a) The same backlog, clean and dirty, for the worker and the baselines."""
     yield from of_the_worker(session, "a", "clean")
     yield from of_baselines(session, "a", "clean", runs=min(2, session.runs))
     yield from of_the_worker(session, "a", "dirty")
@@ -206,9 +194,7 @@ def one_endpoint(session: Session) -> Iterator[Figure]:
 
 
 def five_endpoints(session: Session) -> Iterator[Figure]:
-    """
-    (b) All quotas at once, with one replica and with two.
-    """
+    """(b) All quotas at once, with one replica and with two."""
     wanted = (MEMBERS, CPU)
     for replicas in (1, 2):
         yield from of_the_worker(session, "b", "five", replicas, wanted, min(2, session.runs))
@@ -218,9 +204,7 @@ def five_endpoints(session: Session) -> Iterator[Figure]:
 
 
 def hot_room(session: Session) -> Iterator[Figure]:
-    """
-    (c) One room has all commands, so one replica of three or six has its partition.
-    """
+    """(c) One room has all commands, so one replica of three or six has its partition."""
     for replicas in (3, 6):
         yield from turnover(session, "c", f"hot{replicas}", f"one hot room, {replicas} replicas", USED_HOT)
     for figure in of_baselines(session, "c", "hot", (Program.BATCHES,), 3, (MEMBERS,), runs=1):
@@ -229,9 +213,7 @@ def hot_room(session: Session) -> Iterator[Figure]:
 
 
 def handovers(session: Session) -> Iterator[Figure]:
-    """
-    (d) Replicas come, go and die under load.
-    """
+    """(d) Replicas come, go and die under load."""
     for scenario, load in (
         ("join", "1 replica, then 3"),
         ("roll", "3 replicas restarted one by one"),
@@ -241,9 +223,7 @@ def handovers(session: Session) -> Iterator[Figure]:
 
 
 def turnover(session: Session, part: str, scenario: str, load: str, measure: str) -> Iterator[Figure]:
-    """
-    Plays a scenario of bench_turnover.py in a process of its own.
-    """
+    """Plays a scenario of bench_turnover.py in a process of its own."""
     session.say(f"{Program.WORKER}, {load}")
     try:
         told = child(TURNOVER, "--scenario", scenario, "--json", codes=(0, 1, 2))
@@ -267,9 +247,7 @@ def turnover(session: Session, part: str, scenario: str, load: str, measure: str
 
 
 def latencies(session: Session) -> Iterator[Figure]:
-    """
-    (e) Each command has a room of its own, and comes at random.
-    """
+    """(e) Each command has a room of its own, and comes at random."""
     with stage_of(session) as stage:
         stage.wait_until_ready(stage.start_worker(QUIET_LOG))
         yield from shares_of(session, stage, Program.WORKER, SHARES, LATENCY_SECONDS)
@@ -287,9 +265,7 @@ def latencies(session: Session) -> Iterator[Figure]:
 def shares_of(
     session: Session, stage: DemoEnvironment, program: Program, shares: Sequence[int], seconds: float
 ) -> Iterator[Figure]:
-    """
-    The rows of a program's latencies.
-    """
+    """The rows of a program's latencies."""
     with loaded(stage) as (producer, arrivals):
         for share in shares:
             load = f"{share} % of the quota, paced"
@@ -311,9 +287,7 @@ def shares_of(
 
 @contextlib.contextmanager
 def stage_of(session: Session) -> Iterator[DemoEnvironment]:
-    """
-    Topics and a local API of their own.
-    """
+    """Topics and a local API of their own."""
     with DemoEnvironment(session.servers) as stage:
         stage.start_kafka()
         stage.start_simulator("--latency", str(LATENCY))
@@ -321,9 +295,7 @@ def stage_of(session: Session) -> Iterator[DemoEnvironment]:
 
 
 def urgent(session: Session) -> Iterator[Figure]:
-    """
-    (f) Urgent commands, one after the other, while a backlog of others that has been read is worked off.
-    """
+    """(f) Urgent commands, one after the other, while a backlog of others that has been read is worked off."""
     load = f"urgent behind {session.urgent_behind:,}"
     measure = URGENT_WAIT
     session.say(f"{Program.WORKER}, {load}")
@@ -366,9 +338,7 @@ def urgent(session: Session) -> Iterator[Figure]:
 
 
 def metric(stage: DemoEnvironment, name: str) -> float:
-    """
-    The sum of a metric's samples in the first replica.
-    """
+    """The sum of a metric's samples in the first replica."""
     with urllib.request.urlopen(f"{stage.worker_addresses()[0]}/metrics", timeout=10.0) as response:  # noqa: S310
         lines = [line.rpartition(" ") for line in response.read().decode().splitlines()]
     return sum(float(value) for sample, _, value in lines if sample.partition("{")[0] == name)
@@ -377,9 +347,7 @@ def metric(stage: DemoEnvironment, name: str) -> float:
 def urgent_waits(
     stage: DemoEnvironment, producer: Any, arrivals: Arrivals, backlog: int
 ) -> tuple[list[float], int]:
-    """
-    Seconds of each urgent command in order of length, and how much of the backlog was left after the last.
-    """
+    """Seconds of each urgent command in order of length, and how much of the backlog was left after the last."""
     sent: dict[str, float] = {}
     begin = time.monotonic()
     for number in range(round(URGENT_SECONDS / URGENT_EVERY)):
@@ -396,9 +364,7 @@ def urgent_waits(
 
 
 def engine(session: Session) -> Iterator[Figure]:
-    """
-    (g) The pure core alone, in virtual time: what a command costs while others wait.
-    """
+    """(g) The pure core alone, in virtual time: what a command costs while others wait."""
     for rooms in ENGINE_ROOMS:
         load = f"100,000 waiting in {rooms:,} rooms, a call for each"
         words = ("--waiting", "100000", "--rooms", str(rooms), "--alone")
@@ -409,9 +375,7 @@ def engine(session: Session) -> Iterator[Figure]:
 
 
 def engine_figure(session: Session, load: str, measure: str, at: float, words: Sequence[str]) -> Figure:
-    """
-    One point, in a process of its own, so that no heap is another's.
-    """
+    """One point, in a process of its own, so that no heap is another's."""
     session.say(f"the engine alone, {load}")
     try:
         told = child("tests.benchmarks.bench_engine", *words, "--commands", str(ENGINE_COMMANDS), "--json")
@@ -421,9 +385,7 @@ def engine_figure(session: Session, load: str, measure: str, at: float, words: S
 
 
 def stages(session: Session) -> Iterator[Figure]:
-    """
-    (h) Where the CPU time of a command goes, by a sampler in the worker.
-    """
+    """(h) Where the CPU time of a command goes, by a sampler in the worker."""
     session.say(f"{Program.WORKER}, with a sampler")
     file = session.folder / "stages.jsonl"
     program = (sys.executable, "-m", "tests.benchmarks.profiled_worker", str(file))
@@ -439,9 +401,7 @@ def stages(session: Session) -> Iterator[Figure]:
 
 
 def memory(session: Session) -> Iterator[Figure]:
-    """
-    (i) What is resident at most: of an engine that is full in every part, and of the programs in the parts before.
-    """
+    """(i) What is resident at most: of an engine that is full in every part, and of the programs in the parts before."""
     session.say("memory of the fullest worker")
     load = "all that is kept is full"
     try:

@@ -30,9 +30,7 @@ HEIGHT: Final = 300
 
 
 def bars(title: str, unit: str, groups: Mapping[str, Mapping[str, float | None]]) -> str:
-    """
-    Draw groups of horizontal bars, all on one scale: for each group its bars, by label, which has one colour in all groups.
-    """
+    """Draw groups of horizontal bars, all on one scale: for each group its bars, by label, which has one colour in all groups."""
     labels = list(dict.fromkeys(label for group in groups.values() for label in group))
     most = max(
         (value for group in groups.values() for value in group.values() if value is not None), default=0
@@ -58,17 +56,13 @@ def bars(title: str, unit: str, groups: Mapping[str, Mapping[str, float | None]]
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """
-    What an axis shows, from zero, or by powers of ten.
-    """
+    """What an axis shows, from zero, or by powers of ten."""
 
     title: str
     powers: bool = False
 
     def place(self, value: float, low: float, high: float) -> float:
-        """
-        Where a value is between the ends of the axis, from 0 to 1.
-        """
+        """Where a value is between the ends of the axis, from 0 to 1."""
         if not self.powers:
             return value / high
         if high == low:
@@ -77,9 +71,7 @@ class Axis:
 
 
 def curves(title: str, x: Axis, y: Axis, series: Mapping[str, Sequence[tuple[float, float]]]) -> str:
-    """
-    Draw one curve for each name that has points; a name without any is named as not measured.
-    """
+    """Draw one curve for each name that has points; a name without any is named as not measured."""
     points = [point for curve in series.values() for point in curve]
     parts = [_text(12, 26, title, bold=True), _text(12, 48, y.title)]
     top, room = 62, WIDTH - LEFT - 30

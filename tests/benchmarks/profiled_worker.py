@@ -57,9 +57,7 @@ THREADS: Final = (
 
 
 def stage_of(frame: FrameType | None) -> str:
-    """
-    The stage of the innermost frame that is somebody's.
-    """
+    """The stage of the innermost frame that is somebody's."""
     while frame is not None:
         path = frame.f_code.co_filename
         for part, stage in STAGES:
@@ -70,16 +68,12 @@ def stage_of(frame: FrameType | None) -> str:
 
 
 def stage_of_thread(name: str) -> str:
-    """
-    The stage of a thread that is not the loop's.
-    """
+    """The stage of a thread that is not the loop's."""
     return next((stage for part, stage in THREADS if part in name), OTHER)
 
 
 class Sampler:
-    """
-    Adds up CPU seconds by stage.
-    """
+    """Adds up CPU seconds by stage."""
 
     def __init__(self, file: TextIO) -> None:
         self._file = file
@@ -89,9 +83,7 @@ class Sampler:
         self._written = 0.0
 
     def sample(self, _signal: int, frame: FrameType | None) -> None:
-        """
-        Handles the timer's signal, on the main thread.
-        """
+        """Handles the timer's signal, on the main thread."""
         now = time.thread_time()
         self._loop[stage_of(frame)] += now - self._last
         self._last = now
@@ -116,9 +108,7 @@ class Sampler:
 
 
 def main() -> None:
-    """
-    Runs the worker's command line under the sampler.
-    """
+    """Runs the worker's command line under the sampler."""
     from worker.cli.app import main as command_line  # noqa: PLC0415 - its imports are not what is measured
 
     path = Path(sys.argv.pop(1))
@@ -132,9 +122,7 @@ def main() -> None:
 
 
 def spent_between(lines: list[str], begin: float, end: float) -> dict[str, float]:
-    """
-    CPU seconds by stage between the lines that are nearest to two instants, in seconds since 1970, the largest first.
-    """
+    """CPU seconds by stage between the lines that are nearest to two instants, in seconds since 1970, the largest first."""
     looks = [json.loads(line) for line in lines]
     first, last = (min(looks, key=lambda look: abs(look["at"] - instant)) for instant in (begin, end))
     scale = (end - begin) / (last["at"] - first["at"])

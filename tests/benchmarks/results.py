@@ -106,9 +106,7 @@ class Row(msgspec.Struct, frozen=True):
 
 
 def rows_of(figures: Iterable[Figure]) -> list[Row]:
-    """
-    The rows of the table, in the order in which their first figures came.
-    """
+    """The rows of the table, in the order in which their first figures came."""
     found: dict[tuple[str, str, str], Row] = {}
     for figure in figures:
         key = figure.part, figure.load, figure.measure
@@ -119,9 +117,7 @@ def rows_of(figures: Iterable[Figure]) -> list[Row]:
 
 
 def medians(rows: Sequence[Row], part: str, measure: str, program: Program) -> list[tuple[float, float]]:
-    """
-    A curve: where each figure is on the x axis, and its median.
-    """
+    """A curve: where each figure is on the x axis, and its median."""
     return [
         (figure.at, figure.median)
         for row in rows
@@ -131,9 +127,7 @@ def medians(rows: Sequence[Row], part: str, measure: str, program: Program) -> l
 
 
 def shown(value: float | None) -> str:
-    """
-    A figure with three digits that mean something; a dash for none.
-    """
+    """A figure with three digits that mean something; a dash for none."""
     if value is None:
         return "-"
     if abs(value) >= 100:
@@ -142,14 +136,10 @@ def shown(value: float | None) -> str:
 
 
 def written(results: Results) -> bytes:
-    """
-    The report as JSON, to be read by people too.
-    """
+    """The report as JSON, to be read by people too."""
     return msgspec.json.format(msgspec.json.encode(results)) + b"\n"
 
 
 def read(data: bytes) -> Results:
-    """
-    A report that was written.
-    """
+    """A report that was written."""
     return msgspec.json.decode(data, type=Results)

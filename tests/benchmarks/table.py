@@ -44,9 +44,7 @@ COMMAND: Final = "make bench"
 
 
 def page(results: Results) -> str:
-    """
-    The whole page.
-    """
+    """The whole page."""
     labels, parts = results.labels, []
     pictures = "\n".join(f"![{name.removesuffix('.svg')}](benchmarks/{name})" for name in plots(results))
     rows = rows_of(results.figures)
@@ -82,9 +80,7 @@ what they promise after a crash is what Kafka's offsets promise.
 
 
 def machine(labels: Labels) -> str:
-    """
-    Where and when, in a sentence.
-    """
+    """Where and when, in a sentence."""
     return (
         f"Measured on {labels.date}: {labels.machine}, Python {labels.python}, Kafka {labels.kafka}, "
         f"moderation-worker {labels.version}, load average {labels.load_average:.1f} at the start."
@@ -92,9 +88,7 @@ def machine(labels: Labels) -> str:
 
 
 def table(rows: Sequence[Row]) -> list[str]:
-    """
-    The lines of a table.
-    """
+    """The lines of a table."""
     programs = [program for program in Program if any(program in row.figures for row in rows)]
     compared = any(program in BASELINES for program in programs)
     titles = ["load", "measure", *programs, *(["ratio"] if compared else []), "runs"]
@@ -107,25 +101,19 @@ def table(rows: Sequence[Row]) -> list[str]:
 
 
 def cell(figure: Figure | None) -> str:
-    """
-    A figure; that it was not measured; or nothing, where there is nothing to measure.
-    """
+    """A figure; that it was not measured; or nothing, where there is nothing to measure."""
     if figure is None:
         return ""
     return "not measured" if figure.missing else shown(figure.median)
 
 
 def ratio(row: Row) -> str:
-    """
-    How many times better the worker is.
-    """
+    """How many times better the worker is."""
     return "" if row.ratio is None else f"{row.ratio:.1f} ×"  # noqa: RUF001 - a multiplication sign
 
 
 def reasons(rows: Iterable[Row]) -> list[str]:
-    """
-    Why figures are missing, each reason once.
-    """
+    """Why figures are missing, each reason once."""
     found = dict.fromkeys(
         f"Not measured: {figure.program}, {figure.load}: {figure.missing}"
         for row in rows
@@ -136,9 +124,7 @@ def reasons(rows: Iterable[Row]) -> list[str]:
 
 
 def section(results: Results) -> str:
-    """
-    The section of README, from its heading to the next one. It is short: README has a limit.
-    """
+    """The section of README, from its heading to the next one. It is short: README has a limit."""
     rows = {(row.part, row.load, row.measure): row for row in rows_of(results.figures)}
     lines = [_line(["", *BESIDE]), _line(["---", *["---:"] * len(BESIDE)])]
     for key, words in IN_README.items():
@@ -162,9 +148,7 @@ The quota is the limit: 200 calls of 20 members, 4,000 a second.{_kept(results)}
 
 
 def with_section(readme: str, results: Results) -> str:
-    """
-    README with its section written again.
-    """
+    """README with its section written again."""
     replaced, times = re.subn(
         rf"^{HEADING}\n.*?(?=^## )", lambda _: section(results), readme, flags=re.MULTILINE | re.DOTALL
     )
@@ -173,9 +157,7 @@ def with_section(readme: str, results: Results) -> str:
 
 
 def plots(results: Results) -> dict[str, str]:
-    """
-    All plots, by the names of their files.
-    """
+    """All plots, by the names of their files."""
     rows = rows_of(results.figures)
     speeds = {row.load: row for row in rows if row.part in "ab" and row.measure == MEMBERS}
     groups = {
@@ -201,9 +183,7 @@ def plots(results: Results) -> dict[str, str]:
 
 
 def _kept(results: Results) -> str:
-    """
-    What README says of the promises: nothing, unless all runs kept them.
-    """
+    """What README says of the promises: nothing, unless all runs kept them."""
     rows = rows_of(results.figures)
     seconds = [max(row.figures[Program.WORKER].values, default=0) for row in rows if row.measure == HIGHEST]
     if broken(results) or not seconds:
@@ -212,9 +192,7 @@ def _kept(results: Results) -> str:
 
 
 def broken(results: Results) -> list[str]:
-    """
-    The rows in which a promise broke.
-    """
+    """The rows in which a promise broke."""
     return [
         f"({row.part}) {row.load}: {sum(row.figures[Program.WORKER].values):.0f}"
         for row in rows_of(results.figures)

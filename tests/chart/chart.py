@@ -30,36 +30,26 @@ Object = dict[str, Any]
 
 
 class RefusedError(Exception):
-    """
-    Helm refused; the text is what it printed.
-    """
+    """Helm refused; the text is what it printed."""
 
 
 def folder() -> Path:
-    """
-    The chart under test.
-    """
+    """The chart under test."""
     return Path(os.environ.get("CHART_UNDER_TEST", REPOSITORY / "helm" / "moderation-worker"))
 
 
 def uses() -> list[Path]:
-    """
-    The values file of each use that the chart ships.
-    """
+    """The values file of each use that the chart ships."""
     return sorted((folder() / "ci").glob("*-values.yaml"))
 
 
 def use(name: str) -> Path:
-    """
-    One of them.
-    """
+    """One of them."""
     return folder() / "ci" / f"{name}-values.yaml"
 
 
 def helm(*arguments: str, **environment: str) -> str:
-    """
-    What helm prints. Raises RefusedError.
-    """
+    """What helm prints. Raises RefusedError."""
     command = [str(toolchain.program("helm")), *arguments]
     done = subprocess.run(
         command,
@@ -76,57 +66,41 @@ def helm(*arguments: str, **environment: str) -> str:
 
 @dataclass(frozen=True)
 class Rendered:
-    """
-    The objects of one release, as `helm template` gives them.
-    """
+    """The objects of one release, as `helm template` gives them."""
 
     objects: tuple[Object, ...]
 
     def all(self, kind: str) -> list[Object]:
-        """
-        All objects of a kind.
-        """
+        """All objects of a kind."""
         return [item for item in self.objects if item["kind"] == kind]
 
     def one(self, kind: str) -> Object:
-        """
-        The only object of a kind besides those of hooks; an assertion when there are none or more.
-        """
+        """The only object of a kind besides those of hooks; an assertion when there are none or more."""
         found = [item for item in self.all(kind) if not item["metadata"]["name"].endswith("-topics")]
         assert len(found) == 1, f"{len(found)} objects of kind {kind}"
         return found[0]
 
     def pod(self) -> Object:
-        """
-        The spec of the worker's pods.
-        """
+        """The spec of the worker's pods."""
         return dict(self.one("StatefulSet")["spec"]["template"]["spec"])
 
     def container(self) -> Object:
-        """
-        The worker's container.
-        """
+        """The worker's container."""
         return next(item for item in self.pod()["containers"] if item["name"] == "worker")
 
     def settings(self) -> Object:
-        """
-        The settings file that the worker reads.
-        """
+        """The settings file that the worker reads."""
         name = next(v["configMap"]["name"] for v in self.pod()["volumes"] if v["name"] == "config")
         held = next(item for item in self.all("ConfigMap") if item["metadata"]["name"] == name)
         return dict(yaml.safe_load(held["data"]["worker.yaml"]))
 
     def job(self) -> Object:
-        """
-        The job that makes topics.
-        """
+        """The job that makes topics."""
         (found,) = self.all("Job")
         return found
 
     def pod_metadata(self) -> Iterator[Object]:
-        """
-        Every pod's metadata: the workers' and those of hooks.
-        """
+        """Every pod's metadata: the workers' and those of hooks."""
         for kind in ("StatefulSet", "Job"):
             for item in self.all(kind):
                 yield item["spec"]["template"]["metadata"]
@@ -134,9 +108,7 @@ class Rendered:
             yield item["metadata"]
 
     def pod_specs(self) -> Iterator[Object]:
-        """
-        Every pod's spec: the workers' and those of hooks.
-        """
+        """Every pod's spec: the workers' and those of hooks."""
         yield self.pod()
         for item in self.all("Pod"):
             yield item["spec"]
@@ -153,9 +125,7 @@ def render(
     namespace: str = NAMESPACE,
     more: Sequence[str] = (),
 ) -> Rendered:
-    """
-    The chart rendered with the values of a use and further values over them. Raises RefusedError.
-    """
+    """The chart rendered with the values of a use and further values over them. Raises RefusedError."""
     arguments = ["template", release, str(folder()), "--namespace", namespace, *more]
     if base:
         arguments += ["--values", str(use(base))]
@@ -168,9 +138,7 @@ def render(
 
 
 def render_below(alias: str, values: Mapping[str, Any], scratch: Path) -> Rendered:
-    """
-    The chart below a parent chart that names it otherwise and has these values for it, over those of the least use.
-    """
+    """The chart below a parent chart that names it otherwise and has these values for it, over those of the least use."""
     parent = scratch / "parent"
     shutil.copytree(folder(), parent / "charts" / folder().name)
     about = yaml.safe_load((folder() / "Chart.yaml").read_text())
@@ -186,9 +154,7 @@ def render_below(alias: str, values: Mapping[str, Any], scratch: Path) -> Render
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """
-    Refuses a key that a mapping has twice: YAML keeps the last, and an operator's value could be lost so.
-    """
+    """Refuses a key that a mapping has twice: YAML keeps the last, and an operator's value could be lost so."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]

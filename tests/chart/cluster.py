@@ -30,18 +30,14 @@ STOP_SECONDS: Final = 5.0
 
 @dataclass(frozen=True)
 class Answer:
-    """
-    What the API server said.
-    """
+    """What the API server said."""
 
     status: int
     body: dict[str, Any]
 
     @property
     def reason(self) -> str:
-        """
-        Why it refused, in its own words.
-        """
+        """Why it refused, in its own words."""
         return str(self.body.get("message", ""))
 
 
@@ -63,9 +59,7 @@ class Cluster:
     folder: Path
 
     def ask(self, path: str, body: object = None, *, method: str | None = None) -> Answer:
-        """
-        One request as administrator: GET without a body, POST with one; a PATCH merges.
-        """
+        """One request as administrator: GET without a body, POST with one; a PATCH merges."""
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(  # noqa: S310 - the address is our own
             self.url + path,
@@ -89,17 +83,13 @@ class Cluster:
 
     @classmethod
     def at(cls, folder: Path) -> Cluster:
-        """
-        A cluster that another process runs, by its folder.
-        """
+        """A cluster that another process runs, by its folder."""
         config = json.loads((folder / "kubeconfig").read_text())
         url, token = config["clusters"][0]["cluster"]["server"], config["users"][0]["user"]["token"]
         return cls(url, folder / "kubeconfig", token, folder)
 
     def await_path(self, path: str) -> None:
-        """
-        Until a path answers 200, at most READY_SECONDS.
-        """
+        """Until a path answers 200, at most READY_SECONDS."""
         until = time.monotonic() + READY_SECONDS
         while True:
             with contextlib.suppress(urllib.error.URLError, FileNotFoundError, ConnectionError):
@@ -110,9 +100,7 @@ class Cluster:
             time.sleep(0.1)  # the server has no way to tell; this is the poll's period
 
     def environment(self) -> dict[str, str]:
-        """
-        What helm needs to talk to this server and to keep its own files apart.
-        """
+        """What helm needs to talk to this server and to keep its own files apart."""
         homes = {name: str(self.folder / "helm" / name) for name in ("CACHE", "CONFIG", "DATA")}
         return {
             "KUBECONFIG": str(self.kubeconfig),
@@ -122,9 +110,7 @@ class Cluster:
 
 @contextlib.contextmanager
 def running() -> Iterator[Cluster]:
-    """
-    A new, empty cluster; gone when the block ends. Raises MissingError without the programs.
-    """
+    """A new, empty cluster; gone when the block ends. Raises MissingError without the programs."""
     etcd, server = toolchain.program("etcd"), toolchain.program("kube-apiserver")
     with tempfile.TemporaryDirectory(prefix="chart-cluster-") as made:
         folder = Path(made)

@@ -17,9 +17,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def helm() -> Path:
-    """
-    Helm is there.
-    """
+    """Helm is there."""
     try:
         return toolchain.program("helm")
     except toolchain.MissingError as missing:
@@ -28,9 +26,7 @@ def helm() -> Path:
 
 @pytest.fixture(scope="session")
 def promtool() -> Path:
-    """
-    The program promtool.
-    """
+    """The program promtool."""
     try:
         return toolchain.program("promtool")
     except toolchain.MissingError as missing:
@@ -39,9 +35,7 @@ def promtool() -> Path:
 
 @pytest.fixture(scope="session")
 def actionlint() -> Path:
-    """
-    The program actionlint.
-    """
+    """The program actionlint."""
     try:
         return toolchain.program("actionlint")
     except toolchain.MissingError as missing:
@@ -50,9 +44,7 @@ def actionlint() -> Path:
 
 @pytest.fixture(scope="session")
 def keda() -> Path:
-    """
-    KEDA's own files: its CRDs and its list of triggers.
-    """
+    """KEDA's own files: its CRDs and its list of triggers."""
     try:
         return toolchain.folder("keda")
     except toolchain.MissingError as missing:
@@ -61,9 +53,7 @@ def keda() -> Path:
 
 @pytest.fixture(scope="session")
 def prometheus_operator() -> Path:
-    """
-    The Prometheus Operator's own files: its CRDs.
-    """
+    """The Prometheus Operator's own files: its CRDs."""
     try:
         return toolchain.folder("prometheus-operator")
     except toolchain.MissingError as missing:
@@ -72,9 +62,7 @@ def prometheus_operator() -> Path:
 
 @pytest.fixture(scope="session")
 def api(helm: Path) -> Iterator[cluster.Cluster]:  # noqa: ARG001 - without helm nothing could be installed into it
-    """
-    A real API server: a new one, or that of the run which started this one.
-    """
+    """A real API server: a new one, or that of the run which started this one."""
     if running := os.environ.get("CHART_CLUSTER"):
         yield cluster.Cluster.at(Path(running))
         return

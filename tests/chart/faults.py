@@ -30,9 +30,7 @@ class Fault:
 
     @property
     def name(self) -> str:
-        """
-        For a test's id.
-        """
+        """For a test's id."""
         return f"{self.file.rpartition('/')[2]}: {' '.join(self.new.split())[:60] or 'gone'}"
 
 

@@ -41,18 +41,14 @@ _GROUPED: Final = re.compile(r"\b(?:by|on|without|group_left)\s*\(([a-z_, ]*)\)"
 
 @dataclass(frozen=True)
 class Series:
-    """
-    One naming of a metric in an expression.
-    """
+    """One naming of a metric in an expression."""
 
     name: str
     matchers: tuple[tuple[str, str, str], ...]
 
 
 def series_in(expression: str) -> list[Series]:
-    """
-    Every metric that an expression names, with what it chooses of it.
-    """
+    """Every metric that an expression names, with what it chooses of it."""
     return [
         Series(name, tuple(_MATCHER.findall(matchers or "")))
         for name, matchers in _SERIES.findall(expression)
@@ -60,9 +56,7 @@ def series_in(expression: str) -> list[Series]:
 
 
 def exposed() -> dict[str, set[str]]:
-    """
-    Every series name that the worker's registry can expose, with its labels.
-    """
+    """Every series name that the worker's registry can expose, with its labels."""
     labels = {row.name: set(row.labels) for row in ROWS}
     found: dict[str, set[str]] = {}
     for family in Metrics(("main",)).registry.collect():
@@ -77,9 +71,7 @@ def exposed() -> dict[str, set[str]]:
 
 
 def wrong_in(expression: str) -> Iterator[str]:
-    """
-    What an expression names and the worker does not have: metrics, labels, and values of closed sets.
-    """
+    """What an expression names and the worker does not have: metrics, labels, and values of closed sets."""
     known = exposed()
     allowed = set(TARGET_LABELS)
     for series in series_in(expression):

@@ -12,9 +12,7 @@ if TYPE_CHECKING:
 
 
 def give_up(missing: MissingError) -> NoReturn:
-    """
-    Skips the test here, with the reason; fails it under CI=true, where nothing may be missing.
-    """
+    """Skips the test here, with the reason; fails it under CI=true, where nothing may be missing."""
     if os.environ.get("CI") == "true":
         pytest.fail(str(missing))
     pytest.skip(str(missing))

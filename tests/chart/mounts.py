@@ -21,9 +21,7 @@ SECRET: Final = "a-key-from-a-secret"
 def mounted(
     rendered: chart.Rendered, folder: Path, *, pod: str = "the-pod-name", secret: str = SECRET
 ) -> tuple[Path, dict[str, str]]:
-    """
-    The settings file, and the environment, of the pod with this name.
-    """
+    """The settings file, and the environment, of the pod with this name."""
     spec, container = rendered.pod(), rendered.container()
     mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
     secrets = next(volume for volume in spec["volumes"] if volume["name"] == "secrets")

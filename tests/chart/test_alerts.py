@@ -108,9 +108,7 @@ def test_the_rule_object_carries_the_files_alerts_with_the_operators_labels_and_
 
 
 def _widened(expression: str) -> str:
-    """
-    A rendered expression, without what narrows it to the release.
-    """
+    """A rendered expression, without what narrows it to the release."""
     pods = f'namespace="{chart.NAMESPACE}", pod=~"{chart.FULL_NAME}-[0-9]+"'
     return expression.replace(f"{{{pods}}}", "").replace(f"{pods}, ", "")
 
@@ -136,9 +134,7 @@ RELEASES: dict[str, tuple[str, str, dict[str, Any]]] = {
 
 @pytest.mark.usefixtures("helm")
 def test_each_release_is_watched_by_its_own_alerts_alone(promtool: Path, tmp_path: Path) -> None:
-    """
-    A release that is gone is missed although others are there; no threshold and no `disabled` is another's.
-    """
+    """A release that is gone is missed although others are there; no threshold and no `disabled` is another's."""
     for name, (release, namespace, values) in RELEASES.items():
         rendered = chart.render({"alerts.enabled": True, **values}, release=release, namespace=namespace)
         (group,) = rendered.one("PrometheusRule")["spec"]["groups"]
@@ -214,9 +210,7 @@ def _thresholds() -> dict[str, float]:
 
 @pytest.mark.usefixtures("helm")
 def test_the_chart_and_the_file_begin_with_the_same_thresholds() -> None:
-    """
-    Whoever reads the file without the chart gets the same alerts; and no value is left that no alert reads.
-    """
+    """Whoever reads the file without the chart gets the same alerts; and no value is left that no alert reads."""
     written = re.findall(r"([0-9.]+) # (\w+)$", _file().read_text(), re.MULTILINE)
     values = _thresholds()
     schema = json.loads((chart.folder() / "values.schema.json").read_text())
@@ -228,9 +222,7 @@ def test_the_chart_and_the_file_begin_with_the_same_thresholds() -> None:
 
 @pytest.mark.usefixtures("helm")
 def test_every_threshold_is_in_the_rules_of_the_release() -> None:
-    """
-    And not the file's own: YAML takes a comment out of an expression that is no block, and with it the value's name.
-    """
+    """And not the file's own: YAML takes a comment out of an expression that is no block, and with it the value's name."""
     given = {name: 1200 + number for number, name in enumerate(_thresholds()) if name != "throttledShare"}
     values = {f"alerts.thresholds.{name}": value for name, value in given.items()}
     (group,) = chart.render({"alerts.enabled": True, **values}).one("PrometheusRule")["spec"]["groups"]

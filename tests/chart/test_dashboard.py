@@ -123,9 +123,7 @@ def test_an_expression_names_only_what_the_worker_exposes(expression: str) -> No
 
 
 def test_every_metric_of_the_worker_is_on_the_dashboard() -> None:
-    """
-    What nobody looks at need not be measured.
-    """
+    """What nobody looks at need not be measured."""
     shown = {series.name for text in _expressions() for series in metric_names.series_in(text)}
 
     missing = [row.name for row in ROWS if not shown & {row.name, f"{row.name}_bucket", f"{row.name}_sum"}]

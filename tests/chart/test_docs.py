@@ -51,9 +51,7 @@ def test_every_value_is_explained() -> None:
 
 
 def test_every_value_that_the_templates_read_is_in_values_yaml() -> None:
-    """
-    A value that only a template knows is a value that nobody finds.
-    """
+    """A value that only a template knows is a value that nobody finds."""
     known = yaml.safe_load((chart.folder() / "values.yaml").read_text())
     named = {
         match
@@ -71,9 +69,7 @@ def test_every_value_that_the_templates_read_is_in_values_yaml() -> None:
 
 
 def test_every_value_is_read_by_a_template() -> None:
-    """
-    A value that nothing reads is a promise that nothing keeps.
-    """
+    """A value that nothing reads is a promise that nothing keeps."""
     text = "\n".join(path.read_text() for path in (chart.folder() / "templates").rglob("*") if path.is_file())
     known = yaml.safe_load((chart.folder() / "values.yaml").read_text())
 
@@ -96,9 +92,7 @@ def test_a_running_release_is_at_most_six_commands_away() -> None:
 
 
 def test_the_commands_of_the_readme_install_the_release(api: Cluster, tmp_path: Path) -> None:
-    """
-    All but those that wait for a kubelet are run; what those ask for is there.
-    """
+    """All but those that wait for a kubelet are run; what those ask for is there."""
     namespace = f"moderation-{secrets.token_hex(4)}"
     (tmp_path / "KEYFILE").write_text("a-key")
     words = {"REGISTRY": "registry.example.com", "BROKER": "broker", "KEYFILE": str(tmp_path / "KEYFILE")}
@@ -154,9 +148,7 @@ def _at_repository(words: list[str]) -> list[str]:
 
 
 def _kubectl(api: Cluster, command: list[str], namespace: str) -> None:
-    """
-    With kubectl where there is one; else the same request.
-    """
+    """With kubectl where there is one; else the same request."""
     if shutil.which("kubectl"):
         subprocess.run(
             command,
@@ -229,7 +221,5 @@ def test_the_numbers_of_the_readme_are_those_of_the_files() -> None:
 
 
 def chart_defaults() -> chart.Object:
-    """
-    The chart's values.yaml.
-    """
+    """The chart's values.yaml."""
     return dict(yaml.safe_load((chart.folder() / "values.yaml").read_text()))

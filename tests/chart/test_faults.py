@@ -75,9 +75,7 @@ def test_a_fault_turns_the_tests_red(fault: Fault, request: pytest.FixtureReques
 
 
 def test_without_a_fault_the_same_tests_are_green(api: Cluster, tmp_path: Path) -> None:
-    """
-    Else red would mean nothing. One run for each file, with all expressions of that file.
-    """
+    """Else red would mean nothing. One run for each file, with all expressions of that file."""
     copy = _copy(tmp_path)
     wanted: dict[str, set[str]] = {}
     for fault in FAULTS:

@@ -36,9 +36,7 @@ USES = [path.name.removesuffix("-values.yaml") for path in chart.uses()]
 
 @pytest.fixture(scope="session")
 def operators(api: Cluster, keda: Path, prometheus_operator: Path) -> Cluster:
-    """
-    The server with the kinds of KEDA and of the Prometheus Operator.
-    """
+    """The server with the kinds of KEDA and of the Prometheus Operator."""
     crds = sorted((keda / "config" / "crd" / "bases").glob("keda.sh_*.yaml"))
     samples = prometheus_operator / "example" / "prometheus-operator-crd"
     crds += [
@@ -64,9 +62,7 @@ def operators(api: Cluster, keda: Path, prometheus_operator: Path) -> Cluster:
 
 @pytest.fixture
 def namespace(api: Cluster) -> str:
-    """
-    A new namespace that admits only pods of the restricted kind.
-    """
+    """A new namespace that admits only pods of the restricted kind."""
     name = f"moderation-{secrets.token_hex(4)}"
     labels = {"pod-security.kubernetes.io/enforce": "restricted"}
     made = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
@@ -79,9 +75,7 @@ def _helm(api: Cluster, namespace: str, *arguments: str) -> str:
 
 
 def _install(api: Cluster, namespace: str, use: str, *more: str) -> str:
-    """
-    Without hooks: helm would wait for a job that nothing here runs. They are judged in a test of their own.
-    """
+    """Without hooks: helm would wait for a job that nothing here runs. They are judged in a test of their own."""
     where = [chart.RELEASE, str(chart.folder()), "--values", str(chart.use(use))]
     return _helm(api, namespace, "install", *where, "--no-hooks", *more)
 
@@ -100,9 +94,7 @@ def _judged(api: Cluster, namespace: str, metadata: dict[str, Any], spec: dict[s
 def test_every_use_installs_and_the_server_admits_its_pods(
     operators: Cluster, namespace: str, use: str
 ) -> None:
-    """
-    PodSecurity judges pods, not StatefulSets: so the stored template is asked for as a pod.
-    """
+    """PodSecurity judges pods, not StatefulSets: so the stored template is asked for as a pod."""
     _install(operators, namespace, use)
 
     template = _stored(operators, namespace)["spec"]["template"]
@@ -131,9 +123,7 @@ def test_the_server_admits_the_pods_of_hooks(operators: Cluster, namespace: str,
 def test_a_pod_that_may_write_its_root_as_root_would_not_be_admitted(
     operators: Cluster, namespace: str
 ) -> None:
-    """
-    The judge judges: else every pod would pass.
-    """
+    """The judge judges: else every pod would pass."""
     _install(
         operators,
         namespace,
@@ -180,9 +170,7 @@ def test_a_release_is_upgraded_rolled_back_and_removed(operators: Cluster, names
 
 
 def test_switching_to_keda_leaves_the_count_of_pods_to_it(operators: Cluster, namespace: str) -> None:
-    """
-    Helm applies on the server's side: did it still own the field, each upgrade would undo what KEDA scaled.
-    """
+    """Helm applies on the server's side: did it still own the field, each upgrade would undo what KEDA scaled."""
     _install(operators, namespace, "minimal", "--set", "replicas=4")
 
     chart_and_values = [str(chart.folder()), "--values", str(chart.use("minimal"))]
@@ -223,9 +211,7 @@ def test_the_server_refuses_what_the_chart_cannot_know(
 
 
 def test_two_releases_share_a_namespace(api: Cluster, namespace: str) -> None:
-    """
-    One release per app isolates apps: their objects must not meet.
-    """
+    """One release per app isolates apps: their objects must not meet."""
     _install(api, namespace, "minimal")
 
     chart_and_values = [str(chart.folder()), "--values", str(chart.use("minimal"))]
@@ -239,9 +225,7 @@ def test_two_releases_share_a_namespace(api: Cluster, namespace: str) -> None:
 
 @dataclass(frozen=True)
 class AtTheJob:
-    """
-    What is in the namespace at the moment when the job of the topics is made, and that job.
-    """
+    """What is in the namespace at the moment when the job of the topics is made, and that job."""
 
     job: dict[str, Any]
     accounts: set[str]
@@ -250,9 +234,7 @@ class AtTheJob:
 
 
 def _end_the_job(api: Cluster, namespace: str) -> AtTheJob:
-    """
-    As the job's controller would, with success, as soon as there is one; helm waits for it.
-    """
+    """As the job's controller would, with success, as soon as there is one; helm waits for it."""
 
     def listed(group: str, kind: str) -> list[dict[str, Any]]:
         return list(api.ask(f"{group}/namespaces/{namespace}/{kind}").body["items"])
@@ -343,9 +325,7 @@ def _group(api: Cluster, namespace: str) -> str:
 
 
 def test_a_release_that_runs_keeps_its_group_when_the_value_is_gone(api: Cluster, namespace: str) -> None:
-    """
-    It was the default of the chart before: with another group the worker would not find its commits.
-    """
+    """It was the default of the chart before: with another group the worker would not find its commits."""
     _install(api, namespace, "minimal", "--set=settings.kafka.group_id=moderation-worker")
     before = _group(api, namespace)
 
@@ -365,9 +345,7 @@ def test_a_release_that_runs_keeps_its_group_when_the_value_is_gone(api: Cluster
 def test_a_first_install_that_failed_before_anything_ran_may_be_upgraded(
     api: Cluster, namespace: str
 ) -> None:
-    """
-    Its job could not reach Kafka, say: there is no group to keep yet.
-    """
+    """Its job could not reach Kafka, say: there is no group to keep yet."""
     where = [chart.RELEASE, str(chart.folder()), "--values", str(chart.use("minimal"))]
     with pytest.raises(chart.RefusedError):
         _helm(api, namespace, "install", *where, "--set=topics.create=true", "--timeout=2s")
@@ -379,8 +357,6 @@ def test_a_first_install_that_failed_before_anything_ran_may_be_upgraded(
 
 @pytest.fixture(autouse=True)
 def _removed(api: Cluster, namespace: str) -> Iterator[None]:
-    """
-    Objects that have no namespace of their own to vanish with would meet in the next test.
-    """
+    """Objects that have no namespace of their own to vanish with would meet in the next test."""
     yield
     _helm(api, namespace, "uninstall", chart.RELEASE, "--ignore-not-found")

@@ -52,9 +52,7 @@ def test_the_pod_monitor_selects_the_workers() -> None:
 
 
 def test_no_label_of_the_worker_is_renamed_by_the_scraping() -> None:
-    """
-    The operator's label for the port's name is called `endpoint`, as is one of ours: it would become exported_endpoint.
-    """
+    """The operator's label for the port's name is called `endpoint`, as is one of ours: it would become exported_endpoint."""
     ours = set().union(*metric_names.exposed().values())
 
     assert ours & OPERATORS_LABELS == {"endpoint"}

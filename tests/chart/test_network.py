@@ -21,9 +21,7 @@ def _ports(rules: list[chart.Object]) -> set[tuple[int, str]]:
 
 
 def test_nobody_comes_in_uninvited_and_only_known_ports_are_reached() -> None:
-    """
-    `ingress: []` denies all; a rule without `from` would let everybody in.
-    """
+    """`ingress: []` denies all; a rule without `from` would let everybody in."""
     spec = _policy()
 
     assert spec["policyTypes"] == ["Ingress", "Egress"]
@@ -145,9 +143,7 @@ def test_a_proxy_is_reached_at_its_port(address: str, ports: list[int]) -> None:
     ],
 )
 def test_an_apps_own_address_is_reached_at_its_port(address: str, ports: list[int]) -> None:
-    """
-    No policy is between the containers of a pod: what listens there needs no port.
-    """
+    """No policy is between the containers of a pod: what listens there needs no port."""
     app = {"sdk_app_id": 1, "identifier": "us", "existingSecret": {"name": "a", "key": "k"}}
 
     rendered = chart.render({"apps.own": {**app, "base_url": address}})
@@ -158,9 +154,7 @@ def test_an_apps_own_address_is_reached_at_its_port(address: str, ports: list[in
 
 @pytest.mark.parametrize("peers", [[], [{"ipBlock": {"cidr": "203.0.113.0/24"}}]])
 def test_with_iam_the_service_that_gives_credentials_is_reached(peers: list[chart.Object]) -> None:
-    """
-    Also where Tencent's side is narrowed to some addresses: STS is none of them.
-    """
+    """Also where Tencent's side is narrowed to some addresses: STS is none of them."""
     values = {
         "kafka.tls.enabled": True,
         "settings.kafka.aws_msk_iam.region": "eu-central-1",

@@ -18,9 +18,7 @@ pytestmark = pytest.mark.usefixtures("helm")
 
 
 def test_a_pod_keeps_its_name_so_a_restart_is_no_rebalance() -> None:
-    """
-    The name is the static member id and the transactional id: it fences the pod's own past.
-    """
+    """The name is the static member id and the transactional id: it fences the pod's own past."""
     rendered = chart.render()
     env = {item["name"]: item for item in rendered.container()["env"]}
 
@@ -79,9 +77,7 @@ def test_every_pod_may_do_nothing_that_it_does_not_need(use: str) -> None:
 
 
 def test_memory_is_reserved_whole_and_processors_are_not_limited() -> None:
-    """
-    A CPU limit throttles in slices, and heartbeats stall; memory beyond the request would be someone else's.
-    """
+    """A CPU limit throttles in slices, and heartbeats stall; memory beyond the request would be someone else's."""
     resources = chart.render().container()["resources"]
 
     assert resources["limits"] == {"memory": resources["requests"]["memory"]}
@@ -201,9 +197,7 @@ def test_what_an_operator_adds_to_a_pod_arrives() -> None:
 
 
 def test_where_pods_run_holds_for_every_pod_of_the_release() -> None:
-    """
-    For those of hooks too: a cluster that admits one runtime class admits no pod without it.
-    """
+    """For those of hooks too: a cluster that admits one runtime class admits no pod without it."""
     specs = [*chart.render(base="everything").pod_specs()]
 
     assert len(specs) == 3
@@ -292,9 +286,7 @@ def test_the_topics_job_runs_as_the_account_that_exists_where_none_is_made() -> 
 
 
 def test_the_pod_of_helm_test_stays_until_its_logs_are_fetched() -> None:
-    """
-    Helm 3 fetches them (`--logs`) only after the hook's deletion, and a test that succeeded would end with an error.
-    """
+    """Helm 3 fetches them (`--logs`) only after the hook's deletion, and a test that succeeded would end with an error."""
     (pod,) = chart.render().all("Pod")
 
     assert _annotations(pod)["helm.sh/hook"] == "test"

@@ -63,9 +63,7 @@ def test_an_image_digest_wins_over_its_tag() -> None:
 def test_an_image_comes_from_the_registry_that_is_named_and_a_parents_wins(
     values: dict[str, str], image: str
 ) -> None:
-    """
-    In every pod: one that came from elsewhere would not start in a cluster that allows one registry.
-    """
+    """In every pod: one that came from elsewhere would not start in a cluster that allows one registry."""
     rendered = chart.render({"image.tag": "1.2.3", "topics.create": True, **values})
 
     specs = [*rendered.pod_specs()]
@@ -75,9 +73,7 @@ def test_an_image_comes_from_the_registry_that_is_named_and_a_parents_wins(
 
 @pytest.mark.parametrize("use", USES)
 def test_every_object_names_its_release_and_no_name_is_too_long(use: str) -> None:
-    """
-    A StatefulSet's pods carry its name and a revision hash of ten in a label of 63.
-    """
+    """A StatefulSet's pods carry its name and a revision hash of ten in a label of 63."""
     rendered = chart.render(base=use)
 
     for item in rendered.objects:
@@ -102,9 +98,7 @@ def test_common_labels_and_annotations_stand_on_every_object() -> None:
 
 
 def test_labels_and_annotations_for_pods_stand_on_every_pod() -> None:
-    """
-    Those of hooks too: a cluster that asks for an owner's label asks for it on each pod.
-    """
+    """Those of hooks too: a cluster that asks for an owner's label asks for it on each pod."""
     labels, annotations = zip(
         *(
             (metadata["labels"], metadata["annotations"])
@@ -144,9 +138,7 @@ def test_extra_objects_may_use_templates() -> None:
 
 
 def test_nothing_optional_is_installed_by_default() -> None:
-    """
-    A cluster without the operators has not their kinds: one such object would fail the install.
-    """
+    """A cluster without the operators has not their kinds: one such object would fail the install."""
     kinds = {item["kind"] for item in chart.render().objects}
 
     assert kinds == {
@@ -161,9 +153,7 @@ def test_nothing_optional_is_installed_by_default() -> None:
 
 
 def test_the_chart_says_who_makes_it_where_and_under_which_licence() -> None:
-    """
-    As the program does: a catalogue of charts shows this page, and the links of alerts begin with its home.
-    """
+    """As the program does: a catalogue of charts shows this page, and the links of alerts begin with its home."""
     about = yaml.safe_load((chart.folder() / "Chart.yaml").read_text())
     urls, (author,) = PROJECT["project"]["urls"], PROJECT["project"]["authors"]
 

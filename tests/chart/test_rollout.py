@@ -36,9 +36,7 @@ STEADY: Final = 6.0
 
 @dataclass
 class Pods:
-    """
-    The pods of one release, as processes.
-    """
+    """The pods of one release, as processes."""
 
     environment: Environment
     running: dict[int, ChildProcess] = field(default_factory=dict)
@@ -47,9 +45,7 @@ class Pods:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     def start(self, number: int) -> None:
-        """
-        The pod with this number, with the chart's settings for this Kafka; returns when it is ready.
-        """
+        """The pod with this number, with the chart's settings for this Kafka; returns when it is ready."""
         stage = self.environment.stage
         (port,) = free_ports(1)
         rendered = chart.render(
@@ -84,33 +80,25 @@ class Pods:
         self.play_until(lambda: answers_ok(f"{self.urls[number]}/readyz"), READY_WITHIN, f"{name} ready")
 
     def stop(self, number: int) -> int:
-        """
-        As a kubelet does: SIGTERM, SIGKILL after the grace. Returns the exit code.
-        """
+        """As a kubelet does: SIGTERM, SIGKILL after the grace. Returns the exit code."""
         process = self.running.pop(number)
         process.terminate()
         self.play_until(lambda: not process.running, self.grace, f"{process.name} ended")
         return int(process.wait(1))
 
     def play_until(self, come: Callable[[], bool], deadline: float, what: str) -> None:
-        """
-        Lets the load go on meanwhile.
-        """
+        """Lets the load go on meanwhile."""
         self.environment.play_until(come, deadline, what)
 
     def events(self, number: int, event: str) -> int:
-        """
-        How often a pod's log has an event, over all its lives.
-        """
+        """How often a pod's log has an event, over all its lives."""
         text = (self.environment.stage.folder / f"{chart.FULL_NAME}-{number}.log").read_text()
         return sum(f'"{event}"' in line for line in text.splitlines())
 
 
 @pytest.fixture
 def pods(kafka: Cluster) -> Iterator[Pods]:
-    """
-    Two pods of a release, ready.
-    """
+    """Two pods of a release, ready."""
     with Environment(kafka.bootstrap_servers, *LATENCY) as environment:
         made = Pods(environment)
         try:
@@ -123,9 +111,7 @@ def pods(kafka: Cluster) -> Iterator[Pods]:
 
 
 def _load(pods: Pods, seconds: float) -> None:
-    """
-    A steady stream of bans, each of another user.
-    """
+    """A steady stream of bans, each of another user."""
     records = [
         command(BAN, f"room-{number % ROOMS}", f"user-{number}", f"ban-{number}", duration=3600)
         for number in range(int(RATE * seconds))
@@ -153,9 +139,7 @@ def _waits(pods: Pods) -> list[float]:
 
 
 def _repeated(pods: Pods) -> list[tuple[str, str]]:
-    """
-    Users for whom the API was called more than once.
-    """
+    """Users for whom the API was called more than once."""
     called = Counter(
         (request.target, user) for request in pods.environment.requests() for user in request.users
     )
@@ -163,9 +147,7 @@ def _repeated(pods: Pods) -> list[tuple[str, str]]:
 
 
 def test_a_rolling_restart_delays_no_command_beyond_the_drain_and_repeats_no_call(pods: Pods) -> None:
-    """
-    The pods come back under their names within the session timeout: no partition moves.
-    """
+    """The pods come back under their names within the session timeout: no partition moves."""
     drain = float(pods.settings["drain_seconds"])
     _load(pods, 50)
     pods.environment.play(STEADY)

@@ -78,16 +78,12 @@ class _Answers(http.server.BaseHTTPRequestHandler):
         self.wfile.write(f'{{"asked": "{self.path}"}}'.encode())
 
     def log_message(self, *_: object) -> None:
-        """
-        Silent.
-        """
+        """Silent."""
 
 
 @pytest.fixture
 def server() -> Iterator[int]:
-    """
-    A worker that is not ready; its port.
-    """
+    """A worker that is not ready; its port."""
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Answers) as made:
         thread = threading.Thread(target=made.serve_forever)
         thread.start()
@@ -97,9 +93,7 @@ def server() -> Iterator[int]:
 
 
 def test_ask_shows_the_answer_of_a_worker_that_is_not_ready(server: int, tmp_path: Path) -> None:
-    """
-    /readyz answers 503 with the reason: a tool that swallows the body would hide the one line that matters.
-    """
+    """/readyz answers 503 with the reason: a tool that swallows the body would hide the one line that matters."""
     kubectl = tmp_path / "kubectl"
     kubectl.write_text(
         f'#!/bin/sh\nwhile [ "$1" != -- ]; do shift; done\nshift 2\nexec {sys.executable} "$@"\n'
@@ -121,9 +115,7 @@ def test_ask_shows_the_answer_of_a_worker_that_is_not_ready(server: int, tmp_pat
 @pytest.mark.usefixtures("helm")
 @pytest.mark.parametrize("group", ["", "ours", "123", "a: b"])
 def test_the_group_is_that_of_the_release_as_it_runs(group: str, tmp_path: Path) -> None:
-    """
-    One that was installed before the group followed from its name has another.
-    """
+    """One that was installed before the group followed from its name has another."""
     rendered = chart.render({"settings.kafka.group_id": group})
     (tmp_path / "settings").write_text(rendered.one("ConfigMap")["data"]["worker.yaml"])
     _program(
@@ -185,9 +177,7 @@ FOR_A_PERSON = """\
 def test_events_shows_what_is_asked_for_in_either_format_by_time(
     log: str, asked: str, since: str, shown: list[int], tmp_path: Path
 ) -> None:
-    """
-    And takes all lines of the span, not some hundred before it looks.
-    """
+    """And takes all lines of the span, not some hundred before it looks."""
     (tmp_path / "log").write_text(log)
     _program(
         tmp_path / "kubectl",
@@ -202,9 +192,7 @@ def test_events_shows_what_is_asked_for_in_either_format_by_time(
 @pytest.mark.usefixtures("helm")
 @pytest.mark.parametrize("use", chart.uses(), ids=lambda path: path.name)
 def test_a_pod_apart_has_what_a_worker_has_and_memory_of_its_own(use: Path, tmp_path: Path) -> None:
-    """
-    Whatever gives it settings and rights; but it runs nothing, nobody probes it, and no object takes it for a worker.
-    """
+    """Whatever gives it settings and rights; but it runs nothing, nobody probes it, and no object takes it for a worker."""
     rendered = chart.render(base=use.name.removesuffix("-values.yaml"))
     pod = _pod_apart(rendered, tmp_path)
     (container,) = (each for each in pod["spec"]["containers"] if each["name"] == "worker")
@@ -250,9 +238,7 @@ def _selector(item: chart.Object) -> dict[str, str]:
 
 
 def _pod_apart(rendered: chart.Rendered, folder: Path) -> dict[str, Any]:
-    """
-    What `start_apart 2Gi` asks the cluster for.
-    """
+    """What `start_apart 2Gi` asks the cluster for."""
     (folder / "set").write_text(json.dumps(rendered.one("StatefulSet")))
     _program(
         folder / "kubectl",

@@ -29,9 +29,7 @@ def test_an_authentication_of_your_own_replaces_the_charts() -> None:
 
 
 def test_keda_signs_in_with_iam_as_the_worker_does(triggers: dict[str, dict[str, Any]]) -> None:
-    """
-    KEDA reads the region from the trigger alone; whose role it takes is in the authentication of your own.
-    """
+    """KEDA reads the region from the trigger alone; whose role it takes is in the authentication of your own."""
     values = {
         "kafka.tls.enabled": True,
         "settings.kafka.aws_msk_iam.region": "eu-central-1",
@@ -61,9 +59,7 @@ def _scaled(base: str = "scram-keda", **values: object) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def triggers(keda: Path) -> dict[str, dict[str, Any]]:
-    """
-    KEDA's own list: each trigger type with its parameters.
-    """
+    """KEDA's own list: each trigger type with its parameters."""
     listed = json.loads((keda / "schema" / "generated" / "scalers-schema.json").read_text())["scalers"]
     return {item["type"]: {each["name"]: each for each in item["parameters"]} for item in listed}
 
@@ -132,9 +128,7 @@ def test_keda_scales_the_stateful_set_and_helm_leaves_its_count_alone() -> None:
 
 
 def test_pods_come_quickly_and_go_one_by_one() -> None:
-    """
-    Each one that goes costs a rebalance: a static member's partitions wait for the session timeout.
-    """
+    """Each one that goes costs a rebalance: a static member's partitions wait for the session timeout."""
     spec = _scaled(scaleDownSeconds=900)
     down = spec["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]["scaleDown"]
 
@@ -188,9 +182,7 @@ def test_the_question_to_prometheus_is_about_metrics_that_exist() -> None:
 def test_prometheus_answers_with_the_pods_while_more_would_not_help(
     promtool: Path, tmp_path: Path, limiting: str, ready: int, answer: int
 ) -> None:
-    """
-    promtool computes the chart's own question over series of two pods of this release and one of another.
-    """
+    """promtool computes the chart's own question over series of two pods of this release and one of another."""
     (_, held) = _scaled()["triggers"]
     rule = {"groups": [{"name": "keda", "rules": [{"record": "held", "expr": held["metadata"]["query"]}]}]}
     (tmp_path / "rules.yaml").write_text(yaml.safe_dump(rule))

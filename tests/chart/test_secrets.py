@@ -16,9 +16,7 @@ pytestmark = pytest.mark.usefixtures("helm")
 
 
 def _mounted(rendered: chart.Rendered) -> dict[str, tuple[str, str]]:
-    """
-    Each mounted secret file: its path, and the Secret and key that it comes from.
-    """
+    """Each mounted secret file: its path, and the Secret and key that it comes from."""
     root = next(m["mountPath"] for m in rendered.container()["volumeMounts"] if m["name"] == "secrets")
     volume = next(v for v in rendered.pod()["volumes"] if v["name"] == "secrets")
     return {
@@ -98,9 +96,7 @@ def test_the_security_protocol_follows_from_tls_and_sasl(
 
 
 def test_a_mechanism_of_ones_own_signs_in_over_the_charts_tls() -> None:
-    """
-    `SSL` would say that nobody signs in, and the worker refuses a mechanism beside it.
-    """
+    """`SSL` would say that nobody signs in, and the worker refuses a mechanism beside it."""
     rendered = chart.render(
         {"kafka.tls.enabled": True, "settings.kafka.common": {"sasl_mechanism": "GSSAPI"}}
     )

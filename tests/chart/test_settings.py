@@ -81,9 +81,7 @@ def test_the_file_that_the_variable_names_is_the_mounted_one() -> None:
 
 
 def test_the_chart_changes_none_of_the_workers_defaults_but_those_it_explains(tmp_path: Path) -> None:
-    """
-    Two places that default differently would make the reference page a lie.
-    """
+    """Two places that default differently would make the reference page a lie."""
     config, _ = mounted(chart.render(), tmp_path)
     least = {
         "kafka": {"bootstrap_servers": ["kafka.kafka.svc:9092"]},
@@ -102,9 +100,7 @@ def test_the_chart_changes_none_of_the_workers_defaults_but_those_it_explains(tm
 
 
 def _may_be_null() -> list[str]:
-    """
-    The settings that may be null, besides those that the chart decides.
-    """
+    """The settings that may be null, besides those that the chart decides."""
     nullable = [row.name for row in rows() if type(None) in get_args(row.kind)]
     ours = make_schema.THE_CHARTS
     return [name for name in nullable if name not in ours and not name.startswith("tencent.apps.")]
@@ -112,9 +108,7 @@ def _may_be_null() -> list[str]:
 
 @pytest.mark.parametrize("name", _may_be_null())
 def test_a_setting_that_is_null_in_the_values_is_null_to_the_worker(name: str, tmp_path: Path) -> None:
-    """
-    Helm takes a null out together with its key where the chart has a default, and the worker would go by its own.
-    """
+    """Helm takes a null out together with its key where the chart has a default, and the worker would go by its own."""
     config, environment = mounted(chart.render({f"settings.{name}": None}), tmp_path)
 
     found: Any = load(config, environment)
@@ -137,9 +131,7 @@ def test_null_is_tried_for_the_settings_whose_default_is_another() -> None:
 def test_a_topic_that_is_empty_in_the_values_is_none_to_the_worker(
     topic: str, alias: str, tmp_path: Path
 ) -> None:
-    """
-    In those of a parent chart too, where Helm loses a null.
-    """
+    """In those of a parent chart too, where Helm loses a null."""
     values = {"settings": {"kafka": {topic: ""}}}
     rendered = (
         chart.render_below(alias, values, tmp_path)
@@ -181,9 +173,7 @@ def _resolved(schema: dict[str, Any], root: dict[str, Any]) -> dict[str, Any]:
 
 
 def _sections() -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
-    """
-    Each section as the program and as the chart describe it.
-    """
+    """Each section as the program and as the chart describe it."""
     model, schema = _model(), _chart_schema()
     settings = schema["properties"]["settings"]["properties"]
     sections = {
@@ -206,9 +196,7 @@ def test_every_setting_of_the_worker_can_be_set_by_the_chart_and_no_other() -> N
 
 
 def _limits(part: dict[str, Any], root: dict[str, Any]) -> dict[str, Any]:
-    """
-    The bounds and choices of a value, from either schema.
-    """
+    """The bounds and choices of a value, from either schema."""
     found: dict[str, Any] = {}
     for branch in [part, *part.get("anyOf", [])]:
         here = _resolved(branch, root)
@@ -248,9 +236,7 @@ KEYWORDS = {
 
 
 def _schemas(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """
-    A schema, and all within it.
-    """
+    """A schema, and all within it."""
     yield schema
     inner = [each for word in ("properties", "$defs") for each in schema.get(word, {}).values()]
     inner += [each for word in ("anyOf", "oneOf") for each in schema.get(word, [])]
@@ -270,9 +256,7 @@ def test_the_charts_schema_has_no_word_that_json_schema_would_pass_over() -> Non
 
 
 def test_every_probe_and_scrape_is_answered_by_the_workers_own_server() -> None:
-    """
-    The server of the code is asked for the paths of the chart.
-    """
+    """The server of the code is asked for the paths of the chart."""
     rendered = chart.render(base="scram-keda")
     container = rendered.container()
     paths = [
@@ -301,9 +285,7 @@ async def _statuses(paths: list[str]) -> dict[str, int]:
 
 
 def test_liveness_asks_only_for_the_loops_pulse_and_readiness_gates_the_rollout() -> None:
-    """
-    A restart fixes neither Kafka nor Tencent: what depends on them must never end a pod.
-    """
+    """A restart fixes neither Kafka nor Tencent: what depends on them must never end a pod."""
     container = chart.render().container()
 
     assert container["startupProbe"]["httpGet"]["path"] == "/livez"
@@ -320,9 +302,7 @@ def test_probes_name_the_port_that_the_container_opens() -> None:
 
 
 def test_two_releases_of_one_namespace_or_name_have_two_groups() -> None:
-    """
-    In one group each would get a part of the other's partitions, and send its commands to the other's app.
-    """
+    """In one group each would get a part of the other's partitions, and send its commands to the other's app."""
     named = {
         chart.render(release=release, namespace=namespace).settings()["kafka"]["group_id"]
         for release in ("trust", "other")
@@ -345,9 +325,7 @@ def test_a_group_that_is_given_is_everywhere_the_group() -> None:
 
 
 def test_an_upgrade_that_cannot_ask_the_cluster_for_its_group_is_refused() -> None:
-    """
-    With another group the worker would not find its commits; `helm template` never asks.
-    """
+    """With another group the worker would not find its commits; `helm template` never asks."""
     with pytest.raises(chart.RefusedError, match="the group of the running release cannot be read"):
         chart.render(more=("--is-upgrade",))
 

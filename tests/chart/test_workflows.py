@@ -37,9 +37,7 @@ def test_actionlint_finds_no_fault(actionlint: Path) -> None:
 
 
 def test_every_action_is_pinned_to_a_commit_and_says_its_version() -> None:
-    """
-    A tag can be moved to other code; a commit cannot.
-    """
+    """A tag can be moved to other code; a commit cannot."""
     lines = [line for path in WORKFLOWS for line in path.read_text().splitlines() if "uses:" in line]
 
     assert lines
@@ -48,9 +46,7 @@ def test_every_action_is_pinned_to_a_commit_and_says_its_version() -> None:
 
 
 def test_a_workflow_may_only_read_but_where_it_publishes_and_keeps_no_credentials() -> None:
-    """
-    Each right beyond reading is named here, so that another one is seen.
-    """
+    """Each right beyond reading is named here, so that another one is seen."""
     beyond: dict[str, dict[str, str]] = {}
     for path in WORKFLOWS:
         workflow = yaml.safe_load(path.read_text())
@@ -126,9 +122,7 @@ def test_a_release_is_made_by_the_program_that_release_check_tries() -> None:
 
 
 def test_what_a_release_fetches_is_pinned() -> None:
-    """
-    Go asks its own record of checksums for a version that was seen before; pip has the hashes.
-    """
+    """Go asks its own record of checksums for a version that was seen before; pip has the hashes."""
     workflow = yaml.safe_load((chart.REPOSITORY / ".github" / "workflows" / "release.yaml").read_text())
     told = "\n".join(map(_commands, workflow["jobs"].values()))
     fetched = re.findall(r'go install "\$(\w+)"', told)
@@ -140,9 +134,7 @@ def test_what_a_release_fetches_is_pinned() -> None:
 
 
 def test_the_script_for_kind_says_only_what_its_kafka_knows() -> None:
-    """
-    kafka-console-producer of 4.1 knows --property alone; 4.2 calls it --reader-property, and takes both until 5.0.
-    """
+    """kafka-console-producer of 4.1 knows --property alone; 4.2 calls it --reader-property, and takes both until 5.0."""
     (major, minor), *_ = (
         tuple(map(int, found))
         for found in re.findall(r"apache/kafka:(\d+)\.(\d+)", (KIND / "kafka.yaml").read_text())
@@ -163,9 +155,7 @@ def test_the_script_for_kind_is_valid_and_names_files_that_exist() -> None:
 
 @pytest.mark.usefixtures("helm")
 def test_the_server_admits_what_is_tried_in_kind(api: Cluster) -> None:
-    """
-    The same objects, the same PodSecurity.
-    """
+    """The same objects, the same PodSecurity."""
     labels = {"pod-security.kubernetes.io/enforce": "restricted"}
     made = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "kind", "labels": labels}}
     assert api.ask("/api/v1/namespaces", made).status in {201, 409}

@@ -55,23 +55,17 @@ _FOLDERS: Final = {
 
 
 class MissingError(Exception):
-    """
-    A tool is not there. The text says which, and how it is had.
-    """
+    """A tool is not there. The text says which, and how it is had."""
 
 
 def cache() -> Path:
-    """
-    Where tools are kept from run to run.
-    """
+    """Where tools are kept from run to run."""
     root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(root) / "moderation-worker"
 
 
 def program(name: str) -> Path:
-    """
-    A program's path. Raises MissingError.
-    """
+    """A program's path. Raises MissingError."""
     if name in _PACKAGES:
         found = shutil.which(name)
         if found is None:
@@ -84,9 +78,7 @@ def program(name: str) -> Path:
 
 
 def folder(name: str) -> Path:
-    """
-    The folder of a Go module, downloaded when it must be. Raises MissingError when that fails.
-    """
+    """The folder of a Go module, downloaded when it must be. Raises MissingError when that fails."""
     module, checksum = _FOLDERS[name]
     if shutil.which("go") is None:
         raise MissingError(f"{name} cannot be had: go is missing")
@@ -106,17 +98,13 @@ def folder(name: str) -> Path:
 
 
 def cache_made() -> Path:
-    """
-    The cache's folder, made if it is not there.
-    """
+    """The cache's folder, made if it is not there."""
     cache().mkdir(parents=True, exist_ok=True)
     return cache()
 
 
 def install() -> None:
-    """
-    Gets every tool. Some six minutes of one processor for the first time, seconds after. Needs root for Debian packages.
-    """
+    """Gets every tool. Some six minutes of one processor for the first time, seconds after. Needs root for Debian packages."""
     wanted = [package for name, package in _PACKAGES.items() if shutil.which(name) is None]
     if wanted:
         run(["apt-get", "update", "-qq"])
@@ -152,9 +140,7 @@ def _make(name: str, command: list[str], where: Path) -> None:
 
 
 def run(command: list[str], where: Path | None = None, **environment: str) -> None:
-    """
-    Print a command and run it. Raises CalledProcessError.
-    """
+    """Print a command and run it. Raises CalledProcessError."""
     print("+", " ".join(re.sub(r"^-ldflags=.*", "-ldflags=…", word) for word in command), flush=True)  # noqa: T201 - a program's progress
     subprocess.run(command, cwd=where, env={**os.environ, **environment}, check=True)
 

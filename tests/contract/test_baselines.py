@@ -38,9 +38,7 @@ def orders(count: int, shape: dict[str, Any] = SHAPES[0]) -> list[dict[str, Any]
 
 
 async def outcomes(given: Sequence[dict[str, Any]], **faults: Any) -> tuple[dict[str, str], list[int]]:
-    """
-    The status of each command, and how many users each request named.
-    """
+    """The status of each command, and how many users each request named."""
     config = SimulatorConfig(apps=(SimulatedApp(APP, (KEY,)),), faults=FaultValues(**faults))
     async with Simulator(config) as sim:
         async with client() as http:

@@ -69,18 +69,14 @@ async def http(sim: Simulator) -> AsyncIterator[httpx.AsyncClient]:
 async def call(
     http: httpx.AsyncClient, endpoint: str = BAN, *, patience: float = PATIENCE, **changes: Any
 ) -> Any:
-    """
-    Make one call as a client of Tencent does, and return the JSON of its answer.
-    """
+    """Make one call as a client of Tencent does, and return the JSON of its answer."""
     body = {**SAMPLES[endpoint], **changes}
     answer = await http.post(f"/v4/{endpoint}", params=a_query(), json=body, timeout=patience)
     return answer.json()
 
 
 async def until(holds: Callable[[], Any]) -> Any:
-    """
-    Wait until a condition holds; fail after PATIENCE.
-    """
+    """Wait until a condition holds; fail after PATIENCE."""
     deadline = time.monotonic() + PATIENCE
     while not (found := holds()):
         assert time.monotonic() < deadline, "it never came to be"
@@ -89,9 +85,7 @@ async def until(holds: Callable[[], Any]) -> Any:
 
 
 def raw(endpoint: str = BAN, **changes: Any) -> bytes:
-    """
-    Return the bytes of one call.
-    """
+    """Return the bytes of one call."""
     body = json.dumps({**SAMPLES[endpoint], **changes}).encode()
     url = httpx.URL(f"/v4/{endpoint}", params=a_query())
     return f"POST {url} HTTP/1.1\r\nHost: h\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
@@ -528,9 +522,7 @@ async def test_a_connection_is_closed_when_the_client_asks_for_it(sim: Simulator
 async def test_what_follows_a_request_that_asks_for_the_end_changes_nothing(
     sim: Simulator, latency: float
 ) -> None:
-    """
-    It was carried out, and its answer was never sent: the client must take it for lost (RFC 9112, 9.6).
-    """
+    """It was carried out, and its answer was never sent: the client must take it for lost (RFC 9112, 9.6)."""
     sim.faults.put(latency=latency)
     reader, writer = await connect(sim)
 
@@ -548,9 +540,7 @@ async def test_what_follows_a_request_that_asks_for_the_end_changes_nothing(
 async def test_what_follows_a_request_on_a_connection_that_is_cut_is_not_read(
     sim: Simulator, fault: str
 ) -> None:
-    """
-    What stood in the same packet was carried out although the connection was closed already.
-    """
+    """What stood in the same packet was carried out although the connection was closed already."""
     sim.faults.put(**{fault: 1.0})
     reader, writer = await connect(sim)
 
@@ -562,9 +552,7 @@ async def test_what_follows_a_request_on_a_connection_that_is_cut_is_not_read(
 
 
 async def test_a_client_that_hangs_up_after_its_last_request_is_noticed(sim: Simulator) -> None:
-    """
-    An effect that waits for the client's end would never come if nothing were read after the last request.
-    """
+    """An effect that waits for the client's end would never come if nothing were read after the last request."""
     sim.faults.put(slow_apply=1.0, slow_apply_seconds=0.01, slow_apply_end="hang")
     _, writer = await connect(sim)
 
@@ -576,9 +564,7 @@ async def test_a_client_that_hangs_up_after_its_last_request_is_noticed(sim: Sim
 
 
 async def test_garbage_behind_a_request_that_hangs_takes_no_memory(sim: Simulator) -> None:
-    """
-    One client could fill the memory: 300 MB sent were 300 MB held.
-    """
+    """One client could fill the memory: 300 MB sent were 300 MB held."""
     sim.faults.put(outage="hang")
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     _, writer = await connect(sim)
@@ -596,9 +582,7 @@ async def test_garbage_behind_a_request_that_hangs_takes_no_memory(sim: Simulato
 async def test_a_signature_that_is_not_ascii_is_refused_and_leaves_no_gap_in_the_log(
     sim: Simulator, http: httpx.AsyncClient
 ) -> None:
-    """
-    The call was in the quota and not in the log, so whoever judged a run missed it.
-    """
+    """The call was in the quota and not in the log, so whoever judged a run missed it."""
     content = {
         "TLS.ver": "2.0", "TLS.identifier": ADMIN, "TLS.sdkappid": APP, "TLS.time": 1, "TLS.expire": 1, "TLS.sig": "é",
     }  # fmt: skip
@@ -613,9 +597,7 @@ async def test_a_signature_that_is_not_ascii_is_refused_and_leaves_no_gap_in_the
 
 
 async def test_a_target_may_stand_in_the_url_as_it_was_typed(sim: Simulator, http: httpx.AsyncClient) -> None:
-    """
-    `curl '…/__control/state?target=群'` showed another group, that nobody had touched.
-    """
+    """`curl '…/__control/state?target=群'` showed another group, that nobody had touched."""
     await call(http, GroupId="群")
     reader, writer = await connect(sim)
 
@@ -689,9 +671,7 @@ async def test_a_simulator_that_cannot_start_says_why(sim: Simulator, tmp_path: 
 
 
 async def test_a_log_may_be_a_pipe_that_somebody_reads(tmp_path: Path) -> None:
-    """
-    As a shell makes one for `--log >(gzip >calls.gz)`: what is more than it holds waits for its reader.
-    """
+    """As a shell makes one for `--log >(gzip >calls.gz)`: what is more than it holds waits for its reader."""
     pipe, read = tmp_path / "pipe", b""
     os.mkfifo(pipe)
     reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)

@@ -60,9 +60,7 @@ async def ask(sim: Simulator, method: str = "PATCH", **headers: str) -> httpx.Re
 async def test_a_page_of_another_site_controls_nothing_and_reads_nothing(
     sim: Simulator, headers: dict[str, str], method: str
 ) -> None:
-    """
-    A site can resolve its own name to 127.0.0.1, and its script then seems to be local.
-    """
+    """A site can resolve its own name to 127.0.0.1, and its script then seems to be local."""
     answer = await ask(sim, method, **headers)
 
     assert answer.status_code == 403
@@ -89,9 +87,7 @@ async def test_a_program_of_this_machine_controls_it(sim: Simulator, headers: di
 
 
 async def test_a_simulator_for_other_machines_has_any_name_and_still_obeys_no_page() -> None:
-    """
-    In a compose file it is reached by its service's name.
-    """
+    """In a compose file it is reached by its service's name."""
     config = SimulatorConfig(apps=(SimulatedApp(1400000001, (KEY,)),), host="0.0.0.0")  # noqa: S104 - what is tested
     async with Simulator(config) as sim:
         assert (await ask(sim, Host="tencent.test.svc.cluster.local")).status_code == 200

@@ -29,9 +29,7 @@ Start = Callable[..., tuple["Popen[str]", str]]
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
-    """
-    Start the simulator and return the process and its address.
-    """
+    """Start the simulator and return the process and its address."""
     started: list[Popen[str]] = []
     key_file = tmp_path / "key"
     key_file.write_text(f"{KEY}\n")
@@ -111,9 +109,7 @@ def test_a_log_that_can_no_longer_be_written_ends_the_simulator(start: Start) ->
 
 
 def test_a_log_that_is_a_pipe_without_a_reader_is_a_failure_at_once(tmp_path: Path) -> None:
-    """
-    It was waited for before anything listened, and SIGTERM did not end that.
-    """
+    """It was waited for before anything listened, and SIGTERM did not end that."""
     os.mkfifo(tmp_path / "pipe")
 
     ended = run(
@@ -130,9 +126,7 @@ def test_a_log_that_is_a_pipe_without_a_reader_is_a_failure_at_once(tmp_path: Pa
 
 
 def test_a_key_file_is_read_as_the_worker_reads_it(tmp_path: Path, start: Start) -> None:
-    """
-    A byte order mark was part of the key for one and not for the other, and every call was refused.
-    """
+    """A byte order mark was part of the key for one and not for the other, and every call was refused."""
     (tmp_path / "key").write_text(f"\ufeff{KEY}\r\n", "utf-8")
     _, url = start()
 
@@ -143,9 +137,7 @@ def test_a_key_file_is_read_as_the_worker_reads_it(tmp_path: Path, start: Start)
 
 @pytest.mark.parametrize("options", [("--key", "k"), ("--key", "k", "--json")], ids=["text", "json"])
 def test_a_simulator_whose_reader_has_gone_ends_quietly_with_141(options: tuple[str, ...]) -> None:
-    """
-    As of every command: it was a failure with a complaint about a broken pipe.
-    """
+    """As of every command: it was a failure with a complaint about a broken pipe."""
     read, write = os.pipe()
     os.close(read)
     ended = run([*COMMAND, *options], stdout=write, stderr=PIPE, timeout=PATIENCE, check=False)

@@ -106,9 +106,7 @@ test of a rule of the core, begin with the table; else search this page for a wo
 
 @dataclass(frozen=True, slots=True)
 class Behaviour:
-    """
-    One test function: its name as a sentence, and why it matters, or an empty text.
-    """
+    """One test function: its name as a sentence, and why it matters, or an empty text."""
 
     claim: str
     reason: str
@@ -133,9 +131,7 @@ class TestFile:
 
 
 def test_files() -> tuple[TestFile, ...]:
-    """
-    Every file of tests: the core first, then folder by folder.
-    """
+    """Every file of tests: the core first, then folder by folder."""
     paths = [path.relative_to(TESTS).as_posix() for path in TESTS.rglob("test_*.py")]
     return tuple(_read(path) for path in sorted(paths, key=_place))
 
@@ -174,9 +170,7 @@ def _opening(text: str) -> str:
 
 
 def page() -> str:
-    """
-    The text of tests/BEHAVIOURS.md.
-    """
+    """The text of tests/BEHAVIOURS.md."""
     lines = [_INTRODUCTION, "## Rules of the core", "", "| rule | files |", "|---|---|"]
     for rule, names in RULES.items():
         links = ", ".join(f"[{name.rpartition('/')[2]}](#{_anchor(f'{CORE}/{name}.py')})" for name in names)

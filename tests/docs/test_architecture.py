@@ -97,9 +97,7 @@ def test_what_the_ways_name_in_a_file_is_defined_in_that_file() -> None:
 
 
 def defines(place: str, name: str) -> bool:
-    """
-    Whether the only file of the worker at this end of a path defines a function, class or constant of this name.
-    """
+    """Whether the only file of the worker at this end of a path defines a function, class or constant of this name."""
     (file,) = [path for path in (ROOT / "worker").rglob("*.py") if str(path).endswith(f"/{place}")]
     return bool(re.search(rf"^ *(async )?(def|class) {name}\b|^{name}: ", file.read_text(), re.MULTILINE))
 
@@ -111,9 +109,7 @@ def test_every_package_of_the_core_is_in_the_table() -> None:
 
 
 def test_the_parts_of_the_core_are_listed_from_bottom_to_top_as_their_imports_are_checked() -> None:
-    """
-    Each module and package of the core is in one of the layers of ``pyproject.toml``, and the table has their order.
-    """
+    """Each module and package of the core is in one of the layers of ``pyproject.toml``, and the table has their order."""
     contracts = tomllib.loads(text("pyproject.toml"))["tool"]["importlinter"]["contracts"]
     (layered,) = [each for each in contracts if each.get("containers") == ["worker.domain"]]
     layers = [set(layer.split(" | ")) for layer in reversed(layered["layers"])]
@@ -131,9 +127,7 @@ def test_the_parts_of_the_core_are_listed_from_bottom_to_top_as_their_imports_ar
 
 
 def test_wiring_alone_builds_concrete_things() -> None:
-    """
-    Every other module of the runtime is in the contract that forbids it, but for the one that knows the adapters' options.
-    """
+    """Every other module of the runtime is in the contract that forbids it, but for the one that knows the adapters' options."""
     contracts = tomllib.loads(text("pyproject.toml"))["tool"]["importlinter"]["contracts"]
     (contract,) = [
         each for each in contracts if each["name"].startswith("Wiring alone builds concrete things")
@@ -146,9 +140,7 @@ def test_wiring_alone_builds_concrete_things() -> None:
 
 
 def writes(tree: ast.AST) -> Iterator[tuple[ast.Attribute, bool]]:
-    """
-    Every store into an attribute, and every call that changes one in place; and whether it is the object's own.
-    """
+    """Every store into an attribute, and every call that changes one in place; and whether it is the object's own."""
     for node in ast.walk(tree):
         targets: list[ast.expr] = []
         if isinstance(node, ast.Assign | ast.Delete):
@@ -179,9 +171,7 @@ def classes() -> dict[str, tuple[Path, ast.ClassDef]]:
 
 
 def owners() -> dict[str, Path]:
-    """
-    The classes whose objects change: some method but the first writes to them.
-    """
+    """The classes whose objects change: some method but the first writes to them."""
     found = {}
     for name, (path, node) in classes().items():
         bases = {word.id for base in node.bases for word in ast.walk(base) if isinstance(word, ast.Name)}
@@ -204,9 +194,7 @@ def test_every_owner_of_state_is_in_the_table_with_its_module() -> None:
 
 
 def test_no_module_of_the_core_compares_with_an_order() -> None:
-    """
-    What one does with its commands is said by the columns of its row.
-    """
+    """What one does with its commands is said by the columns of its row."""
     named = {
         path.name: node.lineno
         for path in core()
@@ -220,9 +208,7 @@ def test_no_module_of_the_core_compares_with_an_order() -> None:
 
 
 def test_no_attribute_of_the_core_has_a_second_writing_module() -> None:
-    """
-    Whoever could change an object from outside would have to know what else must change with it.
-    """
+    """Whoever could change an object from outside would have to know what else must change with it."""
     fields: defaultdict[str, set[Path]] = defaultdict(set)
     for path, node in classes().values():
         for target, own in writes(node):
@@ -270,9 +256,7 @@ def test_every_gate_is_in_the_table_with_its_policy() -> None:
 
 
 def test_no_class_name_exists_twice_but_for_a_port_and_its_implementation() -> None:
-    """
-    Else a reader who searches for a name finds another thing.
-    """
+    """Else a reader who searches for a name finds another thing."""
     found: defaultdict[str, list[str]] = defaultdict(list)
     for path in sorted((ROOT / "worker").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):

@@ -50,9 +50,7 @@ def test_a_file_of_tests_opens_with_what_it_shows(file: TestFile) -> None:
 
 
 def test_no_claim_is_too_long_to_be_scanned() -> None:
-    """
-    The reason belongs into the docstring.
-    """
+    """The reason belongs into the docstring."""
     claims = {behaviour.claim for file in FILES for behaviour in file.behaviours}
 
     assert [claim for claim in claims if len(f"test_{claim}") > 86] == []

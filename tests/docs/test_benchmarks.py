@@ -30,9 +30,7 @@ PUBLISHED = ROOT / bench.PUBLISHED
 
 
 def results(*more: Figure) -> Results:
-    """
-    The figures of some parts, of which one is missing.
-    """
+    """The figures of some parts, of which one is missing."""
     return Results(
         LABELS,
         (
@@ -62,9 +60,7 @@ def test_a_row_has_medians_and_the_ratio_to_the_best_baseline() -> None:
 
 
 def test_a_result_that_is_missing_is_shown_as_missing_with_its_reason() -> None:
-    """
-    An empty cell would be read as nothing to see there.
-    """
+    """An empty cell would be read as nothing to see there."""
     rows = rows_of(results().figures)
 
     assert table.reasons(rows) == ["", f"- Not measured: {FASTSTREAM}, {CLEAN}: FastStream is not installed"]
@@ -131,9 +127,7 @@ def test_a_promise_that_broke_is_told() -> None:
 
 
 def test_publishing_writes_page_figures_plots_and_the_section_alone(tmp_path: Path) -> None:
-    """
-    README keeps its other sections, and stays as short as it must be.
-    """
+    """README keeps its other sections, and stays as short as it must be."""
     before = text("README.md")
     (tmp_path / "README.md").write_text(before)
 
@@ -150,9 +144,7 @@ def test_publishing_writes_page_figures_plots_and_the_section_alone(tmp_path: Pa
 
 
 def test_a_part_that_fails_is_missing_and_keeps_what_it_had(tmp_path: Path) -> None:
-    """
-    A quarter of an hour is not lost for one part.
-    """
+    """A quarter of an hour is not lost for one part."""
 
     def play(_: Session) -> Iterator[Figure]:
         yield Figure("f", CLEAN, MEMBERS, WORKER, (1.0,))
@@ -217,9 +209,7 @@ def test_stages_are_added_up_between_the_lines_nearest_to_two_instants() -> None
 
 @pytest.mark.parametrize("file", sorted(PUBLISHED.glob("*.json")), ids=lambda file: file.name)
 def test_what_is_published_is_what_was_measured(file: Path) -> None:
-    """
-    If it is not: make bench BENCH="--publish --from config/benchmarks/bench.json".
-    """
+    """If it is not: make bench BENCH="--publish --from config/benchmarks/bench.json"."""
     found = read(file.read_bytes())
 
     assert text("config/benchmarks.md") == table.page(found)

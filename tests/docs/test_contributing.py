@@ -44,9 +44,7 @@ def test_every_folder_of_tests_is_in_the_table() -> None:
 
 
 def test_every_wish_leads_somewhere_in_a_few_words() -> None:
-    """
-    A cell that is longer holds several wishes: give each a row.
-    """
+    """A cell that is longer holds several wishes: give each a row."""
     for _, where in WISHES:
         assert re.search(r"`[\w./-]+`", where)
         assert len(where) <= 500, where
@@ -59,9 +57,7 @@ def test_no_wish_is_there_twice() -> None:
 
 
 def test_what_a_wish_names_in_a_file_is_in_that_file() -> None:
-    """
-    Functions, classes and constants, in parentheses behind the file.
-    """
+    """Functions, classes and constants, in parentheses behind the file."""
     named = [
         (place, name)
         for _, where in WISHES
@@ -83,9 +79,7 @@ def test_every_test_that_is_run_is_there(words: list[str]) -> None:
 
 
 def test_the_row_that_is_shown_makes_a_new_action_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    """
-    Through the decoder and into Tencent's body, with nothing else changed.
-    """
+    """Through the decoder and into Tencent's body, with nothing else changed."""
     (shown,) = blocks(PAGE, "python")
     row: Any = eval(shown, vars(actions))  # noqa: S307 - our own page
     assert isinstance(row, Action)
@@ -122,9 +116,7 @@ def test_the_changelog_keeps_its_format() -> None:
 
 
 def test_the_license_is_the_apache_license_to_the_letter() -> None:
-    """
-    The digest is that of the text that the Apache Software Foundation publishes.
-    """
+    """The digest is that of the text that the Apache Software Foundation publishes."""
     published = "cfc7749b96f63bd31c3c42b5c471bf756814053e847c10f3eb003417bc523d30"
 
     assert hashlib.sha256((ROOT / "LICENSE").read_bytes()).hexdigest() == published

@@ -32,9 +32,7 @@ failures = pytest.mark.parametrize("failure", SECTIONS)
 
 @cache
 def names(path: str) -> frozenset[str]:
-    """
-    What a module defines: functions, and classes that Hypothesis has made.
-    """
+    """What a module defines: functions, and classes that Hypothesis has made."""
     tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
     targets = [target for node in tree.body if isinstance(node, ast.Assign) for target in node.targets]
     return frozenset(
@@ -45,9 +43,7 @@ def names(path: str) -> frozenset[str]:
 
 @pytest.mark.parametrize(("failure", "path", "name"), NAMED)
 def test_every_test_that_is_named_exists(failure: str, path: str, name: str) -> None:
-    """
-    In the simulation's module, the name of a kind of history.
-    """
+    """In the simulation's module, the name of a kind of history."""
     assert name in names(path), f"{failure}: {path} has no {name}"
     assert name.startswith(("test_", "Test")) or path == "tests/simulation/test_histories.py"
 

@@ -25,9 +25,7 @@ EXAMPLES: Final = dict(
 
 @pytest.fixture
 def files(tmp_path: Path) -> Callable[[str], str]:
-    """
-    Files of a machine where all that the page names exists.
-    """
+    """Files of a machine where all that the page names exists."""
     certificate, key = self_signed()
     content = {"crt": certificate, "key": key}
 

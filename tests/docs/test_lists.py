@@ -46,9 +46,7 @@ def test_every_order_is_a_state_of_the_control_topic() -> None:
 
 
 def test_every_order_is_in_the_table_of_orders_the_strongest_first() -> None:
-    """
-    Its command has the state's name, but for an ending: pause, paused.
-    """
+    """Its command has the state's name, but for an ending: pause, paused."""
     commands = [cells[0].strip("`") for cells in rows("config/running.md", "## Stopping commands")]
 
     assert len(commands) == len(OrderState)
@@ -58,9 +56,7 @@ def test_every_order_is_in_the_table_of_orders_the_strongest_first() -> None:
 
 @pytest.mark.parametrize("page", DOCUMENTS)
 def test_no_page_counts_actions_or_endpoints(page: str) -> None:
-    """
-    Whoever adds one does not look for a numeral. Write "every endpoint", or "the actions above".
-    """
+    """Whoever adds one does not look for a numeral. Write "every endpoint", or "the actions above"."""
     written = text(page)
     if page in MEASURED:
         written = written.partition(MEASURED[page] or written)[0]

@@ -22,17 +22,13 @@ KEY = "5bd2850fff3ecb11d7c805251c51ee463a25727bddc2385f3fa8bfee1bb93b5e"
 
 @pytest.mark.parametrize("name", PAGES)
 def test_the_file_is_fresh(name: str) -> None:
-    """
-    If it is not: ``make docs``.
-    """
+    """If it is not: ``make docs``."""
     assert (ROOT / name).read_text(encoding="utf-8") == PAGES[name]()
 
 
 @pytest.mark.parametrize("name", VERSIONED)
 def test_a_file_that_names_the_version_names_it_where_it_is_looked_for(name: str) -> None:
-    """
-    Else a new version would pass it by.
-    """
+    """Else a new version would pass it by."""
     assert re.search(VERSIONED[name], (ROOT / name).read_text(encoding="utf-8"), re.MULTILINE)
 
 
@@ -60,9 +56,7 @@ def test_the_example_is_a_file_that_the_worker_accepts_and_means_the_defaults(
 
 
 def test_the_example_is_accepted_with_everything_uncommented(key_file: Path, tmp_path: Path) -> None:
-    """
-    But for the other halves of what is given already, and files that exist on a real machine only.
-    """
+    """But for the other halves of what is given already, and files that exist on a real machine only."""
     uncommented = re.sub(
         r"^( *)# ((?:  )*(?:- )?[A-Za-z_/]+:( .*)?)$", r"\1\2", example(), flags=re.MULTILINE
     )

@@ -44,9 +44,7 @@ OUTCOMES = [each for each in JSON if "status" in each]
 
 
 def test_each_replica_that_systemd_keeps_has_a_port_of_its_own() -> None:
-    """
-    However many there are: what tells them apart is the port itself.
-    """
+    """However many there are: what tells them apart is the port itself."""
     (unit,) = blocks(RUNNING, "ini")
     (port,) = re.findall("^Environment=WORKER_SERVER__PORT=(.+)$", unit, re.MULTILINE)
     names = re.findall(r"moderation-worker@(\w+)", unit)
@@ -57,9 +55,7 @@ def test_each_replica_that_systemd_keeps_has_a_port_of_its_own() -> None:
 
 
 def parsed_by_the_program(words: list[str]) -> None:
-    """
-    Whether the program takes these words. It is not run: a wrong name or value raises here.
-    """
+    """Whether the program takes these words. It is not run: a wrong name or value raises here."""
     command: Any = typer.main.get_command(app)
     context = command.make_context("moderation-worker", list(words), resilient_parsing=True)
     while hasattr(command, "commands"):
@@ -68,9 +64,7 @@ def parsed_by_the_program(words: list[str]) -> None:
 
 
 def ours(words: list[str]) -> list[str] | None:
-    """
-    The words after the program's name, also in a line of Docker, without where its output goes.
-    """
+    """The words after the program's name, also in a line of Docker, without where its output goes."""
     called = [
         place for place, word in enumerate(words) if word.removeprefix(".venv/bin/") == "moderation-worker"
     ]
@@ -109,9 +103,7 @@ def test_every_make_target_is_there_and_takes_what_it_is_given(words: list[str])
 
 @pytest.mark.parametrize("block", [block for page in PAGES for block in blocks(page, "yaml")])
 def test_every_settings_file_is_accepted(block: str, tmp_path: Path) -> None:
-    """
-    But for files that exist on a real machine only. What shows one section alone is completed.
-    """
+    """But for files that exist on a real machine only. What shows one section alone is completed."""
     file = tmp_path / "file"
     file.write_text(KEY)
     authority = tmp_path / "ca.crt"
@@ -143,9 +135,7 @@ def test_every_command_shown_is_one_that_the_worker_takes(command: dict[str, Any
 
 @pytest.mark.parametrize("outcome", OUTCOMES, ids=lambda outcome: outcome["outcome_id"])
 def test_every_outcome_shown_has_the_fields_and_values_of_one(outcome: dict[str, Any]) -> None:
-    """
-    What is left out of a shortened one is taken from the one that is whole.
-    """
+    """What is left out of a shortened one is taken from the one that is whole."""
     whole = {name: OUTCOMES[0][name] for name in OUTCOMES[0] if name not in ("metadata", "calls")} | outcome
 
     read = msgspec.convert(whole, Outcome)
@@ -199,9 +189,7 @@ def test_the_settings_to_decide_first_have_the_defaults_that_are_told() -> None:
 
 
 def test_what_the_demo_prints_is_what_it_prints() -> None:
-    """
-    The figures are of one run; the words are the program's.
-    """
+    """The figures are of one run; the words are the program's."""
     printed = blocks(README, "")[1]
     faults = {fault.value for fault in ViolationKind}
 
@@ -215,9 +203,7 @@ def test_what_the_demo_prints_is_what_it_prints() -> None:
 
 
 def test_the_readme_is_short_and_its_example_is_the_contracts() -> None:
-    """
-    A newcomer reads it whole, or not at all. What it shows is the first command of the contract, shortened.
-    """
+    """A newcomer reads it whole, or not at all. What it shows is the first command of the contract, shortened."""
     command, outcome = (json.loads(block) for block in blocks(README, "json"))
 
     assert len(text(README).splitlines()) <= 200
@@ -232,9 +218,7 @@ def test_no_word_of_it_is_left_to_be_written(page: str) -> None:
 
 
 class Shown(msgspec.Struct, frozen=True):
-    """
-    A record with nothing but a value.
-    """
+    """A record with nothing but a value."""
 
     value: bytes
     key: bytes | None = None

@@ -42,9 +42,7 @@ TICK = 0.01
 
 @dataclass(frozen=True, slots=True)
 class FakeRecord:
-    """
-    One record of any topic, with kafka-python's names.
-    """
+    """One record of any topic, with kafka-python's names."""
 
     topic: str
     partition: int
@@ -108,16 +106,12 @@ class FakeKafka:
             return record
 
     def gap(self, partition: int, offsets: int = 1) -> None:
-        """
-        Offsets without a record, as transaction markers and compaction leave them.
-        """
+        """Offsets without a record, as transaction markers and compaction leave them."""
         with self.changed:
             self._ends[partition] += offsets
 
     def delete_before(self, partition: int, offset: int) -> None:
-        """
-        What retention does.
-        """
+        """What retention does."""
         with self.changed:
             self._begins[partition] = offset
             self.commands[partition] = [each for each in self.commands[partition] if each.offset >= offset]
@@ -129,9 +123,7 @@ class FakeKafka:
         return self._ends[partition]
 
     def expel(self, consumer: FakeConsumer) -> None:
-        """
-        What the broker does to a member that it has not heard for too long. The member joins again by itself.
-        """
+        """What the broker does to a member that it has not heard for too long. The member joins again by itself."""
         self.ask(consumer.put_out)
 
     def ask(self, job: Callable[[], None]) -> None:
@@ -174,9 +166,7 @@ class FakeKafka:
     def _target(
         self, partition: int, owner: FakeConsumer | None, staying: list[FakeConsumer]
     ) -> FakeConsumer | None:
-        """
-        Sticky: a partition moves only from a member that has more than its share.
-        """
+        """Sticky: a partition moves only from a member that has more than its share."""
         if not staying:
             return None
         fewest = min(staying, key=lambda each: len(each.partitions))
@@ -188,9 +178,7 @@ class FakeKafka:
 
 
 class FakeConsumer:
-    """
-    Has the methods of worker.broker.consumer.Consumer.
-    """
+    """Has the methods of worker.broker.consumer.Consumer."""
 
     def __init__(
         self,
@@ -351,9 +339,7 @@ class FakeConsumer:
 
 
 class FakePublisher:
-    """
-    Has the methods of worker.broker.publisher.Publisher.
-    """
+    """Has the methods of worker.broker.publisher.Publisher."""
 
     def __init__(
         self,
@@ -423,9 +409,7 @@ class FakePublisher:
 
 
 class FakeRestorer:
-    """
-    Has the methods of worker.broker.partition_restore.PartitionRestorer.
-    """
+    """Has the methods of worker.broker.partition_restore.PartitionRestorer."""
 
     def __init__(
         self,

@@ -46,9 +46,7 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """
-    One request as the other end saw it.
-    """
+    """One request as the other end saw it."""
 
     endpoint: str
     query: dict[str, str]
@@ -62,9 +60,7 @@ Script = Callable[[Seen], Reply]
 
 
 def answer(code: int, info: str = "", *, request_id: str | None = None) -> Reply:
-    """
-    One of Tencent's answers.
-    """
+    """One of Tencent's answers."""
     fields: dict[str, object] = {
         "ActionStatus": "FAIL" if code else "OK",
         "ErrorCode": code,
@@ -83,17 +79,13 @@ NO_CONNECTION: Final = Reply(end="no_connection")
 
 
 def in_turn(*replies: Reply) -> Script:
-    """
-    These replies one after the other; the last one for ever.
-    """
+    """These replies one after the other; the last one for ever."""
     left = list(replies)
     return lambda _: left.pop(0) if len(left) > 1 else left[0]
 
 
 class FakeTransport:
-    """
-    A Transport on which ``script`` answers. Keeps every promise of the protocol; ``latency`` seconds pass before an answer.
-    """
+    """A Transport on which ``script`` answers. Keeps every promise of the protocol; ``latency`` seconds pass before an answer."""
 
     def __init__(self, script: Script, options: HttpOptions, *, latency: float = 0.0) -> None:
         self.seen: list[Seen] = []
@@ -154,9 +146,7 @@ class FakeTransport:
 def an_app(
     base_url: str = "http://127.0.0.1:9", *, name: str = "main", secret_key: str = SECRET_KEY
 ) -> AppCredentials:
-    """
-    An app that a signature can be made for.
-    """
+    """An app that a signature can be made for."""
     return AppCredentials(name, 1400000001, "administrator", base_url, secret_key=secret_key)
 
 
@@ -168,9 +158,7 @@ def fake_client(
     latency: float = 0.0,
     notice: Callable[[LogEvent], None] | None = None,
 ) -> tuple[Client, FakeTransport]:
-    """
-    The product's client on a FakeTransport, and that transport: what it was asked for stands in ``transport.seen``.
-    """
+    """The product's client on a FakeTransport, and that transport: what it was asked for stands in ``transport.seen``."""
     options = options or HttpOptions()
     transport = FakeTransport(script, options, latency=latency)
     return Client(apps or (an_app(),), options, notice, transport=transport), transport

@@ -19,9 +19,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def hadolint() -> Path:
-    """
-    The program hadolint.
-    """
+    """The program hadolint."""
     try:
         return toolchain.program("hadolint")
     except MissingError as missing:
@@ -30,9 +28,7 @@ def hadolint() -> Path:
 
 @pytest.fixture(scope="session")
 def sbom_maker() -> Path:
-    """
-    The program cyclonedx-py.
-    """
+    """The program cyclonedx-py."""
     try:
         return toolchain.program("cyclonedx-py")
     except MissingError as missing:
@@ -41,9 +37,7 @@ def sbom_maker() -> Path:
 
 @pytest.fixture(scope="session")
 def engine() -> Engine:
-    """
-    Buildah and podman, with a base to build on.
-    """
+    """Buildah and podman, with a base to build on."""
     try:
         for name in ("buildah", "podman", "runc"):
             toolchain.program(name)
@@ -56,9 +50,7 @@ def engine() -> Engine:
 
 @pytest.fixture(scope="session")
 def image(engine: Engine) -> Iterator[str]:
-    """
-    The image under test.
-    """
+    """The image under test."""
     tag = os.environ.get("IMAGE_TAG", IMAGE)
     engine.build(tag=tag)
     yield tag

@@ -33,17 +33,13 @@ _RUN_SECONDS: Final = 120.0
 
 
 def context() -> Path:
-    """
-    The folder that the image is built from: the repository, or the copy that IMAGE_CONTEXT names.
-    """
+    """The folder that the image is built from: the repository, or the copy that IMAGE_CONTEXT names."""
     return Path(os.environ.get("IMAGE_CONTEXT", REPOSITORY))
 
 
 @dataclass(frozen=True)
 class Ended:
-    """
-    A process that has ended.
-    """
+    """A process that has ended."""
 
     code: int
     out: str
@@ -52,9 +48,7 @@ class Ended:
 
 @dataclass(frozen=True)
 class Engine:
-    """
-    buildah and podman on one storage.
-    """
+    """buildah and podman on one storage."""
 
     storage: tuple[str, ...]
 
@@ -66,9 +60,7 @@ class Engine:
         fresh: bool = False,
         lock: str = "requirements.txt",
     ) -> None:
-        """
-        Builds the image; a fresh one with nothing of an earlier build. An assertion with the log when that fails.
-        """
+        """Builds the image; a fresh one with nothing of an earlier build. An assertion with the log when that fails."""
         # The first stage has a name of its own, so that pruning leaves it for the next build.
         for options in (["--target=build", f"--tag={tag}-build"], [f"--tag={tag}"]):
             pull = "--pull-never" if toolchain.base() == toolchain.STAND_IN else "--pull"
@@ -91,9 +83,7 @@ class Engine:
             assert done.code == 0, (done.out + done.err)[-4000:]
 
     def export(self, image: str, to: Path) -> Path:
-        """
-        The whole root of an image as one archive.
-        """
+        """The whole root of an image as one archive."""
         name = f"export-{os.getpid()}"
         made = self._podman("create", "--no-healthcheck", f"--name={name}", image)
         assert made.code == 0, made.err
@@ -105,32 +95,24 @@ class Engine:
         return to
 
     def forget(self, tag: str) -> None:
-        """
-        Removes an image and whatever no other needs.
-        """
+        """Removes an image and whatever no other needs."""
         self._buildah("rmi", "--force", tag, f"{tag}-build")
         self._buildah("rmi", "--prune")
 
     def inspect(self, image: str = IMAGE) -> dict[str, Any]:
-        """
-        What is written on an image.
-        """
+        """What is written on an image."""
         done = self._podman("image", "inspect", image)
         assert done.code == 0, done.err
         return dict(json.loads(done.out)[0])
 
     def run(self, *arguments: str, options: Sequence[str] = (), image: str = IMAGE) -> Ended:
-        """
-        One container from its start to its end, without a network and locked down.
-        """
+        """One container from its start to its end, without a network and locked down."""
         return self._podman(
             *self._run_words("--rm", "--network=none", *LOCKED_DOWN, *options), image, *arguments
         )
 
     def start(self, name: str, *arguments: str, options: Sequence[str] = (), image: str = IMAGE) -> Container:
-        """
-        A container that goes on. The caller removes it.
-        """
+        """A container that goes on. The caller removes it."""
         done = self._podman(*self._run_words("--detach", f"--name={name}", *options), image, *arguments)
         assert done.code == 0, done.err
         return Container(self, name)
@@ -157,43 +139,31 @@ class Engine:
 
 @dataclass(frozen=True)
 class Container:
-    """
-    A container that was started.
-    """
+    """A container that was started."""
 
     engine: Engine
     name: str
 
     def stop(self, seconds: float) -> int:
-        """
-        SIGTERM, SIGKILL after so many seconds; returns the exit code.
-        """
+        """SIGTERM, SIGKILL after so many seconds; returns the exit code."""
         self.engine._podman("stop", f"--time={seconds:g}", self.name)
         return self.wait()
 
     def wait(self) -> int:
-        """
-        Until it ends; returns the exit code.
-        """
+        """Until it ends; returns the exit code."""
         return int(self.engine._podman("wait", self.name).out)
 
     def logs(self) -> str:
-        """
-        What it wrote.
-        """
+        """What it wrote."""
         done = self.engine._podman("logs", self.name)
         return done.out + done.err
 
     def execute(self, *command: str) -> Ended:
-        """
-        A command inside it.
-        """
+        """A command inside it."""
         return self.engine._podman("exec", self.name, *command)
 
     def remove(self) -> None:
-        """
-        Ends it at once, if it runs, and forgets it.
-        """
+        """Ends it at once, if it runs, and forgets it."""
         self.engine._podman("rm", "--force", "--time=0", self.name)
 
 

@@ -43,35 +43,25 @@ class Pod:
 
     @property
     def container(self) -> Object:
-        """
-        What it runs.
-        """
+        """What it runs."""
         return dict(self.spec["containers"][0])
 
     @property
     def grace(self) -> float:
-        """
-        Seconds from SIGTERM to SIGKILL.
-        """
+        """Seconds from SIGTERM to SIGKILL."""
         return float(self.spec.get("terminationGracePeriodSeconds", 30))
 
     def run(self, engine: Engine, image: str) -> Ended:
-        """
-        From its start to its end.
-        """
+        """From its start to its end."""
         words = engine._run_words("--rm", *self._options())
         return engine._podman(*words, image, *self.container.get("args", []))
 
     def start(self, engine: Engine, image: str, name: str) -> Container:
-        """
-        A container that goes on. The caller removes it.
-        """
+        """A container that goes on. The caller removes it."""
         return engine.start(name, *self.container.get("args", []), options=self._options(), image=image)
 
     def secret_file(self, path: str) -> Path:
-        """
-        The file on this machine behind a path of the pod, to change it as a kubelet would.
-        """
+        """The file on this machine behind a path of the pod, to change it as a kubelet would."""
         return self.folder / path.lstrip("/")
 
     def _options(self) -> list[str]:
@@ -135,9 +125,7 @@ class Pod:
 
 
 def _lay(path: Path, text: str, mode: int, group: int) -> None:
-    """
-    A file as a kubelet would write it: root's, readable for the pod's group.
-    """
+    """A file as a kubelet would write it: root's, readable for the pod's group."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
     os.chown(path, 0, group)

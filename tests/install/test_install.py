@@ -35,18 +35,14 @@ NOT_CLONED: Final = shutil.ignore_patterns(
 
 @dataclass(frozen=True)
 class Machine:
-    """
-    A clone with nothing installed, and one Python.
-    """
+    """A clone with nothing installed, and one Python."""
 
     python: Path
     clone: Path
     offered: Path
 
     def run(self, *words: str | Path, **environment: str) -> str:
-        """
-        A command in the clone, which must succeed; returns what it wrote.
-        """
+        """A command in the clone, which must succeed; returns what it wrote."""
         clean = {
             name: value
             for name, value in os.environ.items()
@@ -64,17 +60,13 @@ class Machine:
         return done.stdout
 
     def make(self, lock: str, home: Path) -> None:
-        """
-        Installs a lock into an environment as `make venv` and `make demo` do.
-        """
+        """Installs a lock into an environment as `make venv` and `make demo` do."""
         stamp = home / lock.replace("requirements-", "").replace(".txt", ".installed")
         named = [] if home.exists() else [f"PYTHON={self.python}"]
         self.run("make", f"VENV={home}", *named, stamp)
 
     def build(self, home: Path) -> None:
-        """
-        Installs the worker's own lock as the image's first stage does.
-        """
+        """Installs the worker's own lock as the image's first stage does."""
         self.run(self.python, "-m", "venv", home)
         dockerfile = (self.clone / "Dockerfile").read_text().replace("\\\n", " ")
         commands = re.findall(r"/opt/worker/bin/pip (install [^&\n]*|check)", dockerfile)
@@ -83,9 +75,7 @@ class Machine:
             self.run(home / "bin" / "pip", *command.replace('"${LOCK}"', "requirements.txt").split())
 
     def installed(self, home: Path) -> dict[str, str]:
-        """
-        What is in an environment.
-        """
+        """What is in an environment."""
         script = "import importlib.metadata as m, json; print(json.dumps({d.name: d.version for d in m.distributions()}))"
         told = json.loads(self.run(home / "bin" / "python", "-I", "-c", script))
         return {re.sub(r"[-_.]+", "-", name).lower(): version for name, version in told.items()}
@@ -93,9 +83,7 @@ class Machine:
 
 @pytest.fixture(scope="module")
 def offered(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """
-    A folder with a newer release of everything that is locked, and of pip: each a wheel that holds nothing.
-    """
+    """A folder with a newer release of everything that is locked, and of pip: each a wheel that holds nothing."""
     folder = tmp_path_factory.mktemp("newer")
     for name in {"pip"}.union(*(pins(lock) for lock in (BUILD, *LOCKS))):
         stem = f"{name.replace('-', '_')}-{NEWER}"
@@ -118,9 +106,7 @@ def offered(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def machine(
     request: pytest.FixtureRequest, offered: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Machine:
-    """
-    One machine for each Python.
-    """
+    """One machine for each Python."""
     if request.param not in found():
         pytest.skip(f"Python {request.param} is not here")
     clone = tmp_path_factory.mktemp(f"python{request.param}-") / "clone"
@@ -129,9 +115,7 @@ def machine(
 
 
 def expected(lock: str, installed: dict[str, str]) -> dict[str, str]:
-    """
-    What must be in an environment after a lock was installed; where nothing locks pip, the one that is there stays.
-    """
+    """What must be in an environment after a lock was installed; where nothing locks pip, the one that is there stays."""
     return {"pip": installed["pip"], **pins(BUILD), **pins(lock), "moderation-worker": __version__}
 
 
@@ -154,9 +138,7 @@ def test_a_lock_is_installed_as_it_is_though_newer_releases_are_there(machine: M
 
 
 def test_the_newest_pip_installs_a_lock_as_it_is_too(machine: Machine) -> None:
-    """
-    The demo's: the one for developers holds a pip, which would take the newest one's place on the way.
-    """
+    """The demo's: the one for developers holds a pip, which would take the newest one's place on the way."""
     home, lock = machine.clone.parent / "newest", "requirements-demo.txt"
     machine.run(machine.python, "-m", "venv", home)
     machine.run(
@@ -169,9 +151,7 @@ def test_the_newest_pip_installs_a_lock_as_it_is_too(machine: Machine) -> None:
 
 
 def test_the_cores_tests_pass(machine: Machine) -> None:
-    """
-    On the Python that runs this, `make test` runs them, with all others.
-    """
+    """On the Python that runs this, `make test` runs them, with all others."""
     if found().get("{}.{}".format(*sys.version_info)) == machine.python:
         pytest.skip("make test runs them on this Python")
     if os.environ.get("CI") and machine.python != next(

@@ -22,9 +22,7 @@ SCOPES: Final = ("compile", "runtime")
 
 
 def locked(version: str, cache: Path) -> str:
-    """
-    The text of the lock file.
-    """
+    """The text of the lock file."""
     mirror = os.environ.get(REPOSITORY_VARIABLE)
     context = MavenContext(
         resolver=PythonResolver(),

@@ -55,9 +55,7 @@ class Tab:
     _answers: dict[int, asyncio.Future[Any]] = field(default_factory=dict)
 
     async def read(self) -> None:
-        """
-        Take what the browser says, until it ends.
-        """
+        """Take what the browser says, until it ends."""
         async for message in self.socket:
             if message.type is not WSMsgType.TEXT:
                 continue
@@ -79,9 +77,7 @@ class Tab:
                     self.requests.append(what["request"]["url"])
 
     async def do(self, method: str, **params: Any) -> Any:
-        """
-        Have a method of the protocol carried out.
-        """
+        """Have a method of the protocol carried out."""
         self._number += 1
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._answers[self._number] = answer
@@ -92,33 +88,25 @@ class Tab:
         return await asyncio.wait_for(answer, DEADLINE)
 
     async def open(self, url: str) -> None:
-        """
-        Open the page, and wait until it has shown its first answer.
-        """
+        """Open the page, and wait until it has shown its first answer."""
         await self.do("Page.navigate", url=url)
         await self.until("document.getElementById('updated')?.textContent.includes(':')")
 
     async def value(self, expression: str) -> Any:
-        """
-        Return the value of an expression, awaited.
-        """
+        """Return the value of an expression, awaited."""
         told = await self.do("Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True)
         assert "exceptionDetails" not in told, told["exceptionDetails"]
         return told["result"].get("value")
 
     async def until(self, expression: str) -> None:
-        """
-        Wait until an expression is true: it is asked after each frame.
-        """
+        """Wait until an expression is true: it is asked after each frame."""
         deadline = asyncio.get_running_loop().time() + DEADLINE
         while not await self.value(expression):
             assert asyncio.get_running_loop().time() < deadline, f"never true: {expression}"
             await asyncio.sleep(0.02)
 
     async def look_as(self, scheme: str, width: int, height: int = 900) -> None:
-        """
-        Look with this colour scheme at this width.
-        """
+        """Look with this colour scheme at this width."""
         await self.do(
             "Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}]
         )
@@ -131,9 +119,7 @@ class Tab:
         )
 
     async def press(self, key: str) -> None:
-        """
-        Press a key.
-        """
+        """Press a key."""
         text = {"Enter": "\r", " ": " "}.get(key, key if len(key) == 1 else "")
         code = {"Enter": 13, "Tab": 9, " ": 32}.get(key, ord(key[0].upper()))
         for kind in ("keyDown", "keyUp"):
@@ -141,24 +127,18 @@ class Tab:
             await self.do("Input.dispatchKeyEvent", type=kind, key=key, windowsVirtualKeyCode=code, **more)
 
     async def focused(self) -> str:
-        """
-        Return what has the focus: its id, or its text.
-        """
+        """Return what has the focus: its id, or its text."""
         return str(await self.value("document.activeElement.id || document.activeElement.textContent.trim()"))
 
     async def picture(self) -> bytes:
-        """
-        Take a picture of the whole page, as PNG.
-        """
+        """Take a picture of the whole page, as PNG."""
         told = await self.do("Page.captureScreenshot", captureBeyondViewport=True)
         return base64.b64decode(told["data"])
 
 
 @asynccontextmanager
 async def opened(program: Path) -> AsyncIterator[Tab]:
-    """
-    Start a browser with one tab; end it, and all that it wrote.
-    """
+    """Start a browser with one tab; end it, and all that it wrote."""
     with tempfile.TemporaryDirectory() as home:
         process = await asyncio.create_subprocess_exec(
             program,

@@ -16,9 +16,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def browser() -> Path:
-    """
-    The program Chromium.
-    """
+    """The program Chromium."""
     try:
         return toolchain.browser()
     except MissingError as missing:
@@ -27,9 +25,7 @@ def browser() -> Path:
 
 @pytest.fixture(scope="session")
 def axe() -> str:
-    """
-    The text of axe-core.
-    """
+    """The text of axe-core."""
     try:
         return toolchain.axe()
     except MissingError as missing:

@@ -69,15 +69,11 @@ class Scene:
         )
 
     def pass_time(self, seconds: float = 1.0) -> None:
-        """
-        Let time pass.
-        """
+        """Let time pass."""
         self._now += seconds
 
     def work(self, *commands: dict[str, Any], refuse: frozenset[str] = frozenset(), **changes: Any) -> None:
-        """
-        Carry the commands out; these users do not exist. ``changes`` are made to each outcome.
-        """
+        """Carry the commands out; these users do not exist. ``changes`` are made to each outcome."""
         harness = EngineHarness()
         harness.receive(*commands)
         while harness.out:
@@ -92,18 +88,14 @@ class Scene:
         self.recent.published(replace(transaction, outcomes=outcomes), self._now)
 
     def observe(self, *endpoints: EndpointSnapshot, halts: tuple[HaltReason, ...] = (), **more: Any) -> None:
-        """
-        Look at the worker, as happens once a second.
-        """
+        """Look at the worker, as happens once a second."""
         partitions = tuple(PartitionSnapshot(number, 120 * number, 340 * number, 0, 9) for number in range(4))
         snapshot = EngineSnapshot(endpoints, partitions, halts, 0, 17, {}, EventCounts(), **more)
         self.page.observe(snapshot, LoopSnapshot(0.0, not self.obstacles, {0: 0, 1: 15, 2: 123_456}))
         self.pass_time()
 
     def raid(self) -> None:
-        """
-        Fill the page: five minutes of a raid, with an outage, a halt, failures and hostile names.
-        """
+        """Fill the page: five minutes of a raid, with an outage, a halt, failures and hostile names."""
         for second in range(300):
             throttled = 120 <= second < 180
             used = 200 if second >= 40 else second % 7
@@ -132,9 +124,7 @@ class Scene:
 
 
 def endpoint(**changes: Any) -> EndpointSnapshot:
-    """
-    Return an idle endpoint, with changes.
-    """
+    """Return an idle endpoint, with changes."""
     values: dict[str, Any] = {
         "app": "main", "endpoint": BAN, "waiting": 0, "calls": 0, "oldest_age": 0.0, "permits_used": 0, "permits_granted": 200,
         "permits_owned": 200, "permits_lent": 0, "permits_borrowed": 0, "throttle_factor": 1.0, "limited_by": "nothing",
@@ -145,9 +135,7 @@ def endpoint(**changes: Any) -> EndpointSnapshot:
 
 @asynccontextmanager
 async def served(scene: Scene, port: int = 0) -> AsyncIterator[int]:
-    """
-    Serve the page, and return the port.
-    """
+    """Serve the page, and return the port."""
     server = StatusServer(
         "127.0.0.1",
         port,

@@ -26,9 +26,7 @@ HALTED = ReadinessObstacle("main is halted: no permission", "make the identifier
 
 
 def look(browser: Path, scene: Scene, seen: Callable[[Tab, str], Coroutine[Any, Any, None]]) -> None:
-    """
-    Let a tab look at the scene; afterwards the browser must have complained of nothing, and have asked nobody else.
-    """
+    """Let a tab look at the scene; afterwards the browser must have complained of nothing, and have asked nobody else."""
 
     async def looked() -> None:
         async with served(scene) as port, opened(browser) as tab:
@@ -75,9 +73,7 @@ async def look_up(tab: Tab, asked: str) -> None:
 
 
 def test_hostile_names_are_text_and_nothing_of_them_runs(browser: Path) -> None:
-    """
-    Whoever may write a command chooses names. The person who looks is an operator, with an operator's rights.
-    """
+    """Whoever may write a command chooses names. The person who looks is an operator, with an operator's rights."""
 
     async def seen(tab: Tab, url: str) -> None:
         await tab.value("window.alert = (it) => { throw new Error('ran: ' + it) }")
@@ -100,9 +96,7 @@ def test_hostile_names_are_text_and_nothing_of_them_runs(browser: Path) -> None:
 
 
 def test_what_gets_into_the_page_all_the_same_may_not_run_and_may_not_tell(browser: Path) -> None:
-    """
-    The second line: the policy allows the page's own script, and requests to the worker alone.
-    """
+    """The second line: the policy allows the page's own script, and requests to the worker alone."""
 
     async def looked() -> None:
         async with served(Scene()) as port, opened(browser) as tab:
@@ -181,9 +175,7 @@ def test_it_stays_up_to_date_and_keeps_the_focus_and_tells_of_a_change(browser: 
 
 
 def test_a_worker_that_is_gone_is_said_and_one_that_is_back_as_well(browser: Path) -> None:
-    """
-    The worst page is one that shows what was, as if it were now.
-    """
+    """The worst page is one that shows what was, as if it were now."""
 
     async def looked() -> None:
         scene = Scene()
@@ -200,9 +192,7 @@ def test_a_worker_that_is_gone_is_said_and_one_that_is_back_as_well(browser: Pat
 
 
 def test_updates_can_be_paused(browser: Path) -> None:
-    """
-    Whoever reads, or has it read, needs it to stand still.
-    """
+    """Whoever reads, or has it read, needs it to stand still."""
 
     async def seen(tab: Tab, url: str) -> None:
         await tab.open(url)
@@ -221,9 +211,7 @@ def test_updates_can_be_paused(browser: Path) -> None:
 
 @asynccontextmanager
 async def prefixed(port: int) -> AsyncIterator[str]:
-    """
-    Serve the worker below a path, as an ingress or `kubectl proxy` does.
-    """
+    """Serve the worker below a path, as an ingress or `kubectl proxy` does."""
 
     async def passed(request: web.Request) -> web.Response:
         url = f"http://127.0.0.1:{port}/{request.match_info['rest']}?{request.query_string}"

@@ -28,9 +28,7 @@ _BROWSERS: Final = ("chromium-headless-shell", "chromium", "google-chrome")
 
 
 def browser() -> Path:
-    """
-    Return the browser's path. Raises MissingError.
-    """
+    """Return the browser's path. Raises MissingError."""
     found = next((path for name in _BROWSERS if (path := shutil.which(name))), None)
     if found is None:
         raise MissingError(f"no Chromium: apt-get install {_BROWSERS[0]}, or make page-tools")
@@ -38,9 +36,7 @@ def browser() -> Path:
 
 
 def axe() -> str:
-    """
-    Return the text of axe-core. Raises MissingError.
-    """
+    """Return the text of axe-core. Raises MissingError."""
     path = _axe_path()
     if not path.exists():
         raise MissingError("axe-core is missing: make page-tools")
@@ -48,9 +44,7 @@ def axe() -> str:
 
 
 def install() -> None:
-    """
-    Get both: some 20 seconds for the first time. Needs root where Chromium is missing, and npm where axe-core is.
-    """
+    """Get both: some 20 seconds for the first time. Needs root where Chromium is missing, and npm where axe-core is."""
     if not any(shutil.which(name) for name in _BROWSERS):
         run(["apt-get", "update", "-qq"])
         run(

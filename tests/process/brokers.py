@@ -35,9 +35,7 @@ REPLICATED: Final = {
 
 
 class Brokers:
-    """
-    A context manager. ``kill`` and ``start`` take the number of a broker, from 0.
-    """
+    """A context manager. ``kill`` and ``start`` take the number of a broker, from 0."""
 
     def __init__(self) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="moderation-worker-brokers-"))
@@ -66,15 +64,11 @@ class Brokers:
         return ",".join(self._addresses)
 
     def kill(self, number: int) -> None:
-        """
-        Ends a broker as a crash would.
-        """
+        """Ends a broker as a crash would."""
         self._processes[number].kill()
 
     def start(self, number: int) -> None:
-        """
-        Starts it again with its data, and returns when it answers.
-        """
+        """Starts it again with its data, and returns when it answers."""
         self._processes[number].start()
         self._wait(number)
 

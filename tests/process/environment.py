@@ -47,9 +47,7 @@ def command(
     reason: str | None = None,
     info: SeenMemberInfo | None = None,
 ) -> PlannedRecord:
-    """
-    A well-formed command under its target's key.
-    """
+    """A well-formed command under its target's key."""
     named = (users,) if isinstance(users, str) else tuple(users)
     body = {
         "command_id": command_id,
@@ -112,9 +110,7 @@ class Environment:
     # Producing and reading
 
     def send(self, records: Sequence[PlannedRecord], rate: float | None = None) -> LoadProducer:
-        """
-        Begins to produce the records, so many a second or as fast as it can.
-        """
+        """Begins to produce the records, so many a second or as fast as it can."""
         load = LoadProducer(self.stage.bootstrap_servers, self.stage.topics.commands, records, rate)
         self._ends.callback(load.close)
         self.loads.append(load)
@@ -122,18 +118,14 @@ class Environment:
         return load
 
     def play(self, seconds: float) -> None:
-        """
-        Lets the run go on for so many seconds, reading what comes out.
-        """
+        """Lets the run go on for so many seconds, reading what comes out."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             self.reader.poll()
             self.look_at_workers()
 
     def play_until(self, come: Callable[[], bool], deadline: float, what: str) -> float:
-        """
-        Lets the run go on until ``come()``; returns how many seconds that took. Fails after ``deadline`` seconds.
-        """
+        """Lets the run go on until ``come()``; returns how many seconds that took. Fails after ``deadline`` seconds."""
         begin = time.monotonic()
         while not come():
             if time.monotonic() - begin > deadline:
@@ -158,76 +150,56 @@ class Environment:
 
     @property
     def missing(self) -> int:
-        """
-        How many outcomes are still to come (or to be produced for).
-        """
+        """How many outcomes are still to come (or to be produced for)."""
         wanted = sum(len(load.sent) if load.done else len(load.sent) + 1 for load in self.loads)
         return max(0, wanted - len(self.reader.read.outcomes))
 
     def look_at_workers(self) -> None:
-        """
-        Fails when a worker has ended by itself.
-        """
+        """Fails when a worker has ended by itself."""
         for replica in self.stage.replicas:
             assert replica.running or replica.exit_code in {0, -9}, f"{replica!r}\n{replica.tail()}"
 
     def tails(self) -> str:
-        """
-        The ends of the workers' logs, for a message.
-        """
+        """The ends of the workers' logs, for a message."""
         return "\n".join(f"{replica.name}:\n{replica.tail()}" for replica in self.stage.replicas)
 
     # What was seen
 
     @property
     def sent(self) -> list[ProducedCommand]:
-        """
-        All records that Kafka took.
-        """
+        """All records that Kafka took."""
         return [sent for load in self.loads for sent in load.sent]
 
     @property
     def outcomes(self) -> list[PublishedOutcome]:
-        """
-        What was read of the outcomes.
-        """
+        """What was read of the outcomes."""
         return self.reader.read.outcomes
 
     def outcomes_of(self, load: LoadProducer) -> list[PublishedOutcome]:
-        """
-        What was read of the outcomes of one load, in the order of its records.
-        """
+        """What was read of the outcomes of one load, in the order of its records."""
         by_id = {one.body.outcome_id: one for one in self.outcomes}
         names = (outcome_id(self.stage.topics.commands, one.partition, one.offset) for one in load.sent)
         return [by_id[name] for name in names if name in by_id]
 
     def statuses(self) -> Counter[str]:
-        """
-        Outcomes by status.
-        """
+        """Outcomes by status."""
         return Counter(one.body.status for one in self.outcomes)
 
     def requests(self) -> list[LoggedRequest]:
-        """
-        What the API has logged so far.
-        """
+        """What the API has logged so far."""
         # A line that is being written is left for the next look.
         whole, _, _ = self.stage.simulator_log.read_bytes().rpartition(b"\n")
         return list(requests_of(whole.splitlines()))
 
     def end(self) -> None:
-        """
-        Stops the workers, each of which must end well, and the simulator, and reads all topics to their ends.
-        """
+        """Stops the workers, each of which must end well, and the simulator, and reads all topics to their ends."""
         for name, code in self.stage.stop_workers():
             assert code in {0, -9}, f"{name} ended with {code}\n{self.tails()}"
         self.stage.stop_simulator()
         self.reader.read_to_the_end(QUIET)
 
     def evidence(self, bad_users: frozenset[str] = frozenset()) -> Evidence:
-        """
-        Everything about the run, which must have ended.
-        """
+        """Everything about the run, which must have ended."""
         read = self.reader.read
         return Evidence(
             self.stage.topics.commands,
@@ -240,18 +212,14 @@ class Environment:
         )
 
     def judged(self, bad_users: frozenset[str] = frozenset()) -> CheckReport:
-        """
-        Ends the run and has it judged by the demo's checker.
-        """
+        """Ends the run and has it judged by the demo's checker."""
         self.end()
         return check(self.evidence(bad_users))
 
     # Asking processes
 
     def control(self, method: str, path: str, body: object = None) -> Any:
-        """
-        Asks the simulator's control.
-        """
+        """Asks the simulator's control."""
         request = urllib.request.Request(  # noqa: S310 - an http address of this machine, which we have made
             f"{self.stage.api}/__control/{path}",
             method=method,
@@ -261,15 +229,11 @@ class Environment:
             return msgspec.json.decode(answer.read())
 
     def fault(self, **faults: object) -> None:
-        """
-        Sets faults: ``fault(outage="502", endpoint=…)``.
-        """
+        """Sets faults: ``fault(outage="502", endpoint=…)``."""
         self.control("PATCH", "faults", faults)
 
     def ask(self, path: str, replica: int = 0) -> tuple[int, bytes]:
-        """
-        Status and body of a path of a worker's own HTTP; status 0 while it does not listen.
-        """
+        """Status and body of a path of a worker's own HTTP; status 0 while it does not listen."""
         address = self.stage.worker_addresses()[replica]
         try:
             with urllib.request.urlopen(f"{address}{path}", timeout=ANSWER_TIMEOUT) as answer:  # noqa: S310
@@ -281,46 +245,34 @@ class Environment:
             return 0, b""
 
     def obstacles(self, replica: int = 0) -> list[dict[str, str]]:
-        """
-        What a worker's /readyz says to be in the way; empty when it is ready. A 503 without an obstacle fails.
-        """
+        """What a worker's /readyz says to be in the way; empty when it is ready. A 503 without an obstacle fails."""
         status, body = self.ask("/readyz", replica)
         told: list[dict[str, str]] = msgspec.json.decode(body)["obstacles"]
         assert (status == 200) == (not told), (status, body)
         return told
 
     def told_obstacles(self, replica: int = 0) -> list[dict[str, str]]:
-        """
-        As ``obstacles``; none, too, while the worker does not listen yet.
-        """
+        """As ``obstacles``; none, too, while the worker does not listen yet."""
         return self.obstacles(replica) if self.ask("/livez", replica)[0] else []
 
     def metric(self, name: str, replica: int = 0) -> float:
-        """
-        The sum of a metric's samples over its labels.
-        """
+        """The sum of a metric's samples over its labels."""
         text = self.ask("/metrics", replica)[1].decode()
         lines = (line.rpartition(" ") for line in text.splitlines() if not line.startswith("#"))
         return sum(float(value) for sample, _, value in lines if sample.partition("{")[0] == name)
 
     def events(self, name: str, replica: int = 0) -> list[dict[str, Any]]:
-        """
-        The lines that a worker has logged of one event, in order.
-        """
+        """The lines that a worker has logged of one event, in order."""
         return [line for line in _lines(self.stage.replicas[replica]) if line.get("event") == name]
 
     @contextlib.contextmanager
     def admin(self) -> Iterator[KafkaAdminClient]:
-        """
-        An administrator of the cluster.
-        """
+        """An administrator of the cluster."""
         with contextlib.closing(KafkaAdminClient(bootstrap_servers=self.stage.bootstrap_servers)) as admin:
             yield admin
 
     def places(self) -> list[TopicPartition]:
-        """
-        The partitions of the command topic.
-        """
+        """The partitions of the command topic."""
         return [TopicPartition(self.stage.topics.commands, number) for number in range(PARTITIONS)]
 
 

@@ -58,16 +58,12 @@ class Wrong:
 
 
 def another_key(environment: Environment) -> None:
-    """
-    Tencent knows another key from now on, and the worker does not.
-    """
+    """Tencent knows another key from now on, and the worker does not."""
     environment.control("POST", "keys", {"keys": [secrets.token_hex(KEY_BYTES)]})
 
 
 def new_key_in_the_file(environment: Environment) -> None:
-    """
-    A key that Tencent knows is put where the worker reads it.
-    """
+    """A key that Tencent knows is put where the worker reads it."""
     key = secrets.token_hex(KEY_BYTES)
     environment.control("POST", "keys", {"keys": [key]})
     environment.stage.key_file.write_text(key, "utf-8")
@@ -161,9 +157,7 @@ def play(environment: Environment, wrong: Wrong, *, load: float = LOAD, halted_f
 
 
 def commands(number: int) -> list[PlannedRecord]:
-    """
-    Bans and kicks by turns, each of a new user.
-    """
+    """Bans and kicks by turns, each of a new user."""
     made = []
     for _ in range(number // 2):
         user = f"user-{next(_NUMBERS)}"

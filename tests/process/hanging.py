@@ -51,9 +51,7 @@ class RunResult:
 
 
 def play(servers: str, *, rate: float, limit: int, hang: float, timeout: float) -> RunResult:
-    """
-    Plays it: ``rate`` commands a second, a quota of ``limit`` calls a second, a room that hangs for ``hang`` seconds.
-    """
+    """Plays it: ``rate`` commands a second, a quota of ``limit`` calls a second, a room that hangs for ``hang`` seconds."""
     records = list(commands(round(rate * (BEFORE + hang + AFTER)), seed=1))
     with Environment(servers, *LATENCY) as environment:
         worker = environment.stage.start_worker(
@@ -85,9 +83,7 @@ def play(servers: str, *, rate: float, limit: int, hang: float, timeout: float) 
 
 
 def commands(count: int, seed: int) -> Iterator[PlannedRecord]:
-    """
-    Bans of ever new users in fifty rooms; one has the half of them.
-    """
+    """Bans of ever new users in fifty rooms; one has the half of them."""
     chance = random.Random(seed)
     others = [f"group-{number:02}" for number in range(1, ROOMS)]
     popularity = list(accumulate(1 / rank for rank in range(1, ROOMS)))

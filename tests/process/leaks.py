@@ -20,9 +20,7 @@ _PLAIN: Final = bytes.maketrans(b"*-_", b"+/=")
 
 
 def leaks(text: bytes, keys: Iterable[str]) -> list[str]:
-    """
-    What of it is secret, told without showing it; nothing is hoped for.
-    """
+    """What of it is secret, told without showing it; nothing is hoped for."""
     spellings = {text, unquote_to_bytes(text), unquote_to_bytes(unquote_to_bytes(text))}
     found = {leak for each in spellings for leak in (*_keys_in(each, keys), *_signatures_in(each))}
     return sorted(found)
@@ -49,9 +47,7 @@ def _signatures_in(text: bytes) -> Iterator[str]:
 
 
 def is_signature(text: bytes) -> bool:
-    """
-    Whether a text is a UserSig or begins as one does.
-    """
+    """Whether a text is a UserSig or begins as one does."""
     plain = text.translate(_PLAIN)
     try:
         packed = base64.b64decode(plain[: len(plain) // 4 * 4])

@@ -57,9 +57,7 @@ class RunResult:
 
 
 def play(servers: str, *, rate: float, ways: Mapping[str, float], timeout: float) -> RunResult:
-    """
-    Plays it: ``rate`` commands a second, the outage in these ways for so many seconds each.
-    """
+    """Plays it: ``rate`` commands a second, the outage in these ways for so many seconds each."""
     down = sum(ways.values())
     records = list(commands(round(rate * (BEFORE + down + AFTER))))
     with Environment(servers, *LATENCY) as environment:
@@ -105,9 +103,7 @@ def play(servers: str, *, rate: float, ways: Mapping[str, float], timeout: float
 
 
 def _sent_between(environment: Environment, begin: float, end: float) -> set[tuple[str, str]]:
-    """
-    The attempts on the dead endpoint, as the outcomes list them.
-    """
+    """The attempts on the dead endpoint, as the outcomes list them."""
     return {
         (each.call_id, each.sent_at)
         for one in environment.outcomes
@@ -117,9 +113,7 @@ def _sent_between(environment: Environment, begin: float, end: float) -> set[tup
 
 
 def commands(count: int) -> Iterator[PlannedRecord]:
-    """
-    Bans and kicks by turns, over fifty groups and as many rooms; some bans go on to an unban and a ban.
-    """
+    """Bans and kicks by turns, over fifty groups and as many rooms; some bans go on to an unban and a ban."""
     number = 0
     made = 0
     while made < count:

@@ -53,9 +53,7 @@ class RunResult:
 
 
 def play(servers: str, *, count: int, restore_records: int, repeat_last: int | None = None) -> RunResult:
-    """
-    Plays it with ``count`` commands, of which the last ``repeat_last`` (None: all) come once more, in another order.
-    """
+    """Plays it with ``count`` commands, of which the last ``repeat_last`` (None: all) come once more, in another order."""
     # Only ids count: no effect is known as just applied.
     settings: dict[str, dict[str, object]] = {
         "dedupe": {"restore_records": restore_records, "effect_window_seconds": 0},
@@ -102,9 +100,7 @@ def play(servers: str, *, count: int, restore_records: int, repeat_last: int | N
 
 
 def bans(stem: str, number: int) -> list[PlannedRecord]:
-    """
-    Bans, each of its own user, evenly over the rooms.
-    """
+    """Bans, each of its own user, evenly over the rooms."""
     return [
         command(
             BAN, f"group-{each % ROOMS}", f"{stem}-{each}", f"{stem}-{each}", duration=3600, reason="raid"

@@ -21,9 +21,7 @@ RATE: Final = 100.0
 
 
 def test_a_broker_that_is_killed_and_comes_back_in_mid_raid_costs_no_command() -> None:
-    """
-    With it go the leaders of a third of the partitions, and perhaps the group's and the transactions' coordinator.
-    """
+    """With it go the leaders of a third of the partitions, and perhaps the group's and the transactions' coordinator."""
     load = [
         command(BAN, f"group-{one % 20}", f"user-{one}", f"id-{one}", duration=60) for one in range(COMMANDS)
     ]

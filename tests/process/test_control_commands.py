@@ -42,9 +42,7 @@ LOGNAME=pod USER=pod exec {sys.executable} -m worker "$@"
 
 
 class Operator:
-    """
-    Somebody with a settings file and a shell.
-    """
+    """Somebody with a settings file and a shell."""
 
     def __init__(self, config: Path, names: dict[str, str]) -> None:
         self.config = config
@@ -137,9 +135,7 @@ def test_a_pause_is_written_listed_and_resumed(operator: Operator) -> None:
 
 @pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
 def test_an_order_is_written_although_standard_streams_are_closed(operator: Operator, closed: str) -> None:
-    """
-    A pause from a cron job or a service without standard error wrote nothing.
-    """
+    """A pause from a cron job or a service without standard error wrote nothing."""
     done = subprocess.run(
         ["/bin/sh", "-c", f'exec "$PYTHON" -m worker pause --everything --reason raid {closed}'],
         env={**os.environ, "PYTHON": sys.executable, "WORKER_CONFIG": str(operator.config)},
@@ -210,9 +206,7 @@ def _records(kafka: Cluster, topic: str) -> list[Any]:
 def test_what_an_order_holds_is_counted_without_what_the_group_has_done(
     operator: Operator, producer: KafkaProducer, kafka: Cluster
 ) -> None:
-    """
-    Done are what lies below the commit and what its bitmap says: of ten commands, three and one.
-    """
+    """Done are what lies below the commit and what its bitmap says: of ten commands, three and one."""
     topic = operator.names["commands"]
     for number in range(10):
         producer.send(topic, ban("detector-7", number), key=b"g", partition=0)
@@ -276,9 +270,7 @@ def test_a_topic_that_does_not_exist_is_said_with_what_creates_it(operator: Oper
 
 
 def shell(operator: Operator, tmp_path: Path, line: str) -> str:
-    """
-    One line of the runbook, which must end well; what it prints.
-    """
+    """One line of the runbook, which must end well; what it prints."""
     kubectl = tmp_path / "kubectl"
     kubectl.write_text(KUBECTL)
     kubectl.chmod(0o755)
@@ -308,9 +300,7 @@ def in_force(operator: Operator) -> list[tuple[str, str, str, int]]:
 def test_the_paragraphs_stop_a_detector_and_everything_and_resume_without_the_flood(
     operator: Operator, producer: KafkaProducer, tmp_path: Path
 ) -> None:
-    """
-    In the order in which an operator would: each line does what its paragraph says.
-    """
+    """In the order in which an operator would: each line does what its paragraph says."""
     for number in range(3):
         producer.send(operator.names["commands"], ban("detector-7", number), key=b"g")
     producer.send(operator.names["commands"], ban("another", 1), key=b"g")

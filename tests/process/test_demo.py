@@ -30,9 +30,7 @@ pytestmark = pytest.mark.kafka
 
 
 class Demo:
-    """
-    A running demo, with what it has printed so far.
-    """
+    """A running demo, with what it has printed so far."""
 
     def __init__(self, folder: Path, *options: str) -> None:
         self._output = folder / "output"
@@ -59,26 +57,20 @@ class Demo:
         return self.process.wait(DEADLINE)
 
     def close(self) -> None:
-        """
-        A test that failed leaves nothing behind either.
-        """
+        """A test that failed leaves nothing behind either."""
         if self.process.poll() is None:
             self.process.terminate()
             self.process.wait(DEADLINE)
 
     @property
     def left(self) -> list[str]:
-        """
-        The processes that still use this demo's temporary folder, and the folders that are still there.
-        """
+        """The processes that still use this demo's temporary folder, and the folders that are still there."""
         running = [command for command in _commands() if str(self._folder) in command]
         return running + [path.name for path in self._folder.iterdir() if path.is_dir()]
 
 
 def _commands() -> Iterator[str]:
-    """
-    The command of each process that runs.
-    """
+    """The command of each process that runs."""
     for file in Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(OSError):  # it has ended meanwhile
             yield file.read_bytes().replace(b"\0", b" ").decode(errors="replace")
@@ -86,9 +78,7 @@ def _commands() -> Iterator[str]:
 
 @pytest.fixture
 def begin(tmp_path: Path) -> Iterator[Callable[..., Demo]]:
-    """
-    Start a demo with these options.
-    """
+    """Start a demo with these options."""
     begun: list[Demo] = []
 
     def start(*options: str) -> Demo:

@@ -29,17 +29,13 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def broken() -> dict[str, int]:
-    """
-    Return how often the repository breaks off in the middle of a jar, by the jar's artifact.
-    """
+    """Return how often the repository breaks off in the middle of a jar, by the jar's artifact."""
     return {}
 
 
 @pytest.fixture
 def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: dict[str, int]) -> Iterator[Path]:
-    """
-    Return the folder that a Maven repository of our own serves.
-    """
+    """Return the folder that a Maven repository of our own serves."""
     root = tmp_path / "repository"
     root.mkdir()
 
@@ -92,9 +88,7 @@ def test_what_is_missing_or_damaged_is_fetched_and_the_rest_is_left_alone(
 def test_a_jar_whose_connection_breaks_is_tried_again(
     tmp_path: Path, repository: Path, broken: dict[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """
-    And what had come of it counts once.
-    """
+    """And what had come of it counts once."""
     monkeypatch.setattr("worker.testing.kafka.jars.LONGEST_WAIT", 0.01)
     jar = _published(repository, "thing", b"x" * 50_000)
     broken["thing"] = 2
@@ -142,9 +136,7 @@ def test_a_jar_that_the_repository_does_not_have_is_named(tmp_path: Path) -> Non
 def test_where_kafka_cannot_be_had_a_test_that_needs_it_fails_in_ci(
     tmp_path: Path, ci: str, code: int, summary: str
 ) -> None:
-    """
-    A run that skips everything must not be green.
-    """
+    """A run that skips everything must not be green."""
     words = [
         sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__, "-k", "topics_can_be_made",
         # jgo leaves the connection of a missing jar open until a garbage collection.
@@ -201,9 +193,7 @@ def test_a_paused_broker_does_not_answer_until_it_is_resumed(own_kafka: Embedded
 def test_a_broker_that_is_asked_in_vain_is_asked_by_nobody_afterwards(
     collected_sockets: None,  # noqa: ARG001 - kafka-python leaves the one that got no answer
 ) -> None:
-    """
-    A client that a failed constructor leaves behind may go on asking, and its failures would be told of other tests.
-    """
+    """A client that a failed constructor leaves behind may go on asking, and its failures would be told of other tests."""
     before = set(threading.enumerate())
     with socket.create_server(("127.0.0.1", 0)) as silent:
         assert not answers(f"127.0.0.1:{silent.getsockname()[1]}")

@@ -49,9 +49,7 @@ LANGUAGES: Final = {
 
 
 def command(language: str, script: list[str], folder: Path) -> list[str]:
-    """
-    How an example is run. A Go program is built first, so that ending it ends the program itself.
-    """
+    """How an example is run. A Go program is built first, so that ending it ends the program itself."""
     if language == "python":
         return [sys.executable, str(EXAMPLES / script[0])]
     if shutil.which(language) is None:
@@ -98,9 +96,7 @@ def test_an_example_sends_a_valid_command_to_where_its_target_belongs(
 
 @pytest.fixture
 def outcomes(kafka: Cluster, make_topic: Callable[..., str]) -> str:
-    """
-    A topic with an outcome of a transaction that was aborted, and then one of a transaction that was committed.
-    """
+    """A topic with an outcome of a transaction that was aborted, and then one of a transaction that was committed."""
     topic = make_topic("outcomes", partitions=1)
     producer: Any = KafkaProducer(
         bootstrap_servers=kafka.bootstrap_servers, transactional_id=f"{topic}-examples"

@@ -25,9 +25,7 @@ DRAINED_WITHIN = 10.0
 def test_a_worker_whose_log_nobody_reads_does_all_its_commands_lives_and_stops_cleanly(
     kafka: Cluster,
 ) -> None:
-    """
-    A log that is written by the loop itself would stand still in the first full pipe, and the loop with it.
-    """
+    """A log that is written by the loop itself would stand still in the first full pipe, and the loop with it."""
     with Environment(kafka.bootstrap_servers, *LATENCY) as environment:
         pipe = environment.stage.folder / "worker-1.log"
         os.mkfifo(pipe)

@@ -62,9 +62,7 @@ def outcomes(environment: Environment, load: LoadProducer) -> Counter[str]:
 def test_metadata_of_another_program_makes_no_command_vanish_and_is_told(
     environment: Environment, metadata: str
 ) -> None:
-    """
-    It was believed where it happened to be base64: eleven of fifty commands got no outcome, no dead letter and no line.
-    """
+    """It was believed where it happened to be base64: eleven of fifty commands got no outcome, no dead letter and no line."""
     load = produced(environment, "due")
     tool = KafkaConsumer(
         bootstrap_servers=environment.stage.bootstrap_servers,
@@ -90,9 +88,7 @@ def test_metadata_of_another_program_makes_no_command_vanish_and_is_told(
 
 
 def test_when_the_groups_offsets_are_lost_no_command_has_a_second_outcome(environment: Environment) -> None:
-    """
-    A broker deletes the offsets of a group that was away for a week. Everything was carried out again.
-    """
+    """A broker deletes the offsets of a group that was away for a week. Everything was carried out again."""
     first = started(environment)
     before = produced(environment, "before")
     environment.play_until(lambda: len(outcomes(environment, before)) == COUNT, WITHIN, "carried out")
@@ -115,9 +111,7 @@ def test_when_the_groups_offsets_are_lost_no_command_has_a_second_outcome(enviro
 def test_where_outcomes_are_lost_too_the_partition_waits_for_a_person(
     environment: Environment,
 ) -> None:
-    """
-    The other partitions go on.
-    """
+    """The other partitions go on."""
     first = started(environment)
     before = produced(environment, "before")
     environment.play_until(lambda: len(outcomes(environment, before)) == COUNT, WITHIN, "carried out")

@@ -35,9 +35,7 @@ def command(command_id: str | None, **changes: Any) -> bytes:
 
 
 class Commands:
-    """
-    The topics of one worker that does not run: what is sent there waits.
-    """
+    """The topics of one worker that does not run: what is sent there waits."""
 
     def __init__(self, cluster: Cluster, config: Path) -> None:
         text = config.read_text()
@@ -65,9 +63,7 @@ def commands(kafka: Cluster, config: Path) -> Commands:
 
 @pytest.fixture
 def transaction(commands: Commands) -> Iterator[KafkaProducer]:
-    """
-    FinishedOffsets, and not ended.
-    """
+    """FinishedOffsets, and not ended."""
     producer = KafkaProducer(bootstrap_servers=commands.servers, transactional_id=f"other-{commands.topic}")
     producer.init_transactions()
     producer.begin_transaction()
@@ -88,9 +84,7 @@ def test_new_topics_are_well_and_nothing_is_said_of_their_emptiness(commands: Co
 
 
 def test_a_command_that_waits_is_told_as_json_and_by_an_exit_code_of_its_own(commands: Commands) -> None:
-    """
-    A script read nothing and exit code 0: as if there were no such command.
-    """
+    """A script read nothing and exit code 0: as if there were no such command."""
     commands.send(command("late-1"))
 
     found = commands.asked("--command-id", "late-1", "--json", PYTHONIOENCODING="ascii")
@@ -106,9 +100,7 @@ def test_a_command_that_waits_is_told_as_json_and_by_an_exit_code_of_its_own(com
 
 
 def test_where_more_waits_than_is_shown_that_is_said(commands: Commands) -> None:
-    """
-    Twenty were shown as if they were all.
-    """
+    """Twenty were shown as if they were all."""
     for number in range(3):
         commands.send(command(f"late-{number}"))
 
@@ -168,9 +160,7 @@ def test_a_command_behind_an_open_transaction_is_not_said_never_to_have_come(
 
 
 def test_a_reader_that_has_enough_ends_it_quietly(commands: Commands) -> None:
-    """
-    As with ``| head -1``.
-    """
+    """As with ``| head -1``."""
     commands.send(command("late-1"))
     ours, theirs = os.pipe()
     os.close(ours)

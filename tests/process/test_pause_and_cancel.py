@@ -44,9 +44,7 @@ pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240 + FLOOD // 100)]
 
 
 def of_issuer(issuer: str, number: int, room: str | None = None) -> PlannedRecord:
-    """
-    A ban of a user of its own, by an issuer whose name the user's begins with.
-    """
+    """A ban of a user of its own, by an issuer whose name the user's begins with."""
     name = f"{issuer}-{number}"
     planned = command(BAN, room or f"group-{number % ROOMS}", name, name, duration=600)
     value = msgspec.json.decode(planned.value or b"")
@@ -54,9 +52,7 @@ def of_issuer(issuer: str, number: int, room: str | None = None) -> PlannedRecor
 
 
 def flood() -> list[PlannedRecord]:
-    """
-    A mad detector among others: five of its bans for one of theirs.
-    """
+    """A mad detector among others: five of its bans for one of theirs."""
     each = FLOOD // OTHERS
     return [
         planned
@@ -70,9 +66,7 @@ def flood() -> list[PlannedRecord]:
 
 @contextlib.contextmanager
 def flooded(kafka: Cluster, **settings: Any) -> Iterator[Environment]:
-    """
-    Two replicas that are ready.
-    """
+    """Two replicas that are ready."""
     settings = {"limits": {"calls_per_second": QUOTA}, **settings}
     with Environment(kafka.bootstrap_servers, *LATENCY) as run:
         for replica in [run.stage.start_worker(settings) for _ in range(2)]:
@@ -81,9 +75,7 @@ def flooded(kafka: Cluster, **settings: Any) -> Iterator[Environment]:
 
 
 def order(run: Environment, name: str, *arguments: str) -> str:
-    """
-    An operator's command, which must end well; what it prints.
-    """
+    """An operator's command, which must end well; what it prints."""
     config = str(run.stage.folder / "worker-1.yaml")
     done = subprocess.run(
         [sys.executable, "-m", "worker", name, "--config", config, *arguments],
@@ -97,9 +89,7 @@ def order(run: Environment, name: str, *arguments: str) -> str:
 
 
 def written_at(run: Environment) -> float:
-    """
-    When the newest record of the control topic was written, in seconds since 1970: the command itself ends later.
-    """
+    """When the newest record of the control topic was written, in seconds since 1970: the command itself ends later."""
     place = TopicPartition(run.stage.topics.control, 0)
     consumer = KafkaConsumer(bootstrap_servers=run.stage.bootstrap_servers, auto_offset_reset="earliest")
     with contextlib.closing(consumer):
@@ -121,9 +111,7 @@ def of(run: Environment, issuer: str) -> list[PublishedOutcome]:
 
 
 def called_after(run: Environment, moment: float, issuer: str = "mad") -> list[float]:
-    """
-    How many seconds after the moment requests with a user of the issuer came in.
-    """
+    """How many seconds after the moment requests with a user of the issuer came in."""
     return [
         each.read_at - moment
         for each in run.requests()
@@ -141,9 +129,7 @@ def assert_clean(run: Environment) -> None:
 
 
 def test_a_paused_detector_sends_nothing_from_two_seconds_on_and_ends_cancelled(kafka: Cluster) -> None:
-    """
-    The others go on meanwhile, a restart in between releases nothing, and after the resume no flood follows.
-    """
+    """The others go on meanwhile, a restart in between releases nothing, and after the resume no flood follows."""
     with flooded(kafka) as run:
         run.send(flood())
         run.play_until(lambda: len(of(run, "mad")) > FLOOD // 10, 60.0, "under way")
@@ -192,9 +178,7 @@ def test_a_paused_detector_sends_nothing_from_two_seconds_on_and_ends_cancelled(
 
 
 def test_a_guard_stops_a_detector_by_itself_on_both_replicas(kafka: Cluster) -> None:
-    """
-    One replica notices, and writes it down for the other; nothing is lost, and the others are not touched.
-    """
+    """One replica notices, and writes it down for the other; nothing is lost, and the others are not touched."""
     limit = FLOOD // 8
     guard = {"scope": {"issuer": "*"}, "members": limit, "per_seconds": 30, "then": "paused"}
     calm = [of_issuer("calm", number) for number in range(limit // 2)]
@@ -230,9 +214,7 @@ GAP: Final = 100
 
 
 def behind(issuer: str, room: str, begin: int) -> list[PlannedRecord]:
-    """
-    One ban by an issuer, and in the same room twice as many by others as may go on behind it.
-    """
+    """One ban by an issuer, and in the same room twice as many by others as may go on behind it."""
     return [
         of_issuer(issuer, begin, room),
         *(of_issuer("calm", begin + number, room) for number in range(1, 2 * GAP + 1)),
@@ -240,9 +222,7 @@ def behind(issuer: str, room: str, begin: int) -> list[PlannedRecord]:
 
 
 def test_what_waits_behind_a_pause_goes_on_until_the_gap_is_full_and_is_freed(kafka: Cluster) -> None:
-    """
-    Both ways out: a cancel and a resume. The worker is ready all the while, and says which partitions stand.
-    """
+    """Both ways out: a cancel and a resume. The worker is ready all the while, and says which partitions stand."""
     rooms = {partition_of(room.encode(), PARTITIONS): room for room in map("room-{}".format, range(50))}
     held, (first, second, free) = sorted(rooms)[:2], [rooms[place] for place in sorted(rooms)[:3]]
     with Environment(kafka.bootstrap_servers, *LATENCY) as run:
@@ -274,9 +254,7 @@ def readiness(run: Environment) -> dict[str, Any]:
 
 
 def raid() -> list[PlannedRecord]:
-    """
-    Commands of each action, some to several users, and one with bad input.
-    """
+    """Commands of each action, some to several users, and one with bad input."""
     info = SeenMemberInfo(name_card="card")
     return [
         each
@@ -292,9 +270,7 @@ def raid() -> list[PlannedRecord]:
 
 
 def test_a_worker_in_shadow_does_all_but_the_requests(kafka: Cluster) -> None:
-    """
-    What it publishes is what it would publish live, but for status, times and ids of Tencent's.
-    """
+    """What it publishes is what it would publish live, but for status, times and ids of Tencent's."""
     seen = {}
     for name, settings in (("shadow", {"shadow": True}), ("live", {})):
         with Environment(kafka.bootstrap_servers, *LATENCY) as run:

@@ -32,9 +32,7 @@ PASSWORD = "correct: horse battery"
 
 @contextmanager
 def tls_before(url: str, folder: Path) -> Iterator[tuple[str, Path]]:
-    """
-    The address of a port with TLS whose connections go on to ``url``, and the certificate of its authority.
-    """
+    """The address of a port with TLS whose connections go on to ``url``, and the certificate of its authority."""
     certificate, key = self_signed("/CN=localhost", "subjectAltName=IP:127.0.0.1")
     authority, both = folder / "ca.crt", folder / "both.pem"
     authority.write_text(certificate)

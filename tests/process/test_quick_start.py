@@ -32,9 +32,7 @@ VENV, KAFKA, SIMULATE, RUN, SEND = QUICK_START.splitlines()
 
 
 def program(line: str) -> list[str]:
-    """
-    A line of the README, with the program of this environment.
-    """
+    """A line of the README, with the program of this environment."""
     first, *words = shlex.split(line)
     assert first == ".venv/bin/moderation-worker"
     return [sys.executable, "-m", "worker", *words]
@@ -50,9 +48,7 @@ def is_taken(port: int) -> bool:
 def test_five_commands_lead_from_a_clone_to_a_first_outcome(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """
-    Marked alone: the ports are those of the README, and another test may have the same.
-    """
+    """Marked alone: the ports are those of the README, and another test may have the same."""
     for port in PORTS:
         if is_taken(port):
             pytest.skip(f"another program has port {port}, which the README names")

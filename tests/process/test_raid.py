@@ -44,9 +44,7 @@ def stage(kafka: Cluster) -> Iterator[DemoEnvironment]:
 
 
 def begin(stage: DemoEnvironment, raid: Scenario, *flags: str, replicas: int = 1) -> None:
-    """
-    Starts the simulator, which knows the raid's bad users, and that many workers.
-    """
+    """Starts the simulator, which knows the raid's bad users, and that many workers."""
     stage.start_simulator("--latency", "0.03", "--latency-jitter", "0.5", "--apply-point", "random", *flags)
     stage.control("faults", {"bad_user_list": raid.bad_users})
     for replica in [stage.start_worker() for _ in range(replicas)]:
@@ -54,9 +52,7 @@ def begin(stage: DemoEnvironment, raid: Scenario, *flags: str, replicas: int = 1
 
 
 def judged(seen: FinishedRaid) -> CheckReport:
-    """
-    The checker's report, without what it says of the quota when the simulator's stamps were late.
-    """
+    """The checker's report, without what it says of the quota when the simulator's stamps were late."""
     report = check(seen.evidence)
     if seen.longest_stall > STALL:
         report.counts[ViolationKind.OVER_QUOTA] = 0
@@ -95,9 +91,7 @@ def test_replicas_that_are_killed_lose_nothing_double_nothing_and_keep_the_order
 def test_replicas_that_are_asked_to_stop_hand_over_so_that_nothing_is_done_twice(
     stage: DemoEnvironment,
 ) -> None:
-    """
-    No break is told to the checker: a clean stop is no excuse for a repeat.
-    """
+    """No break is told to the checker: a clean stop is no excuse for a repeat."""
     raid = plan(round(COMMANDS_PER_SECOND * TURNOVER_SECONDS), seed=13)
     begin(stage, raid, replicas=3)
     turnover = Turnover(stage, TURNOVER_SECONDS, every=5.0, kill=False)
@@ -112,9 +106,7 @@ def test_replicas_that_are_asked_to_stop_hand_over_so_that_nothing_is_done_twice
 def test_a_replica_that_was_frozen_longer_than_its_session_does_no_harm(
     stage: DemoEnvironment,
 ) -> None:
-    """
-    It goes on with what it believes to own.
-    """
+    """It goes on with what it believes to own."""
     raid = plan(round(COMMANDS_PER_SECOND * (FROZEN_SECONDS + 6.0)), seed=15)
     begin(stage, raid, replicas=2)
     freeze = Freeze(stage, after=3.0, seconds=FROZEN_SECONDS)
@@ -129,9 +121,7 @@ def test_a_replica_that_was_frozen_longer_than_its_session_does_no_harm(
 def test_a_stop_within_a_backlog_finishes_what_is_started(
     stage: DemoEnvironment,
 ) -> None:
-    """
-    The next start goes on with the rest.
-    """
+    """The next start goes on with the rest."""
     raid = plan(6_000, seed=14)
     begin(stage, raid)
     stop = Turnover(stage, seconds=0.0, every=1.0, kill=False, back_after=0.1)

@@ -50,18 +50,14 @@ VARY: Final = ("_at", "_ms", "call_id", "request_id", "request_ids", "name")
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """
-    The contract's commands after they were carried out, one after the other.
-    """
+    """The contract's commands after they were carried out, one after the other."""
 
     stage: DemoEnvironment
     outcomes: list[dict[str, Any]]
     letters: list[Any]
 
     def said(self, text: str) -> str:
-        """
-        A text of this run with the topics called as in the contract.
-        """
+        """A text of this run with the topics called as in the contract."""
         return text.replace(self.stage.topics.commands, "moderation.commands")
 
     def asked(self, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -132,9 +128,7 @@ def _carry_out(run: Run) -> None:
 
 
 def masked(value: Any, name: str = "") -> Any:
-    """
-    The same, but for what differs from run to run, of which only the kind is left.
-    """
+    """The same, but for what differs from run to run, of which only the kind is left."""
     if isinstance(value, dict):
         return {key: masked(inner, key) for key, inner in value.items()}
     if isinstance(value, list):
@@ -177,9 +171,7 @@ def test_the_headers_of_a_dead_letter_are_those_of_the_table(run: Run) -> None:
 
 
 def alike(text: str) -> str:
-    """
-    An answer of ``outcomes`` without what differs from run to run.
-    """
+    """An answer of ``outcomes`` without what differs from run to run."""
     text = re.sub(r"\d{4}-\d\d-\d\dT[\d:.]+Z", "TIME", text)
     return re.sub(r"\b[\d,]+ ms\b", "N ms", re.sub(r"\b[0-9a-f]{8}-\d+\b", "CALL", text))
 
@@ -235,9 +227,7 @@ QUESTIONS: Final = [words for words in command_lines(LOCAL_API) if words[0] == "
 
 
 def curl(words: list[str], address: str) -> Any:
-    """
-    What the command line would get.
-    """
+    """What the command line would get."""
     (url,) = (word for word in words if word.startswith("http://127.0.0.1:8080"))
     body = words[words.index("-d") + 1].encode() if "-d" in words else None
     method = words[words.index("-X") + 1] if "-X" in words else "GET"

@@ -70,9 +70,7 @@ def all_succeeded(environment: Environment, load: LoadProducer) -> bool:
 def test_a_worker_that_starts_at_the_latest_misses_nothing_after_it(
     environment: Environment,
 ) -> None:
-    """
-    It leaves what was there before.
-    """
+    """It leaves what was there before."""
     before = produced(environment, "before")
 
     worker = started(environment, "latest")
@@ -98,9 +96,7 @@ def test_a_worker_that_starts_at_the_latest_misses_nothing_after_it(
 def test_a_worker_that_starts_at_a_time_carries_out_what_was_sent_since(
     environment: Environment,
 ) -> None:
-    """
-    And it logs how old the first of it is.
-    """
+    """And it logs how old the first of it is."""
     before = produced(environment, "before")
     environment.play(0.1)
     moment = time.time()
@@ -121,9 +117,7 @@ def test_a_worker_that_starts_at_a_time_carries_out_what_was_sent_since(
 def test_commands_that_kafka_has_deleted_unread_are_logged_and_counted(
     environment: Environment,
 ) -> None:
-    """
-    The rest is carried out.
-    """
+    """The rest is carried out."""
     started(environment, "earliest").stop(STOP_WITHIN)
     deleted = produced(environment, "deleted")
     with environment.admin() as admin:
@@ -169,9 +163,7 @@ def test_a_topic_that_ends_before_what_the_group_has_read_is_not_taken_for_done(
 
 
 def commit(environment: Environment, offset: int) -> None:
-    """
-    For the group, in each partition, as a tool would.
-    """
+    """For the group, in each partition, as a tool would."""
     tool = KafkaConsumer(
         bootstrap_servers=environment.stage.bootstrap_servers,
         group_id=environment.stage.topics.commands.removesuffix(".commands"),

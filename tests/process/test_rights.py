@@ -45,9 +45,7 @@ super.users=User:ANONYMOUS
 
 @pytest.fixture
 def locked(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, str]]:
-    """
-    A broker of its own: the address for everybody, and the one that asks for a password.
-    """
+    """A broker of its own: the address for everybody, and the one that asks for a password."""
     (port,) = free_ports(1)
     more = LOCKED.format(port=port, user=USER, password=PASSWORD)
     kept = [line for line in broker.PROPERTIES.splitlines() if not re.match(r"(advertised\.)?listener", line)]
@@ -58,9 +56,7 @@ def locked(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, str]]:
 
 
 def rights(stage: DemoEnvironment, group: str) -> list[ACL]:
-    """
-    The page's table, for one stage.
-    """
+    """The page's table, for one stage."""
     topics = stage.topics
     resources = {
         "the command topic": (ResourceType.TOPIC, topics.commands, ACLResourcePatternType.LITERAL),
@@ -148,9 +144,7 @@ def guarded_settings(guarded: str, password: Path) -> dict[str, object]:
 def test_who_may_not_read_the_control_topic_makes_no_call_and_says_why(
     locked: tuple[str, str], tmp_path: Path
 ) -> None:
-    """
-    It cannot know whether somebody has paused what it would send. Once the right is granted, it goes on by itself.
-    """
+    """It cannot know whether somebody has paused what it would send. Once the right is granted, it goes on by itself."""
     open_to_all, guarded = locked
     password = tmp_path / "password"
     password.write_text(PASSWORD)
@@ -192,9 +186,7 @@ COMMANDS: Final = (("check",), ("outcomes", "--user", "u"), ("topics", "create")
 
 
 def refusals(config: Path, more: str) -> dict[str, str]:
-    """
-    What each command says with these settings of Kafka, each of which must fail: its last line.
-    """
+    """What each command says with these settings of Kafka, each of which must fail: its last line."""
     config.write_text(
         f"kafka: {{group_id: g, command_topics: [c], outcome_topic: o, dead_letter_topic: d, control_topic: k, {more}}}\n"
         "server: {port: 0}\n"
@@ -214,9 +206,7 @@ def refusals(config: Path, more: str) -> dict[str, str]:
 def test_each_command_tells_a_kafka_that_refuses_it_in_one_sentence(
     locked: tuple[str, str], tmp_path: Path
 ) -> None:
-    """
-    With topics made, and no right to look at them; with a wrong password; with nobody there.
-    """
+    """With topics made, and no right to look at them; with a wrong password; with nobody there."""
     open_to_all, guarded = locked
     admin = KafkaAdminClient(bootstrap_servers=open_to_all)
     admin.create_topics({name: {"num_partitions": 1, "replication_factor": 1} for name in ("c", "o", "d")})

@@ -52,9 +52,7 @@ def told(environment: Environment, words: str) -> Callable[[], bool]:
 
 @dataclass(frozen=True, slots=True)
 class Break:
-    """
-    What somebody gets wrong, what the worker says of it, and how it is mended.
-    """
+    """What somebody gets wrong, what the worker says of it, and how it is mended."""
 
     spoil: Callable[[], None]
     says: str
@@ -64,9 +62,7 @@ class Break:
 def rotated_broken_and_mended(
     environment: Environment, rotate: Callable[[], None], rotated: Callable[[], bool], *breaks: Break
 ) -> None:
-    """
-    Plays the whole story on a worker that is ready, and has the checker judge it.
-    """
+    """Plays the whole story on a worker that is ready, and has the checker judge it."""
     environment.send(commands(), RATE)
     environment.play(1.0)
     rotate()
@@ -102,9 +98,7 @@ def token_server() -> Iterator[TokenServer]:
 def test_a_client_s_secret_is_rotated_broken_and_mended_under_load(
     token_server: TokenServer, tmp_path: Path
 ) -> None:
-    """
-    At debug level, so that neither the secret nor a token is in any line.
-    """
+    """At debug level, so that neither the secret nor a token is in any line."""
     secret = tmp_path / "client-secret"
     secret.write_text(f"{SECRET}\n")
     kafka: dict[str, Any] = {
@@ -161,9 +155,7 @@ def scram(admin: KafkaAdminClient, password: str) -> None:
 
 
 def signed_in(mechanism: str, guarded: str, way: Proxy, password: Path) -> dict[str, Any]:
-    """
-    The settings of a worker that signs in so; whatever goes through ``way`` can be cut there.
-    """
+    """The settings of a worker that signs in so; whatever goes through ``way`` can be cut there."""
     common = {
         "security_protocol": "SASL_PLAINTEXT",
         "sasl_mechanism": mechanism,
@@ -217,9 +209,7 @@ def test_a_scram_password_is_rotated_broken_and_mended_under_load(tmp_path: Path
 
 
 def test_a_plain_password_is_rotated_broken_and_mended_under_load(tmp_path: Path) -> None:
-    """
-    Brokers know these passwords from their own settings, so a new one comes with the broker's restart.
-    """
+    """Brokers know these passwords from their own settings, so a new one comes with the broker's restart."""
     first, second, third = PASSWORDS
     module = "org.apache.kafka.common.security.plain.PlainLoginModule required"
     properties = {
@@ -260,9 +250,7 @@ def test_a_plain_password_is_rotated_broken_and_mended_under_load(tmp_path: Path
 
 
 def test_certificates_and_keys_are_rotated_broken_and_mended_under_load(tmp_path: Path) -> None:
-    """
-    A certificate of an authority that the broker does not trust, and an authority that has not signed the broker's.
-    """
+    """A certificate of an authority that the broker does not trust, and an authority that has not signed the broker's."""
     ours, theirs = Authority(tmp_path, "ours"), Authority(tmp_path, "theirs")
     chain, key = ours.signed("broker")
     (tmp_path / "broker.pem").write_text(chain + key)

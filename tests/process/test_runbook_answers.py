@@ -64,9 +64,7 @@ def run(topics: Topics, tmp_path: Path) -> Callable[[str], subprocess.CompletedP
 def test_each_command_of_the_runbook_answers(
     topics: Topics, run: Callable[[str], subprocess.CompletedProcess[str]]
 ) -> None:
-    """
-    In the order in which they are written, on topics in which all that they ask about has happened.
-    """
+    """In the order in which they are written, on topics in which all that they ask about has happened."""
     topics.outcome("TARGET", "X", command_id="ID", issuer="detector-7")
     topics.outcome("g1", "a", issuer="detector-7")
     topics.outcome("g1", "d", status=Status.PARTIALLY_SUCCEEDED)

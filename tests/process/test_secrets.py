@@ -37,9 +37,7 @@ def test_the_pattern_knows_a_signature() -> None:
 
 @pytest.mark.kafka
 def test_no_secret_comes_out_of_a_run_at_debug_level(stage: DemoEnvironment) -> None:
-    """
-    With refused connections and refused signatures among the calls: errors are where URLs like to come out.
-    """
+    """With refused connections and refused signatures among the calls: errors are where URLs like to come out."""
     raid = plan(300, seed=3)
     stage.start_simulator("--drop-before", "0.05", "--transient", "0.05")
     stage.control("faults", {"bad_user_list": raid.bad_users})
@@ -60,9 +58,7 @@ def test_no_secret_comes_out_of_a_run_at_debug_level(stage: DemoEnvironment) -> 
 
 
 def _records(stage: DemoEnvironment) -> dict[str, bytes]:
-    """
-    Everything that stands in the outcome and dead-letter topics, headers included.
-    """
+    """Everything that stands in the outcome and dead-letter topics, headers included."""
     found = {}
     for topic in (stage.topics.outcomes, stage.topics.dead_letters):
         consumer = KafkaConsumer(bootstrap_servers=stage.bootstrap_servers, auto_offset_reset="earliest")

@@ -56,9 +56,7 @@ def test_what_is_looked_for_would_be_found(secret: tuple[str, str]) -> None:
 
 @pytest.fixture(scope="module")
 def texts(kafka: Cluster) -> Iterator[tuple[dict[str, bytes], list[str]]]:
-    """
-    Everything that the run has written, and the keys that were used in it.
-    """
+    """Everything that the run has written, and the keys that were used in it."""
     with Environment(kafka.bootstrap_servers, *LATENCY) as environment:
         worker = environment.stage.start_worker({"log": {"level": "debug"}, "http": {"timeout_seconds": 3.1}})
         environment.fault(bad_user_list=["user-7", "user-77"])
@@ -83,9 +81,7 @@ def texts(kafka: Cluster) -> Iterator[tuple[dict[str, bytes], list[str]]]:
 
 
 def trouble(environment: Environment, keys: list[str]) -> dict[str, bytes]:
-    """
-    Lets everything go wrong, and returns what the worker's own HTTP said meanwhile.
-    """
+    """Lets everything go wrong, and returns what the worker's own HTTP said meanwhile."""
     faults = ("bad_gateway", "drop_before", "drop_after", "cut_body", "transient")
     environment.fault(**dict.fromkeys(faults, 0.06), hang=0.02)
     environment.send([*commands(), PlannedRecord(b"x", b"no JSON", ExpectedFate.UNREADABLE)], RATE)

@@ -69,9 +69,7 @@ def lines(ids: Sequence[str], **changes: Any) -> str:
 
 
 def commands(stage: DemoEnvironment) -> list[Any]:
-    """
-    Everything in the command topic.
-    """
+    """Everything in the command topic."""
     reader = KafkaConsumer(bootstrap_servers=stage.bootstrap_servers, auto_offset_reset="earliest")
     places = [TopicPartition(stage.topics.commands, partition) for partition in range(PARTITIONS)]
     reader.assign(places)
@@ -165,9 +163,7 @@ def test_a_command_that_expires_ends_with_6(stage: DemoEnvironment) -> None:
 
 @pytest.fixture
 def asleep(config: Path) -> str:
-    """
-    Settings whose topics exist and that no worker uses.
-    """
+    """Settings whose topics exist and that no worker uses."""
     assert worker("topics", "create", "--config", str(config)).returncode == 0
     return str(config)
 
@@ -205,9 +201,7 @@ def test_without_a_worker_a_command_that_waits_is_an_object_of_json(asleep: str)
 
 
 def test_an_interrupt_while_waiting_tells_what_was_sent_all_the_same(asleep: str) -> None:
-    """
-    Nothing was printed, so a script did not know the ids of what it had sent.
-    """
+    """Nothing was printed, so a script did not know the ids of what it had sent."""
     waits = ("--user", "u", "--command-id", "c-1", "--wait", "--json")
     with subprocess.Popen(
         [sys.executable, "-m", "worker", "send", "--config", asleep, *BAN, *waits],

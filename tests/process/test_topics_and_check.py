@@ -126,9 +126,7 @@ def test_more_partitions_than_permits_are_refused_before_anything_is_made(config
 
 
 def test_more_copies_than_brokers_are_refused_in_one_sentence(config: Path) -> None:
-    """
-    It printed the whole response, 1.5 kB of it.
-    """
+    """It printed the whole response, 1.5 kB of it."""
     refused = worker("topics", "create", "--replication-factor", "9", "--config", str(config), environ={})
 
     assert (refused.returncode, refused.stdout) == (1, "")

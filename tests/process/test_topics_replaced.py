@@ -47,9 +47,7 @@ def bans(environment: Environment, stem: str) -> LoadProducer:
 def test_a_topic_that_is_made_again_under_a_live_worker_halts_it(
     environment: Environment, which: str
 ) -> None:
-    """
-    It went on: the records of the new topic got the outcome_ids of the old one's.
-    """
+    """It went on: the records of the new topic got the outcome_ids of the old one's."""
     bans(environment, "before")
     environment.play_to_the_end()
     name = getattr(environment.stage.topics, which)
@@ -73,9 +71,7 @@ def test_a_topic_that_is_made_again_under_a_live_worker_halts_it(
 def test_compaction_that_is_switched_on_later_is_an_obstacle_until_it_is_off(
     environment: Environment,
 ) -> None:
-    """
-    It was seen at the next start only, when the outcomes were gone.
-    """
+    """It was seen at the next start only, when the outcomes were gone."""
     topic = environment.stage.topics.outcomes
 
     def policy(**configs: str) -> None:

@@ -31,9 +31,7 @@ PARTITIONS = 4
 
 
 class Original(msgspec.Struct):
-    """
-    A record of the command topic.
-    """
+    """A record of the command topic."""
 
     partition: int
     offset: int
@@ -43,9 +41,7 @@ class Original(msgspec.Struct):
 
 
 class Topics:
-    """
-    The topics of a worker that does not run, with what it would have written.
-    """
+    """The topics of a worker that does not run, with what it would have written."""
 
     def __init__(self, cluster: Cluster, config: Path) -> None:
         text = config.read_text()
@@ -58,9 +54,7 @@ class Topics:
         self._offsets: dict[int, int] = {}
 
     def outcome(self, group: str, *users: str, issuer: str = "mad", **changes: Any) -> Outcome:
-        """
-        Write the outcome of a ban that was applied, as if it were of the next command of its group.
-        """
+        """Write the outcome of a ban that was applied, as if it were of the next command of its group."""
         partition = partition_of(group.encode(), PARTITIONS)
         offset = self._offsets[partition] = self._offsets.get(partition, -1) + 1
         now = rfc3339(time.time())
@@ -91,9 +85,7 @@ class Topics:
         return made
 
     def letter(self, group: str, user: str, code: str = "10010", **changes: Any) -> bytes:
-        """
-        Write a failed ban: its outcome and its dead letter. Return the value of its command.
-        """
+        """Write a failed ban: its outcome and its dead letter. Return the value of its command."""
         status, result = Status.FAILED, ResultStatus.FAILED
         outcome = self.outcome(group, user, issuer="detector", status=status, result=result, **changes)
         command = {
@@ -112,9 +104,7 @@ class Topics:
         return value
 
     def sent(self) -> list[Any]:
-        """
-        Return everything in the command topic, each partition's in order.
-        """
+        """Return everything in the command topic, each partition's in order."""
         reader = KafkaConsumer(bootstrap_servers=self.servers, auto_offset_reset="earliest")
         places = [TopicPartition(self.commands, number) for number in range(PARTITIONS)]
         reader.assign(places)

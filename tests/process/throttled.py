@@ -48,23 +48,17 @@ class RunResult:
 
     @property
     def used(self) -> float:
-        """
-        The share of the true limit that was used, over the whole time.
-        """
+        """The share of the true limit that was used, over the whole time."""
         return sum(self.accepted) / len(self.accepted) / self.limit
 
     @property
     def usually_used(self) -> float:
-        """
-        The same for the second in the middle: what a machine that stands still for a second does not change.
-        """
+        """The same for the second in the middle: what a machine that stands still for a second does not change."""
         return median(self.accepted) / self.limit
 
 
 def play(servers: str, *, limit: int, after: float, look: int) -> RunResult:
-    """
-    Plays it: the limit falls to ``limit``, and from ``after`` seconds later on it is looked at for ``look`` seconds.
-    """
+    """Plays it: the limit falls to ``limit``, and from ``after`` seconds later on it is looked at for ``look`` seconds."""
     first = round(BEFORE * RATE_BEFORE)
     rate = limit * OVERLOAD
     records = commands(first + round((after + look) * rate))
@@ -102,9 +96,7 @@ def play(servers: str, *, limit: int, after: float, look: int) -> RunResult:
 
 
 def commands(number: int) -> list[PlannedRecord]:
-    """
-    Updates, each of which is one call: the endpoint takes one member a call.
-    """
+    """Updates, each of which is one call: the endpoint takes one member a call."""
     info = SeenMemberInfo(name_card="guest")
     return [
         command(UPDATE, f"room-{each % ROOMS}", f"user-{each}", f"update-{each}", info=info)

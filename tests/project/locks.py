@@ -33,8 +33,6 @@ PYTHONS: Final = tuple(
 
 
 def pins(name: str) -> dict[str, str]:
-    """
-    What a lock pins: each project by its canonical name, with its version.
-    """
+    """What a lock pins: each project by its canonical name, with its version."""
     found = re.findall(r"^([\w.-]+)==(\S+) \\$", (ROOT / name).read_text(encoding="utf-8"), re.MULTILINE)
     return {canonicalize_name(project): version for project, version in found}

@@ -20,9 +20,7 @@ WORKFLOW: Final = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yaml").re
 
 
 def test_the_workflow_tests_every_python_that_is_claimed() -> None:
-    """
-    What is claimed and not tried is a guess.
-    """
+    """What is claimed and not tried is a guess."""
     jobs = WORKFLOW["jobs"]
     (installs,) = (
         step["with"]["python-version"]
@@ -52,9 +50,7 @@ def test_ci_runs_every_suite_of_the_makefile() -> None:
 
 
 def test_ci_keeps_its_scratch_in_a_folder_that_make_understands(tmp_path: Path) -> None:
-    """
-    A path with a blank would be two targets.
-    """
+    """A path with a blank would be two targets."""
     script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
     beginning = script.partition("beside=\n")[0].replace('cd "$(dirname', ': "$(dirname')
     folder = tmp_path / "a b"
@@ -72,9 +68,7 @@ def test_ci_keeps_its_scratch_in_a_folder_that_make_understands(tmp_path: Path) 
 
 
 def test_hooks_are_targets_of_the_makefile() -> None:
-    """
-    One tool, one version, one way to call it: a hook with versions of its own says another thing than `make check`.
-    """
+    """One tool, one version, one way to call it: a hook with versions of its own says another thing than `make check`."""
     config: dict[str, Any] = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))
     (repository,) = config["repos"]
     targets = re.findall(r"^([a-z-]+):", text("Makefile"), re.MULTILINE)

@@ -22,9 +22,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def program(tmp_path: Path) -> dict[str, Any]:
-    """
-    How `python -m worker` is started with what .dockerignore lets through.
-    """
+    """How `python -m worker` is started with what .dockerignore lets through."""
     lines = (ROOT / ".dockerignore").read_text().splitlines()
     kept = {ROOT / line[1:] for line in lines if line.startswith("!worker/")}
     left_out = {
@@ -41,9 +39,7 @@ def program(tmp_path: Path) -> dict[str, Any]:
 
 
 def test_every_file_that_is_no_module_is_installed_with_the_package() -> None:
-    """
-    The page is one of them: a wheel without it would start and fail.
-    """
+    """The page is one of them: a wheel without it would start and fail."""
     listed = PROJECT["tool"]["setuptools"]["package-data"]["worker"]
     package = ROOT / "worker"
     paths = [path for path in package.rglob("*") if path.is_file() and path.suffix not in {".py", ".pyc"}]

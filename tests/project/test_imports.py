@@ -24,9 +24,7 @@ BROUGHT: Final = packages_distributions()
 
 
 def imported(files: Iterator[Path]) -> dict[str, set[str]]:
-    """
-    The foreign packages that files import, by the canonical name of the project that brings each, with who imports it.
-    """
+    """The foreign packages that files import, by the canonical name of the project that brings each, with who imports it."""
     found: dict[str, set[str]] = {}
     for path in files:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -86,9 +84,7 @@ def test_every_import_is_declared(files: Iterator[Path], allowed: set[str]) -> N
 
 
 def test_every_requirement_of_the_worker_is_imported() -> None:
-    """
-    Or it would be installed, locked and scanned for nobody.
-    """
+    """Or it would be installed, locked and scanned for nobody."""
     assert (RUN | MSK_IAM) - imported(in_production()).keys() == set()
     assert EXTRA - imported(of_the_demo()).keys() == set()
 

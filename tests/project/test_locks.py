@@ -23,9 +23,7 @@ MACHINES: Final = ("x86_64", "aarch64")
 
 
 def requirements(name: str) -> list[str]:
-    """
-    What the project itself asks for in one of its locks.
-    """
+    """What the project itself asks for in one of its locks."""
     project = PROJECT["project"]
     asked = [*project["dependencies"]]
     for extra in LOCKS[name]:
@@ -37,9 +35,7 @@ def requirements(name: str) -> list[str]:
 
 
 def environment(python: str, machine: str) -> dict[str, str]:
-    """
-    What markers see on another Python, on another machine.
-    """
+    """What markers see on another Python, on another machine."""
     here = {name: str(value) for name, value in default_environment().items()}
     return {
         **here,
@@ -50,9 +46,7 @@ def environment(python: str, machine: str) -> dict[str, str]:
 
 
 def missing(asked: list[str], locked: Mapping[str, str], there: Mapping[str, str]) -> Iterator[str]:
-    """
-    Walk through everything that is asked for, directly or by what is locked, and yield what the lock does not give.
-    """
+    """Walk through everything that is asked for, directly or by what is locked, and yield what the lock does not give."""
     waiting = [("the project", Requirement(text)) for text in asked]
     seen: set[tuple[str, str]] = set()
     while waiting:
@@ -77,16 +71,12 @@ def missing(asked: list[str], locked: Mapping[str, str], there: Mapping[str, str
 @pytest.mark.parametrize("python", PYTHONS)
 @pytest.mark.parametrize("name", LOCKS)
 def test_a_lock_holds_all_that_its_packages_ask_for(name: str, python: str, machine: str) -> None:
-    """
-    On Python 3.13 of an Arm machine too, though the lock was made by another Python on another machine.
-    """
+    """On Python 3.13 of an Arm machine too, though the lock was made by another Python on another machine."""
     assert not [*missing(requirements(name), pins(BUILD) | pins(name), environment(python, machine))]
 
 
 def test_a_lock_that_lacks_something_is_found() -> None:
-    """
-    What a package asks for on one Python alone, or by an extra of another package, counts as well.
-    """
+    """What a package asks for on one Python alone, or by an extra of another package, counts as well."""
     name, holes = "requirements-dev.txt", {"attrs", "lz4", "coverage"}
     locked = {project: version for project, version in pins(name).items() if project not in holes}
 
@@ -106,9 +96,7 @@ def test_everything_in_a_lock_is_pinned_and_has_a_hash(name: str) -> None:
 
 
 def test_the_locks_agree_with_each_other() -> None:
-    """
-    They are installed one above the other, into one environment.
-    """
+    """They are installed one above the other, into one environment."""
     smallest, *extras, largest = LOCKS
     for name in extras:
         assert pins(smallest).items() <= pins(name).items() <= pins(largest).items()
@@ -117,9 +105,7 @@ def test_the_locks_agree_with_each_other() -> None:
 
 
 def test_the_benchmarks_compare_with_what_runs_on_the_same_packages() -> None:
-    """
-    And their lock has what they ask for.
-    """
+    """And their lock has what they ask for."""
     lines = (ROOT / "requirements-bench.in").read_text(encoding="utf-8").splitlines()
     wanted = [Requirement(line) for line in lines if line[:1] not in ("#", "")]
 
@@ -130,9 +116,7 @@ def test_the_benchmarks_compare_with_what_runs_on_the_same_packages() -> None:
 
 @pytest.mark.parametrize("name", LOCKS)
 def test_nothing_is_locked_that_nobody_asks_for(name: str) -> None:
-    """
-    A package that was left behind is one more that can go wrong.
-    """
+    """A package that was left behind is one more that can go wrong."""
     asked = {canonicalize_name(Requirement(text).name) for text in requirements(name)}
     for project in pins(name):
         try:

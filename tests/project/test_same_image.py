@@ -15,9 +15,7 @@ if TYPE_CHECKING:
 
 
 def _root(path: Path, content: bytes = b"code", **changes: Any) -> dict[str, tuple[object, ...]]:
-    """
-    A root with one program, in a folder, and a link to it.
-    """
+    """A root with one program, in a folder, and a link to it."""
     with tarfile.open(path, "w") as root:
         for name, given in (
             ("opt", {"type": tarfile.DIRTYPE, "mode": 0o755}),

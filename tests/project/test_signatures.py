@@ -31,9 +31,7 @@ def test_the_names_that_a_signature_is_checked_for_are_those_of_the_release() ->
 
 
 def test_all_that_is_signed_is_signed_by_its_digest_in_a_job_that_may() -> None:
-    """
-    A tag could lead elsewhere between the push and the signature.
-    """
+    """A tag could lead elsewhere between the push and the signature."""
     jobs = yaml.safe_load((ROOT / WORKFLOW).read_text())["jobs"]
     signing = {
         name: [line for step in job["steps"] for line in step.get("run", "").splitlines() if " sign " in line]

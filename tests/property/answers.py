@@ -16,9 +16,7 @@ if TYPE_CHECKING:
 
 
 class Answer(Struct, frozen=True):
-    """
-    An answer, or what kept it away. ``verdict`` is given where it does not follow from the status and the code.
-    """
+    """An answer, or what kept it away. ``verdict`` is given where it does not follow from the status and the code."""
 
     name: str
     code: int | None = None
@@ -29,9 +27,7 @@ class Answer(Struct, frozen=True):
     verdict: Verdict | None = None
 
     def as_try(self, request: Request, request_id: str, ended_at: float) -> AttemptResult:
-        """
-        What the client tells of it.
-        """
+        """What the client tells of it."""
         return AttemptResult(
             sent_at=request.left_at,
             ended_at=max(ended_at, request.left_at),

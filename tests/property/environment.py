@@ -50,9 +50,7 @@ WALL: Final = 1_900_000_000.0
 
 
 class CallPhase(Enum):
-    """
-    What a call is doing, as its client sees it.
-    """
+    """What a call is doing, as its client sees it."""
 
     OUT = "a request of it is out"
     BACKING_OFF = "it waits for its backoff"
@@ -61,18 +59,14 @@ class CallPhase(Enum):
 
 @dataclass(slots=True, eq=False)
 class OpenCall:
-    """
-    One call that is not over.
-    """
+    """One call that is not over."""
 
     request: Request
     phase: CallPhase = CallPhase.OUT
 
     @property
     def call_id(self) -> str:
-        """
-        The engine's name for it.
-        """
+        """The engine's name for it."""
         return self.request.send.call_id
 
 
@@ -93,9 +87,7 @@ class Publication:
 
 
 class EngineEnvironment:
-    """
-    One history.
-    """
+    """One history."""
 
     def __init__(self, rules: EngineRules, metadata_bytes: int, max_unpublished: int, memory: int) -> None:
         self.rules = rules
@@ -112,9 +104,7 @@ class EngineEnvironment:
         self._begin()
 
     def _begin(self) -> None:
-        """
-        A process starts.
-        """
+        """A process starts."""
         self.lives += 1
         self.owned: dict[int, PartitionAssignment] = {}
         self.calls: dict[str, OpenCall] = {}
@@ -133,22 +123,16 @@ class EngineEnvironment:
 
     @property
     def told_wall(self) -> float:
-        """
-        What the engine holds for the time since 1970.
-        """
+        """What the engine holds for the time since 1970."""
         return self.now + self._told_epoch
 
     def pass_time(self, seconds: float) -> None:
-        """
-        Time goes on, and the engine is not told.
-        """
+        """Time goes on, and the engine is not told."""
         self.now += seconds
         self.wall += seconds
 
     def tick(self) -> None:
-        """
-        The engine is told what time it is.
-        """
+        """The engine is told what time it is."""
         self._told_epoch = self.wall - self.now
         self.requests.latest = max(self.requests.latest, self.wall)
         effects = self.engine.tick(self.now, self.wall)
@@ -161,9 +145,7 @@ class EngineEnvironment:
         self.settle(effects)
 
     def wake(self) -> None:
-        """
-        The timer that the engine has asked for goes off: never before its time, and no clock stands still.
-        """
+        """The timer that the engine has asked for goes off: never before its time, and no clock stands still."""
         wake_at = ceil(self.engine.wake_at / GRAIN) * GRAIN
         self.pass_time(max(GRAIN, wake_at - self.now))
         self.tick()
@@ -171,9 +153,7 @@ class EngineEnvironment:
     # Partitions
 
     def assign(self, number: int) -> None:
-        """
-        The partition is this process's, and restored.
-        """
+        """The partition is this process's, and restored."""
         partition = self.topic.partitions[number]
         restored = self.topic.restored(number, self.rules.restore_records)
         assignment = PartitionAssignment(
@@ -187,16 +167,12 @@ class EngineEnvironment:
         self.settle(self.engine.assigned(number, restored, self.now))
 
     def begin_to_revoke(self, numbers: Sequence[int]) -> None:
-        """
-        The partitions are about to go.
-        """
+        """The partitions are about to go."""
         self._close(numbers)
         self.settle(self.engine.revoking(numbers, self.now))
 
     def stop(self) -> None:
-        """
-        SIGTERM.
-        """
+        """SIGTERM."""
         self.is_stopping = True
         self._close(list(self.owned))
         self.settle(self.engine.stopping(self.now))
@@ -212,31 +188,23 @@ class EngineEnvironment:
                 assignment.may_end = started
 
     def take_away(self, number: int) -> None:
-        """
-        Another owner has the partition; this process does not know yet.
-        """
+        """Another owner has the partition; this process does not know yet."""
         self.topic.partitions[number].generation += 1
 
     def revoke(self, numbers: Sequence[int]) -> None:
-        """
-        The partitions are gone.
-        """
+        """The partitions are gone."""
         for number in numbers:
             del self.owned[number]
             self.take_away(number)
         self.settle(self.engine.revoked(numbers, self.now))
 
     def is_own(self, number: int) -> bool:
-        """
-        Whether the broker holds this process for the owner of the partition.
-        """
+        """Whether the broker holds this process for the owner of the partition."""
         assignment = self.owned.get(number)
         return assignment is not None and assignment.generation == self.topic.partitions[number].generation
 
     def crash(self) -> None:
-        """
-        The process dies, and another one begins. A transaction that the broker has not decided on is aborted.
-        """
+        """The process dies, and another one begins. A transaction that the broker has not decided on is aborted."""
         for number in self.owned:
             self.take_away(number)
         self.requests.crashed()
@@ -245,9 +213,7 @@ class EngineEnvironment:
     # The poll loop
 
     def fetch(self, number: int, most: int) -> None:
-        """
-        Records are fetched: in the order of their offsets, and after a pause at most once more.
-        """
+        """Records are fetched: in the order of their offsets, and after a pause at most once more."""
         assignment = self.owned[number]
         if assignment.paused and assignment.refetched:
             return
@@ -262,9 +228,7 @@ class EngineEnvironment:
     # The operator
 
     def order(self, scope: Scope, state: OrderState | None) -> None:
-        """
-        A record is written to the control topic, and read.
-        """
+        """A record is written to the control topic, and read."""
         if state is None:
             self.orders.pop(scope, None)
         else:
@@ -275,9 +239,7 @@ class EngineEnvironment:
         self.settle(self.engine.control_records_received([_record(scope, state)], self.now))
 
     def append(self, number: int, key: bytes | None, value: dict[str, Any] | bytes | None, skip: int) -> None:
-        """
-        A producer writes a record, ``skip`` offsets above the last one.
-        """
+        """A producer writes a record, ``skip`` offsets above the last one."""
         self._note_order(self.topic.append(number, key, value, skip))
 
     def _note_order(self, record: Record) -> None:
@@ -324,9 +286,7 @@ class EngineEnvironment:
             open_call.request, open_call.phase = request, CallPhase.OUT
 
     def end_attempt(self, open_call: OpenCall, result: AttemptResult) -> None:
-        """
-        The request of the call has ended.
-        """
+        """The request of the call has ended."""
         self.requests.ended(open_call.request, result, self.now)
         effects = self.engine.attempt_finished(open_call.call_id, result, self.now)
         if RetryCall(open_call.call_id) in effects:
@@ -338,9 +298,7 @@ class EngineEnvironment:
         self.settle(effects)
 
     def request_permit(self, open_call: OpenCall) -> None:
-        """
-        Its backoff is over.
-        """
+        """Its backoff is over."""
         open_call.phase = CallPhase.AWAITING_PERMIT
         self.settle(self.engine.permit_requested(open_call.call_id, self.now))
 
@@ -352,9 +310,7 @@ class EngineEnvironment:
     # The publisher
 
     def begin_transaction(self) -> None:
-        """
-        The publisher is free, and asks what there is to publish.
-        """
+        """The publisher is free, and asks what there is to publish."""
         transaction = self.engine.take_transaction(self.now)
         if transaction is not None:
             assert self.engine.take_transaction(self.now) is None, "two transactions at a time"
@@ -365,17 +321,13 @@ class EngineEnvironment:
             self.publication = Publication(transaction, claim)
 
     def refused_metadata(self) -> int | None:
-        """
-        A partition whose metadata the broker does not take.
-        """
+        """A partition whose metadata the broker does not take."""
         assert self.publication is not None
         commits = self.publication.transaction.commits.items()
         return next((n for n, commit in commits if len(commit.metadata) > self.metadata_bytes), None)
 
     def end_transaction(self, *, commit: bool) -> None:
-        """
-        The broker decides. It commits only what speaks for present owners, with metadata that it takes.
-        """
+        """The broker decides. It commits only what speaks for present owners, with metadata that it takes."""
         publication = self.publication
         assert publication is not None
         valid = all(
@@ -391,9 +343,7 @@ class EngineEnvironment:
                 self.requests.judge_outcome(outgoing.outcome, record, self.owned[source.partition])
 
     def tell_of_transaction(self, *, took_too_long: bool = False, dead_letters_refused: bool = False) -> None:
-        """
-        The engine hears what the broker has decided; of a refusal, also why.
-        """
+        """The engine hears what the broker has decided; of a refusal, also why."""
         publication, self.publication = self.publication, None
         assert publication is not None
         assert publication.committed is not None
@@ -414,18 +364,14 @@ class EngineEnvironment:
             )
 
     def refuse_dead_letters(self) -> None:
-        """
-        The next transaction, if there is one to begin, is refused for its dead letters.
-        """
+        """The next transaction, if there is one to begin, is refused for its dead letters."""
         self.begin_transaction()
         if self.publication is not None:
             self.end_transaction(commit=False)
             self.tell_of_transaction(dead_letters_refused=True)
 
     def publish(self) -> None:
-        """
-        A transaction that goes well, if there is one to begin.
-        """
+        """A transaction that goes well, if there is one to begin."""
         if self.publication is None:
             self.begin_transaction()
         if self.publication is not None:
@@ -436,9 +382,7 @@ class EngineEnvironment:
     # Effects
 
     def settle(self, effects: list[Effect]) -> None:
-        """
-        Carries out what the engine asks for.
-        """
+        """Carries out what the engine asks for."""
         for effect in effects:
             match effect:
                 case StartCall(send) | AllowAttempt(send):
@@ -459,9 +403,7 @@ class EngineEnvironment:
     # What must hold at any time
 
     def _judge_places(self) -> None:
-        """
-        P1: what waits is counted, and the first of each member waits, is called, or stays for a reason that ends.
-        """
+        """P1: what waits is counted, and the first of each member waits, is called, or stays for a reason that ends."""
         ordering = self.engine._ordering
         delayed = {id(member_queue) for _, _, member_queue in ordering._delays}
         for partition in self.engine._partitions.values():
@@ -477,9 +419,7 @@ class EngineEnvironment:
                 assert sum(waiting) == queue.waiting
 
     def judge(self) -> None:
-        """
-        P1: every fetched record is told, open, or waits to be admitted. P10: what is held is what is open.
-        """
+        """P1: every fetched record is told, open, or waits to be admitted. P10: what is held is what is open."""
         engine = self.engine
         held_bytes = 0
         assert set(engine._partitions) == set(self.owned)
@@ -509,9 +449,7 @@ class EngineEnvironment:
             assert (call_id in self.calls) or (call.number == 0 and call.state is CallState.AWAITING_PERMIT)
 
     def find_unfetched(self, number: int) -> list[Record]:
-        """
-        The records that were never fetched in this assignment.
-        """
+        """The records that were never fetched in this assignment."""
         position = self.owned[number].position
         return [record for record in self.topic.partitions[number].records if record.offset >= position]
 

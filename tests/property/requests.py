@@ -89,29 +89,21 @@ class Request:
 
     @property
     def endpoint_key(self) -> tuple[str, str]:
-        """
-        What the quota is counted by.
-        """
+        """What the quota is counted by."""
         return self.send.app, self.send.endpoint
 
     @property
     def users(self) -> list[str]:
-        """
-        Whom it names.
-        """
+        """Whom it names."""
         return [user for _, _, user in self.carried]
 
     @property
     def went(self) -> bool:
-        """
-        Whether it left the process, as far as is known.
-        """
+        """Whether it left the process, as far as is known."""
         return self.try_ is None or self.try_.verdict is not Verdict.UNSENT
 
     def may_act(self, now: float) -> bool:
-        """
-        Whether it may still take effect.
-        """
+        """Whether it may still take effect."""
         if self.ended_at is None:
             return True
         assert self.try_ is not None
@@ -119,9 +111,7 @@ class Request:
 
 
 def effect_of(record: Record, *, reasons_matter: bool) -> tuple[object, ...]:
-    """
-    What the command does to each of its members: two with equal effects do the same.
-    """
+    """What the command does to each of its members: two with equal effects do the same."""
     fields = record.fields
     assert fields is not None
     reason = fields.get("reason") if reasons_matter else None
@@ -152,9 +142,7 @@ class Requests:
         self.counted = 0
 
     def left(self, request: Request, owned: dict[int, PartitionAssignment], wall: float) -> None:
-        """
-        A request leaves now; ``wall`` is what the engine holds for the time since 1970.
-        """
+        """A request leaves now; ``wall`` is what the engine holds for the time since 1970."""
         for assignment, record, user in request.carried:
             self._judge_command(request, assignment, record, user, owned, wall)
         self._judge_order(request)
@@ -164,9 +152,7 @@ class Requests:
         self._open_calls[request.send.call_id] = request
 
     def ended(self, request: Request, try_: AttemptResult, now: float) -> None:
-        """
-        Its answer, or the lack of one, is there.
-        """
+        """Its answer, or the lack of one, is there."""
         request.try_, request.ended_at = try_, now
         if try_.end_unknown:
             for assignment, record, user in request.carried:
@@ -180,15 +166,11 @@ class Requests:
             self._suspects.discard(suspect)
 
     def over(self, call_id: str) -> None:
-        """
-        The call makes no further try.
-        """
+        """The call makes no further try."""
         self._open_calls.pop(call_id, None)
 
     def forgotten(self, known: set[tuple[tuple[str, str], str]]) -> None:
-        """
-        Of targets without any work the engine may forget how they answered. ``known`` are the others, by endpoint and name.
-        """
+        """Of targets without any work the engine may forget how they answered. ``known`` are the others, by endpoint and name."""
         self._suspects &= known
 
     def crashed(self) -> None:
@@ -234,9 +216,7 @@ class Requests:
         assert not self._holds(record, user), f"P3: {name} was carried out under its id before"
 
     def _holds(self, record: Record, user: str) -> bool:
-        """
-        Whether an outcome with the record's command_id, within what is remembered, says that the effect is in place.
-        """
+        """Whether an outcome with the record's command_id, within what is remembered, says that the effect is in place."""
         assert record.fields is not None
         outcomes = self._topic.partitions[record.partition].outcomes[-self._rules.restore_records :]
         return any(
@@ -261,9 +241,7 @@ class Requests:
             self._by_line[line] = [*earlier, request]
 
     def _judge_target(self, request: Request, owned: dict[int, PartitionAssignment]) -> None:
-        """
-        A target has its share of the permits, and no more; one that does not answer has one call at a time.
-        """
+        """A target has its share of the permits, and no more; one that does not answer has one call at a time."""
         if request.probe:
             return
         mine = (request.endpoint_key, request.target)
@@ -298,9 +276,7 @@ class Requests:
         assert len(counted) <= slices, f"P5: {len(counted)} requests to {request.send.endpoint} of {slices}"
 
     def _owned(self, request: Request, owned: dict[int, PartitionAssignment]) -> int:
-        """
-        The permits of the partitions that are this engine's and have settled.
-        """
+        """The permits of the partitions that are this engine's and have settled."""
         rules = self._rules
         limit = rules.calls_per_second.get(request.send.endpoint, rules.default_calls_per_second)
         total = 0
@@ -384,9 +360,7 @@ class Requests:
 
 
 def read_body(send: Attempt) -> tuple[Action, str, list[str], dict[str, Any]]:
-    """
-    What a request says: the action, the target, the users, and the rest of its body.
-    """
+    """What a request says: the action, the target, the users, and the rest of its body."""
     action = next(action for action in ACTIONS.values() if action.endpoint == send.endpoint)
     body = msgspec.json.decode(send.body)
     target = body.pop(action.target_key)
@@ -397,9 +371,7 @@ def read_body(send: Attempt) -> tuple[Action, str, list[str], dict[str, Any]]:
 
 
 def judge_body(send: Attempt, records: list[Record], users: list[str], wall: float) -> str:
-    """
-    A request says what its commands say. Returns its target.
-    """
+    """A request says what its commands say. Returns its target."""
     action, target, named, rest = read_body(send)
     assert named == users
     assert send.members == len(users) <= action.members_per_call

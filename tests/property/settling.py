@@ -39,9 +39,7 @@ FEW: Final = 130
 
 
 def answer_all(environment: EngineEnvironment) -> None:
-    """
-    Every request is answered well, and every call goes on.
-    """
+    """Every request is answered well, and every call goes on."""
     for open_call in list(environment.calls.values()):
         if environment.calls.get(open_call.call_id) is not open_call:
             continue
@@ -54,9 +52,7 @@ def answer_all(environment: EngineEnvironment) -> None:
 
 
 def settle_everything(environment: EngineEnvironment) -> None:
-    """
-    A process that is not stopping gets all partitions, good answers and time. Then every record must be told.
-    """
+    """A process that is not stopping gets all partitions, good answers and time. Then every record must be told."""
     if environment.publication is not None:
         environment.publish()
     if environment.is_stopping or not all(environment.is_own(number) for number in environment.owned):
@@ -84,9 +80,7 @@ def settle_everything(environment: EngineEnvironment) -> None:
 
 
 def command_behind_halts(environment: EngineEnvironment) -> None:
-    """
-    Where all commands behind a halt have expired or were cancelled, the next one is its probe.
-    """
+    """Where all commands behind a halt have expired or were cancelled, the next one is its probe."""
     for halt in environment.engine.halts:
         shape = next(each for each in SHAPES if halt.endpoint in (None, ACTIONS[each["action"]].endpoint))
         kind = "group_id" if shape["action"].startswith("group") else "room_id"
@@ -96,9 +90,7 @@ def command_behind_halts(environment: EngineEnvironment) -> None:
 
 
 def finish(environment: EngineEnvironment) -> None:
-    """
-    Everything is fetched, answered well and published, until nothing is left.
-    """
+    """Everything is fetched, answered well and published, until nothing is left."""
     records = sum(len(partition.records) for partition in environment.topic.partitions)
     for _ in range(MOST_ROUNDS + ROUNDS_PER_RECORD * records):
         for number in environment.owned:
@@ -112,9 +104,7 @@ def finish(environment: EngineEnvironment) -> None:
 
 
 def is_over(environment: EngineEnvironment) -> bool:
-    """
-    Whether everything is told, and nothing is on its way.
-    """
+    """Whether everything is told, and nothing is on its way."""
     return not environment.calls and all(
         partition.is_settled(record.offset)
         for partition in environment.topic.partitions
@@ -123,9 +113,7 @@ def is_over(environment: EngineEnvironment) -> bool:
 
 
 def judge_memory(environment: EngineEnvironment) -> None:
-    """
-    Once there is nothing to do, nothing is held but what is known of the past.
-    """
+    """Once there is nothing to do, nothing is held but what is known of the past."""
     engine = environment.engine
     scheduler, ordering, outbox = engine._scheduler, engine._ordering, engine._outbox
     held = {
@@ -171,9 +159,7 @@ def judge_memory(environment: EngineEnvironment) -> None:
 
 
 def drain(environment: EngineEnvironment) -> None:
-    """
-    SIGTERM, and good answers: what was started is finished and told, nothing else is started, and nothing will be repeated.
-    """
+    """SIGTERM, and good answers: what was started is finished and told, nothing else is started, and nothing will be repeated."""
     if environment.publication is not None:
         environment.publish()
     environment.stop()

@@ -51,9 +51,7 @@ SECONDS: Final = st.sampled_from([0.0, GRAIN, 0.0625, 0.25, 1.0, 3.0, 6.0, 31.0,
 
 
 class Play(RuleBasedStateMachine):
-    """
-    One engine after another, on one topic.
-    """
+    """One engine after another, on one topic."""
 
     environment: EngineEnvironment
 
@@ -181,9 +179,7 @@ class Play(RuleBasedStateMachine):
     def _command(
         self, shape: dict[str, Any], target: str, users: list[str], skip: int = 0, off: int = 0
     ) -> None:
-        """
-        ``off``: how far from its target's partition the producer has put it.
-        """
+        """``off``: how far from its target's partition the producer has put it."""
         environment = self.environment
         environment.ids += 1
         kind = "group_id" if shape["action"].startswith("group") else "room_id"
@@ -228,9 +224,7 @@ class Play(RuleBasedStateMachine):
     )
     @precondition(lambda self: self._open_calls(CallPhase.OUT))
     def answered_truly(self, answer: Answer, bad: list[str], rooms: str, rounds: int) -> None:
-        """
-        As an endpoint would that refuses these users of these targets, in company and alone.
-        """
+        """As an endpoint would that refuses these users of these targets, in company and alone."""
         for _ in range(rounds):
             for open_call in self._open_calls(CallPhase.OUT):
                 request = open_call.request
@@ -380,9 +374,7 @@ class Play(RuleBasedStateMachine):
 
     @property
     def has_failed(self) -> bool:
-        """
-        Whether the history is being given up.
-        """
+        """Whether the history is being given up."""
         return sys.exception() is not None
 
 

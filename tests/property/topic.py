@@ -26,9 +26,7 @@ _encoder: Final = msgspec.json.Encoder()
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """
-    A record of the command topic. ``fields`` is what its value says, or None for one that is no JSON object.
-    """
+    """A record of the command topic. ``fields`` is what its value says, or None for one that is no JSON object."""
 
     partition: int
     offset: int
@@ -39,24 +37,18 @@ class Record:
 
     @property
     def outcome_id(self) -> str:
-        """
-        What its outcome must be called.
-        """
+        """What its outcome must be called."""
         return f"{NAME}-{self.partition}-{self.offset}"
 
     @property
     def users(self) -> list[str]:
-        """
-        Whom it names.
-        """
+        """Whom it names."""
         users: list[str] = [] if self.fields is None else self.fields.get("user_ids", [])
         return users
 
     @property
     def target(self) -> str:
-        """
-        Its group or room.
-        """
+        """Its group or room."""
         assert self.fields is not None
         target: str = self.fields.get("group_id") or self.fields["room_id"]
         return target
@@ -82,21 +74,15 @@ class Partition:
 
     @property
     def next_offset(self) -> int:
-        """
-        The lowest offset that no record has yet.
-        """
+        """The lowest offset that no record has yet."""
         return self.records[-1].offset + 1 if self.records else 0
 
     def is_settled(self, offset: int) -> bool:
-        """
-        Whether a reader knows what became of the record: by its outcome, or by its dead letter when its id is unreadable.
-        """
+        """Whether a reader knows what became of the record: by its outcome, or by its dead letter when its id is unreadable."""
         return offset in self.told or offset in self.letters
 
     def is_done(self, offset: int) -> bool:
-        """
-        Whether a restart would leave the record out.
-        """
+        """Whether a restart would leave the record out."""
         if self.committed is None:
             return False
         place = offset - self.committed.offset
@@ -107,18 +93,14 @@ class Partition:
 
     @property
     def slice_free_in(self) -> float | None:
-        """
-        In how many seconds the last owner said that its slice is free, since nothing of it is on its way any more.
-        """
+        """In how many seconds the last owner said that its slice is free, since nothing of it is on its way any more."""
         if self.committed is None or not self.committed.metadata.startswith("mw2;"):
             return None
         return int(self.committed.metadata.split(";")[4]) / 1000
 
     @property
     def bits(self) -> bytes:
-        """
-        The bitmap in the committed metadata, read without the worker's code.
-        """
+        """The bitmap in the committed metadata, read without the worker's code."""
         assert self.committed is not None
         if not self.committed.metadata:
             return b""
@@ -131,9 +113,7 @@ class Partition:
 
 
 class Topic:
-    """
-    All partitions.
-    """
+    """All partitions."""
 
     def __init__(self, partitions: int) -> None:
         self.partitions = [Partition(number) for number in range(partitions)]
@@ -141,9 +121,7 @@ class Topic:
     def append(
         self, number: int, key: bytes | None, value: dict[str, Any] | bytes | None, skip: int
     ) -> Record:
-        """
-        A producer writes a record, ``skip`` offsets above the last one.
-        """
+        """A producer writes a record, ``skip`` offsets above the last one."""
         partition = self.partitions[number]
         fields = value if isinstance(value, dict) else None
         encoded = json.dumps(value).encode() if isinstance(value, dict) else value
@@ -152,15 +130,11 @@ class Topic:
         return record
 
     def find(self, number: int, offset: int) -> Record:
-        """
-        The record that stands there.
-        """
+        """The record that stands there."""
         return next(record for record in self.partitions[number].records if record.offset == offset)
 
     def restored(self, number: int, records: int) -> RestoredPartition:
-        """
-        What a new owner reads: the committed offset, and the last outcomes.
-        """
+        """What a new owner reads: the committed offset, and the last outcomes."""
         partition = self.partitions[number]
         values = [_encoder.encode(outcome) for outcome in partition.outcomes[-records:]]
         known = [each for each in map(known_of, values) if each is not None]
@@ -172,9 +146,7 @@ class Topic:
         )
 
     def publish(self, transaction: Transaction) -> None:
-        """
-        The transaction is committed. Nothing may be told twice, and no offset be done that is not told.
-        """
+        """The transaction is committed. Nothing may be told twice, and no offset be done that is not told."""
         told = set()
         for outgoing in transaction.outcomes:
             partition, outcome = self.partitions[outgoing.partition], outgoing.outcome
@@ -202,9 +174,7 @@ class Topic:
             self.judge(self.partitions[number])
 
     def judge(self, partition: Partition) -> None:
-        """
-        What is committed is told, what is told is committed, and the earlier of two commands for one member comes first.
-        """
+        """What is committed is told, what is told is committed, and the earlier of two commands for one member comes first."""
         unfinished: set[tuple[str, str, str]] = set()
         users_by_id: dict[str, list[str]] = {}
         for record in partition.records:

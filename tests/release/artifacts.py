@@ -35,15 +35,11 @@ _BUILD: Final = "import sys, setuptools.build_meta as backend; to = sys.argv[1];
 
 
 class ReleaseError(Exception):
-    """
-    Something that must be fixed before a release; the text is for the person who tags.
-    """
+    """Something that must be fixed before a release; the text is for the person who tags."""
 
 
 def check(tag: str, repository: str | None = None, *, root: Path = ROOT) -> None:
-    """
-    Raises ReleaseError unless the tag is that of this version, the changelog tells of it, and every page names it.
-    """
+    """Raises ReleaseError unless the tag is that of this version, the changelog tells of it, and every page names it."""
     version = tag.removeprefix("v")
     if tag != f"v{__version__}":
         raise ReleaseError(f"the tag is {tag}, and worker/__init__.py says {__version__}: tag v{__version__}")
@@ -59,9 +55,7 @@ def check(tag: str, repository: str | None = None, *, root: Path = ROOT) -> None
 
 
 def notes(version: str, *, root: Path = ROOT) -> str:
-    """
-    Return what the changelog says of a version. Raises ReleaseError where it says nothing.
-    """
+    """Return what the changelog says of a version. Raises ReleaseError where it says nothing."""
     text = (root / "CHANGELOG.md").read_text(encoding="utf-8")
     found = re.search(
         rf"^## \[{re.escape(version)}\] - \d{{4}}-\d\d-\d\d\n(.*?)(?=^## |^\[|\Z)",
@@ -74,9 +68,7 @@ def notes(version: str, *, root: Path = ROOT) -> str:
 
 
 def python(folder: Path, *, root: Path = ROOT) -> tuple[Path, Path]:
-    """
-    Build sdist and wheel with the locked setuptools, the same bytes from the same sources, and return their paths.
-    """
+    """Build sdist and wheel with the locked setuptools, the same bytes from the same sources, and return their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as made:
         sources, built, home = Path(made) / "sources", Path(made) / "built", Path(made) / "venv"
@@ -94,9 +86,7 @@ def python(folder: Path, *, root: Path = ROOT) -> tuple[Path, Path]:
 def chart(
     folder: Path, registry: str, repository: str, digest: str, *, helm: str | Path = "helm", root: Path = ROOT
 ) -> Path:
-    """
-    Package the chart, with the released image as its default by its digest, and return the archive's path.
-    """
+    """Package the chart, with the released image as its default by its digest, and return the archive's path."""
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as made:
         copy = Path(shutil.copytree(root / CHART, Path(made) / "moderation-worker"))
@@ -119,9 +109,7 @@ def chart(
 
 
 def _copy_sources(root: Path, to: Path) -> None:
-    """
-    Copy what is packed, with times and rights that depend on no checkout.
-    """
+    """Copy what is packed, with times and rights that depend on no checkout."""
     to.mkdir()
     for name in SOURCES:
         if (root / name).is_dir():
@@ -134,9 +122,7 @@ def _copy_sources(root: Path, to: Path) -> None:
 
 
 def _normal(sdist: Path) -> bytes:
-    """
-    Return an sdist with its members in order, of nobody, at one time: setuptools writes down who built it, and when.
-    """
+    """Return an sdist with its members in order, of nobody, at one time: setuptools writes down who built it, and when."""
     plain = io.BytesIO()
     with (
         tarfile.open(sdist) as old,

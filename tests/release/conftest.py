@@ -18,7 +18,5 @@ __all__ = ["engine", "helm"]
 
 @pytest.fixture(scope="session")
 def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """
-    Sdist and wheel.
-    """
+    """Sdist and wheel."""
     return artifacts.python(tmp_path_factory.mktemp("dist"))

@@ -11,9 +11,7 @@ if TYPE_CHECKING:
 
 
 def files(archive: Path) -> dict[str, tuple[object, ...]]:
-    """
-    Each file of an exported root: its kind, rights and owner, where it leads, and what is in it; not its times.
-    """
+    """Each file of an exported root: its kind, rights and owner, where it leads, and what is in it; not its times."""
     with tarfile.open(archive) as root:
         return {
             member.name: (
@@ -25,7 +23,5 @@ def files(archive: Path) -> dict[str, tuple[object, ...]]:
 
 
 def differing(once: dict[str, tuple[object, ...]], twice: dict[str, tuple[object, ...]]) -> set[str]:
-    """
-    The names of the files that are not the same in both, or are in one of them alone.
-    """
+    """The names of the files that are not the same in both, or are in one of them alone."""
     return {name for name in once.keys() | twice.keys() if once.get(name) != twice.get(name)}

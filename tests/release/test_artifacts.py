@@ -24,9 +24,7 @@ DIGEST = f"sha256:{'a' * 64}"
 
 @pytest.fixture
 def released(tmp_path: Path) -> Path:
-    """
-    A clone in which the changelog tells of this version.
-    """
+    """A clone in which the changelog tells of this version."""
     root = tmp_path / "clone"
     (root / "helm").mkdir(parents=True)
     shutil.copytree(ROOT / "helm" / "moderation-worker", root / "helm" / "moderation-worker")
@@ -121,9 +119,7 @@ def test_the_sdist_holds_what_the_wheel_is_built_from_and_nothing_else(built: tu
 def test_made_again_from_another_checkout_sdist_and_wheel_are_the_same_bytes(
     built: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    """
-    Whoever doubts a release can build it: other times and rights of the files make no difference.
-    """
+    """Whoever doubts a release can build it: other times and rights of the files make no difference."""
     clone = tmp_path / "elsewhere" / "clone"
     clone.mkdir(parents=True)
     for name in (*artifacts.SOURCES, "requirements-build.txt"):
@@ -141,9 +137,7 @@ def test_made_again_from_another_checkout_sdist_and_wheel_are_the_same_bytes(
 
 
 def test_the_wheel_from_the_sdist_is_the_wheel(built: tuple[Path, Path], tmp_path: Path) -> None:
-    """
-    So the sdist is whole: distributions build from it.
-    """
+    """So the sdist is whole: distributions build from it."""
     with tarfile.open(built[0]) as sdist:
         sdist.extractall(tmp_path, filter="data")
     (root,) = tmp_path.iterdir()
@@ -185,9 +179,7 @@ def test_the_wheel_is_installed_with_the_lock_into_an_empty_environment_and_runs
 
 
 def test_an_index_would_take_both_and_can_show_their_page(built: tuple[Path, Path], tmp_path: Path) -> None:
-    """
-    Judged by what publishes them, from its own lock.
-    """
+    """Judged by what publishes them, from its own lock."""
     home = tmp_path / "tools"
     venv.create(home, with_pip=True)
     words = (

@@ -22,9 +22,7 @@ pytestmark = pytest.mark.timeout(900)
 
 
 def test_the_image_built_twice_is_the_same_but_for_times(engine: Engine, tmp_path: Path) -> None:
-    """
-    Compiled Python too, which holds the times of its sources unless it is told to hold their hashes.
-    """
+    """Compiled Python too, which holds the times of its sources unless it is told to hold their hashes."""
     found = []
     for tag in TAGS:
         engine.build(tag=tag, folder=REPOSITORY, fresh=True)
@@ -50,9 +48,7 @@ def test_the_image_built_twice_is_the_same_but_for_times(engine: Engine, tmp_pat
 
 
 def test_an_image_with_the_lock_of_iam_signs_in_to_amazon_msk(engine: Engine) -> None:
-    """
-    The one that is released has no botocore, and says how to get it.
-    """
+    """The one that is released has no botocore, and says how to get it."""
     tag = "localhost/moderation-worker:msk-iam"
     settings = (
         "--env=WORKER_KAFKA__BOOTSTRAP_SERVERS=broker:9098",

@@ -26,9 +26,7 @@ NEWEST_GLIBC = "2_28"
 def test_every_dependency_has_a_wheel_but_those_that_need_none(
     python: str, machine: str, tmp_path: Path
 ) -> None:
-    """
-    The index gives what the lock allows: a wheel of another file than was locked would be refused.
-    """
+    """The index gives what the lock allows: a wheel of another file than was locked would be refused."""
     report = tmp_path / "report.json"
     tags = [f"--platform=manylinux_{glibc}_{machine}" for glibc in ("2_17", NEWEST_GLIBC)]
     command = [

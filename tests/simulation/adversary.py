@@ -52,9 +52,7 @@ CODES: Final[dict[str, tuple[int | None, int | None, str | None]]] = {
 
 
 class Player:
-    """
-    One process: an engine and what it has asked for.
-    """
+    """One process: an engine and what it has asked for."""
 
     def __init__(self, name: str, history: History) -> None:
         self.name = name
@@ -71,14 +69,10 @@ class Player:
         self.transaction: tuple[Transaction, dict[int, int]] | None = None
 
     def fetch_soon(self) -> None:
-        """
-        Nothing happens by itself here.
-        """
+        """Nothing happens by itself here."""
 
     def settle(self, effects: list[Effect]) -> None:
-        """
-        Carries out what the engine asks for.
-        """
+        """Carries out what the engine asks for."""
         for effect in effects:
             match effect:
                 case StartCall(send) | AllowAttempt(send):
@@ -101,9 +95,7 @@ class Player:
 
 
 class Adversary(RuleBasedStateMachine):
-    """
-    One process at a time has both partitions, or one of them, or none.
-    """
+    """One process at a time has both partitions, or one of them, or none."""
 
     @initialize(
         reasons=st.booleans(), supersede=st.booleans(), gap=st.sampled_from((1, 3, MAX_GAP)), metadata=st.sampled_from((4, 68, 4096))
@@ -143,9 +135,7 @@ class Adversary(RuleBasedStateMachine):
     @precondition(lambda self: self.history.commanded)
     @rule(back=st.integers(0, 5))
     def repeat(self, back: int) -> None:
-        """
-        A detector sends one of the last commands again.
-        """
+        """A detector sends one of the last commands again."""
         fields = self.history.commanded[-1 - min(back, len(self.history.commanded) - 1)].fields
         assert fields is not None
         self.history.command(fields)
@@ -167,9 +157,7 @@ class Adversary(RuleBasedStateMachine):
     @precondition(lambda self: self.player.out)
     @rule(place=st.integers(0, 50), how=st.sampled_from(["done", "done", "judged", *CODES]))
     def answer(self, place: int, how: str) -> None:
-        """
-        Any request that is out gets any answer. What Tencent says of bad members stays true.
-        """
+        """Any request that is out gets any answer. What Tencent says of bad members stays true."""
         send, request = self.player.out.pop(place % len(self.player.out))
         if how in ("done", "judged") and "bad" in request.users:
             self.end_attempt(send, request, judge(200, 10019), 200, 10019)
@@ -182,9 +170,7 @@ class Adversary(RuleBasedStateMachine):
     @precondition(lambda self: self.player.out)
     @rule(place=st.integers(0, 50), late=st.floats(0.0, LATE), applied=st.booleans())
     def lose(self, place: int, late: float, *, applied: bool) -> None:
-        """
-        A request ends without an answer, and takes effect later, or never.
-        """
+        """A request ends without an answer, and takes effect later, or never."""
         send, request = self.player.out.pop(place % len(self.player.out))
         if applied and "bad" not in request.users and request.number not in self.orphans:
             self.late.append((self.now + late, request))
@@ -193,9 +179,7 @@ class Adversary(RuleBasedStateMachine):
     @precondition(lambda self: self.player.out)
     @rule(place=st.integers(0, 50))
     def fence(self, place: int) -> None:
-        """
-        A request does not leave the process after all.
-        """
+        """A request does not leave the process after all."""
         send, request = self.player.out.pop(place % len(self.player.out))
         self.history.tencent.reads[send.endpoint].remove(request.sent_at)
         self.end_attempt(send, request, Verdict.UNSENT, error="fenced")
@@ -203,17 +187,13 @@ class Adversary(RuleBasedStateMachine):
     @precondition(lambda self: self.player.backing_off)
     @rule(place=st.integers(0, 50))
     def ask(self, place: int) -> None:
-        """
-        The backoff of some call is over.
-        """
+        """The backoff of some call is over."""
         call_id = self.player.backing_off.pop(place % len(self.player.backing_off))
         self.settle(self.player.engine.permit_requested(call_id, self.now))
 
     @rule(seconds=st.sampled_from((0.0, 0.01, 0.3, 1.0, 3.0, 31.0)))
     def wait(self, seconds: float) -> None:
-        """
-        Time passes: in small steps, as the loop promises to tick.
-        """
+        """Time passes: in small steps, as the loop promises to tick."""
         until = self.now + seconds
         while True:
             at = min(until, max(self.now, self.player.engine.wake_at))
@@ -231,9 +211,7 @@ class Adversary(RuleBasedStateMachine):
     @precondition(lambda self: self.player.transaction is None)
     @rule()
     def publish(self) -> None:
-        """
-        A transaction begins.
-        """
+        """A transaction begins."""
         transaction = self.player.engine.take_transaction(self.now)
         if transaction is not None:
             self.player.transaction = (transaction, self.history.kafka.claim(transaction))
@@ -241,9 +219,7 @@ class Adversary(RuleBasedStateMachine):
     @precondition(lambda self: self.player.transaction is not None)
     @rule(commits=st.booleans())
     def commit(self, *, commits: bool) -> None:
-        """
-        It is committed if the broker agrees, or aborted.
-        """
+        """It is committed if the broker agrees, or aborted."""
         assert self.player.transaction is not None
         transaction, claim = self.player.transaction
         self.player.transaction = None
@@ -260,17 +236,13 @@ class Adversary(RuleBasedStateMachine):
     @precondition(lambda self: self.player.positions)
     @rule()
     def begin_handover(self) -> None:
-        """
-        Some partition is about to go.
-        """
+        """Some partition is about to go."""
         self.settle(self.player.engine.revoking([min(self.player.positions)], self.now))
 
     @precondition(lambda self: self.player.positions)
     @rule()
     def revoke(self) -> None:
-        """
-        A partition goes, whatever is in flight, and comes back at once.
-        """
+        """A partition goes, whatever is in flight, and comes back at once."""
         number = min(self.player.positions)
         self.history.kafka.partitions[number].owner = None
         del self.player.positions[number]
@@ -280,9 +252,7 @@ class Adversary(RuleBasedStateMachine):
 
     @rule(committed=st.booleans())
     def crash(self, *, committed: bool) -> None:
-        """
-        kill -9, with a transaction open or just committed; another process takes over at once.
-        """
+        """kill -9, with a transaction open or just committed; another process takes over at once."""
         old = self.player
         if (
             old.transaction is not None
@@ -302,18 +272,14 @@ class Adversary(RuleBasedStateMachine):
 
     @invariant()
     def the_quota_holds(self) -> None:
-        """
-        P5.
-        """
+        """P5."""
         for endpoint, reads in self.history.tencent.reads.items():
             recent = [each for each in reads if each > self.now - 1.0]
             assert len(recent) <= QUOTA, endpoint
 
     @invariant()
     def what_is_open_is_bounded(self) -> None:
-        """
-        P10.
-        """
+        """P10."""
         for partition in self.player.engine._partitions.values():
             offsets = [work.offset for work in partition.open_records.values()]
             if offsets:
@@ -321,17 +287,13 @@ class Adversary(RuleBasedStateMachine):
 
     @invariant()
     def nothing_is_told_twice(self) -> None:
-        """
-        P2.
-        """
+        """P2."""
         for partition in self.history.kafka.partitions:
             told = [each.outcome_id for each in partition.outcomes]
             assert len(told) == len(set(told))
 
     def teardown(self) -> None:
-        """
-        The adversary rests: everything comes to its end, and all promises are judged.
-        """
+        """The adversary rests: everything comes to its end, and all promises are judged."""
         if not hasattr(self, "player"):
             return
         for _ in range(3000):
@@ -357,21 +319,15 @@ class Adversary(RuleBasedStateMachine):
 
     @property
     def now(self) -> float:
-        """
-        The time.
-        """
+        """The time."""
         return self.history.clock.now
 
     def settle(self, effects: list[Effect]) -> None:
-        """
-        Carries out what the engine asks for.
-        """
+        """Carries out what the engine asks for."""
         self.player.settle(effects)
 
     def join(self) -> Player:
-        """
-        A process starts and gets all partitions.
-        """
+        """A process starts and gets all partitions."""
         self.names += 1
         player = Player(f"w{self.names}", self.history)
         self.history.replicas = [player]  # type: ignore[list-item]
@@ -380,9 +336,7 @@ class Adversary(RuleBasedStateMachine):
         return player
 
     def assign(self, player: Player, number: int) -> None:
-        """
-        The partition becomes the process's.
-        """
+        """The partition becomes the process's."""
         self.history.kafka.assign(number, player)
         restored = self.history.kafka.restore(number, restore_records=5000, window=3600.0)
         player.positions[number] = restored.position
@@ -390,9 +344,7 @@ class Adversary(RuleBasedStateMachine):
         player.settle(player.engine.assigned(number, restored, self.now))
 
     def refresh(self) -> None:
-        """
-        Ends handovers that were begun: the partitions come back.
-        """
+        """Ends handovers that were begun: the partitions come back."""
         closing = [
             partition.number for partition in self.player.engine._partitions.values() if partition.is_closing
         ]
@@ -429,9 +381,7 @@ class Adversary(RuleBasedStateMachine):
         *,
         end_unknown: bool = False,
     ) -> None:
-        """
-        An attempt ends.
-        """
+        """An attempt ends."""
         player = self.player
         info = f"code {code}" if code else ""
         try_ = AttemptResult(request.sent_at, self.now, verdict, status, code, info, None, error, end_unknown)

@@ -16,17 +16,13 @@ if TYPE_CHECKING:
 
 
 class Detectors:
-    """
-    Whoever commands, in one history.
-    """
+    """Whoever commands, in one history."""
 
     def __init__(self, history: History) -> None:
         self._history = history
 
     def plan_commands(self) -> None:
-        """
-        Spreads the plan's commands over its time, in bursts.
-        """
+        """Spreads the plan's commands over its time, in bursts."""
         chance = self._history.clock.chance
         left = self._history.plan.commands
         while left > 0:
@@ -73,9 +69,7 @@ class Detectors:
         return fields
 
     def of_kind(self, kind: int, target: str, users: list[str]) -> dict[str, Any]:
-        """
-        A command of the action in this place of the table.
-        """
+        """A command of the action in this place of the table."""
         chance, number = self._history.clock.chance, len(self._history.commanded)
         fields: dict[str, Any] = {"command_id": f"c{number}", "user_ids": users}
         if kind == 0:

@@ -20,9 +20,7 @@ TOPIC: Final = "moderation.commands"
 
 @dataclass(frozen=True, slots=True)
 class Commanded:
-    """
-    A record of the command topic, and what it means; ``fields`` is None for garbage.
-    """
+    """A record of the command topic, and what it means; ``fields`` is None for garbage."""
 
     record: Record
     at: float
@@ -32,33 +30,25 @@ class Commanded:
 
     @property
     def outcome_id(self) -> str:
-        """
-        The outcome_id that its outcome must have.
-        """
+        """The outcome_id that its outcome must have."""
         return f"{TOPIC}-{self.record.partition}-{self.record.offset}"
 
     @property
     def target(self) -> str:
-        """
-        Its group or room.
-        """
+        """Its group or room."""
         assert self.fields is not None
         target: str = self.fields.get("group_id") or self.fields["room_id"]
         return target
 
 
 def endpoint_of(commanded: Commanded) -> str:
-    """
-    Where the command goes.
-    """
+    """Where the command goes."""
     assert commanded.fields is not None
     return ACTIONS[commanded.fields["action"]].endpoint
 
 
 def matches(commanded: Commanded, request: Request) -> bool:
-    """
-    Whether the request may have carried the command's effect.
-    """
+    """Whether the request may have carried the command's effect."""
     fields = commanded.fields
     assert fields is not None
     if endpoint_of(commanded) != request.endpoint:
@@ -75,9 +65,7 @@ def matches(commanded: Commanded, request: Request) -> bool:
 
 
 def leaves_nothing_of(earlier: Commanded, later: Commanded) -> bool:
-    """
-    Whether the later command alone leaves what both would, whatever becomes of time.
-    """
+    """Whether the later command alone leaves what both would, whatever becomes of time."""
     fields = later.fields
     assert fields is not None
     if "not_after" in fields or "banned_until" in fields:

@@ -85,9 +85,7 @@ class Plan:
 
 
 class History:
-    """
-    A history, played by ``play``.
-    """
+    """A history, played by ``play``."""
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
@@ -111,9 +109,7 @@ class History:
         self._pulses = 0
 
     def rules(self, name: str, instance: str | None = None) -> EngineRules:
-        """
-        The settings of a replica.
-        """
+        """The settings of a replica."""
         plan = self.plan
         return EngineRules(
             topic=TOPIC,
@@ -135,9 +131,7 @@ class History:
         )
 
     def play(self) -> History:
-        """
-        Lets it all happen. Returns itself.
-        """
+        """Lets it all happen. Returns itself."""
         for _ in range(self.plan.replicas):
             self.join()
         self.detectors.plan_commands()
@@ -147,9 +141,7 @@ class History:
         return self
 
     def finish(self) -> None:
-        """
-        The calm: no more troubles, at least one replica, until all is told.
-        """
+        """The calm: no more troubles, at least one replica, until all is told."""
         if not self._living():
             self.join()
         self._rebalance()
@@ -169,9 +161,7 @@ class History:
         return told >= expected and letters >= sum(not each.is_valid for each in self.commanded)
 
     def _pulse(self) -> None:
-        """
-        A little traffic of healthy targets: without it nobody could tell whose fault it is that one target is refused.
-        """
+        """A little traffic of healthy targets: without it nobody could tell whose fault it is that one target is refused."""
         if self._pulses <= 0:
             return
         for target in ("pulse a", "pulse b", "pulse c", "pulse d"):
@@ -208,9 +198,7 @@ class History:
         return replica
 
     def kill(self, replica: Replica) -> None:
-        """
-        kill -9. The group notices when the session times out.
-        """
+        """kill -9. The group notices when the session times out."""
         replica.die()
 
         def noticed() -> None:
@@ -243,9 +231,7 @@ class History:
         self.clock.after(self.clock.chance.uniform(0.0, 2.0), start)
 
     def stop(self, replica: Replica) -> None:
-        """
-        SIGTERM. Its partitions go when it has drained.
-        """
+        """SIGTERM. Its partitions go when it has drained."""
 
         def left() -> None:
             for number, holder in self._holders.items():
@@ -259,9 +245,7 @@ class History:
         return [replica for replica in self.replicas if replica.alive and not replica.stopped]
 
     def move(self) -> None:
-        """
-        The group moves a partition for no reason.
-        """
+        """The group moves a partition for no reason."""
         living = self._living()
         numbers = [number for number in self._holders if number not in self._moving]
         if len(living) > 1 and numbers:
@@ -321,9 +305,7 @@ class History:
     # What goes wrong
 
     def plan_troubles(self) -> None:
-        """
-        Spreads the plan's troubles over its time.
-        """
+        """Spreads the plan's troubles over its time."""
         plan, chance = self.plan, self.clock.chance
 
         def whenever(count: int, what: Callable[[], None]) -> None:
@@ -356,9 +338,7 @@ class History:
     # What is commanded
 
     def command(self, fields: dict[str, Any], *, is_valid: bool = True) -> Commanded:
-        """
-        A detector commands it now.
-        """
+        """A detector commands it now."""
         target: str = fields.get("group_id") or fields["room_id"]
         value = json.dumps(fields).encode()
         record = self.kafka.append(self.partition_of(target), target.encode(), value)
@@ -367,7 +347,5 @@ class History:
         return commanded
 
     def partition_of(self, target: str) -> int:
-        """
-        A target stays on one partition.
-        """
+        """A target stays on one partition."""
         return sum(target.encode()) % self.plan.partitions

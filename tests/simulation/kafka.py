@@ -26,9 +26,7 @@ _encoder = msgspec.json.Encoder()
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """
-    A record of the command topic.
-    """
+    """A record of the command topic."""
 
     partition: int
     offset: int
@@ -38,35 +36,25 @@ class Record:
 
 
 class Owner(Protocol):
-    """
-    A process of the group.
-    """
+    """A process of the group."""
 
     name: str
 
     @property
     def mark(self) -> str:
-        """
-        What names it in its commits, if it is a static member.
-        """
+        """What names it in its commits, if it is a static member."""
 
     @property
     def born(self) -> float:
-        """
-        When it started. Others of its mark were dead by then.
-        """
+        """When it started. Others of its mark were dead by then."""
 
     def fetch_soon(self) -> None:
-        """
-        There is a new record.
-        """
+        """There is a new record."""
 
 
 @dataclass(frozen=True, slots=True)
 class PublishedRecord:
-    """
-    An outcome or a dead letter, as a read_committed reader sees it.
-    """
+    """An outcome or a dead letter, as a read_committed reader sees it."""
 
     at: float
     outcome_id: str
@@ -97,9 +85,7 @@ class Partition:
 
 
 def done_above(number: int, commit: OffsetCommit) -> int:
-    """
-    The bitmap that a partition's commit holds.
-    """
+    """The bitmap that a partition's commit holds."""
     done = decode(commit.metadata, label(TOPIC, None, number), commit.offset)
     assert done is not None, f"metadata that a next owner would not believe: {commit}"
     return done
@@ -134,9 +120,7 @@ class Kafka:
         self.commits = 0
 
     def append(self, number: int, key: bytes | None, value: bytes | None) -> Record:
-        """
-        A producer writes a record. Now and then offsets are skipped, as transaction markers and compaction do.
-        """
+        """A producer writes a record. Now and then offsets are skipped, as transaction markers and compaction do."""
         partition = self.partitions[number]
         chance = self._clock.chance
         if chance.random() < self._holes:
@@ -149,9 +133,7 @@ class Kafka:
         return record
 
     def restore(self, number: int, *, restore_records: int, window: float) -> RestoredPartition:
-        """
-        What a new owner reads: the committed offset, and the end of the outcome topic.
-        """
+        """What a new owner reads: the committed offset, and the end of the outcome topic."""
         partition = self.partitions[number]
         known = []
         for told in partition.outcomes[-restore_records:]:
@@ -168,9 +150,7 @@ class Kafka:
         )
 
     def assign(self, number: int, replica: Owner) -> None:
-        """
-        The partition has a new owner.
-        """
+        """The partition has a new owner."""
         partition = self.partitions[number]
         assert partition.owner is None
         partition.owner = replica
@@ -185,33 +165,25 @@ class Kafka:
         partition.handovers.append((self._clock.now, max(self._clock.now, begin + rest), replica.name))
 
     def claim(self, transaction: Transaction) -> dict[int, int]:
-        """
-        The generations that a transaction speaks for.
-        """
+        """The generations that a transaction speaks for."""
         return {number: self.partitions[number].generation for number in transaction.commits}
 
     def owns(self, replica: Owner, claim: dict[int, int]) -> bool:
-        """
-        Whether the broker accepts offsets of these generations from this replica.
-        """
+        """Whether the broker accepts offsets of these generations from this replica."""
         return all(
             self.partitions[number].owner is replica and self.partitions[number].generation == generation
             for number, generation in claim.items()
         )
 
     def refuses_metadata(self, transaction: Transaction) -> int | None:
-        """
-        The partition whose metadata is too long for this broker; None if none is.
-        """
+        """The partition whose metadata is too long for this broker; None if none is."""
         for number, commit in transaction.commits.items():
             if len(commit.metadata) > self.metadata_bytes:
                 return number
         return None
 
     def commit(self, replica: Owner, transaction: Transaction) -> None:
-        """
-        The transaction is committed: everything in it is visible from now on.
-        """
+        """The transaction is committed: everything in it is visible from now on."""
         self.commits += 1
         told_of = {outgoing.partition for outgoing in transaction.outcomes}
         told_of |= {letter.record.partition for letter in transaction.dead_letters}

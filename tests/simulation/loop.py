@@ -18,9 +18,7 @@ WALL: Final = 1_900_000_000.0
 
 
 class Event:
-    """
-    Something that will happen, unless it is cancelled.
-    """
+    """Something that will happen, unless it is cancelled."""
 
     __slots__ = ("at", "cancelled", "what")
 
@@ -30,16 +28,12 @@ class Event:
         self.cancelled = False
 
     def cancel(self) -> None:
-        """
-        It will not happen.
-        """
+        """It will not happen."""
         self.cancelled = True
 
 
 class VirtualClock:
-    """
-    The time of one history, and its chance.
-    """
+    """The time of one history, and its chance."""
 
     def __init__(self, seed: int) -> None:
         self.now = START
@@ -49,29 +43,21 @@ class VirtualClock:
 
     @property
     def wall(self) -> float:
-        """
-        Now, in seconds since 1970.
-        """
+        """Now, in seconds since 1970."""
         return self.now + WALL
 
     def at(self, when: float, what: Callable[[], None]) -> Event:
-        """
-        Lets it happen then, after all that was asked for the same instant before.
-        """
+        """Lets it happen then, after all that was asked for the same instant before."""
         event = Event(max(when, self.now), what)
         heapq.heappush(self._events, (event.at, next(self._order), event))
         return event
 
     def after(self, delay: float, what: Callable[[], None]) -> Event:
-        """
-        Lets it happen so many seconds from now.
-        """
+        """Lets it happen so many seconds from now."""
         return self.at(self.now + delay, what)
 
     def run(self, until: float, done: Callable[[], bool] | None = None) -> bool:
-        """
-        Lets time pass until then, or until it is done. Returns whether it is done.
-        """
+        """Lets time pass until then, or until it is done. Returns whether it is done."""
         while self._events and self._events[0][0] <= until:
             at, _, event = heapq.heappop(self._events)
             if event.cancelled:
@@ -84,8 +70,6 @@ class VirtualClock:
         return done is not None and done()
 
     def jitter(self, least: float, most: float) -> float:
-        """
-        A random delay; one in twenty is ten times as long.
-        """
+        """A random delay; one in twenty is ten times as long."""
         delay = self.chance.uniform(least, most)
         return delay * 10 if self.chance.random() < 0.05 else delay

@@ -39,9 +39,7 @@ _decoder = msgspec.json.Decoder(Outcome)
 
 
 class Verdicts:
-    """
-    A history that is over, and what may be said against it.
-    """
+    """A history that is over, and what may be said against it."""
 
     def __init__(self, history: History) -> None:
         self.history = history
@@ -62,15 +60,11 @@ class Verdicts:
                 self.outcomes[told.outcome_id] = _decoder.decode(told.value)
 
     def complain(self, promise: str, what: str) -> None:
-        """
-        A promise was broken.
-        """
+        """A promise was broken."""
         self.complaints.append(f"{promise}: {what}")
 
     def judge(self) -> list[str]:
-        """
-        All complaints.
-        """
+        """All complaints."""
         self.nothing_is_lost_or_told_twice()
         if not self.complaints:
             self.repeated_ids_are_not_executed()
@@ -86,9 +80,7 @@ class Verdicts:
     # P1, P2
 
     def nothing_is_lost_or_told_twice(self) -> None:
-        """
-        One outcome for each record with a readable id, one dead letter for each that was rejected or failed.
-        """
+        """One outcome for each record with a readable id, one dead letter for each that was rejected or failed."""
         expected = {each.outcome_id for each in self.history.commanded if each.readable_id is not None}
         for missing in sorted(expected - set(self.told)):
             self.complain("P1", f"{missing} has no outcome")
@@ -106,9 +98,7 @@ class Verdicts:
                 self.complain("P9", f"{each.outcome_id} is {outcome.status}: {outcome.error}")
 
     def offsets_tell_what_is_done(self) -> None:
-        """
-        A restart would begin after everything that was told.
-        """
+        """A restart would begin after everything that was told."""
         for partition in self.history.kafka.partitions:
             commit = partition.committed
             if commit is None:
@@ -124,9 +114,7 @@ class Verdicts:
     # P3
 
     def repeated_ids_are_not_executed(self) -> None:
-        """
-        What is in place under a command_id is not carried out again under it.
-        """
+        """What is in place under a command_id is not carried out again under it."""
         done: dict[tuple[int, str], set[str]] = defaultdict(set)
         for each in self.history.commanded:
             if not each.is_valid:
@@ -204,16 +192,12 @@ class Verdicts:
         return told.at >= until or self.result(commanded, user).status not in UNSENT
 
     def result(self, commanded: Commanded, user: str) -> Result:
-        """
-        What the command's outcome says about the user.
-        """
+        """What the command's outcome says about the user."""
         results = self.outcomes[commanded.outcome_id].results
         return next(result for result in results if result.user_id == user)
 
     def final_states_are_right(self) -> None:
-        """
-        What holds at the end is what the last command that was carried out says.
-        """
+        """What holds at the end is what the last command that was carried out says."""
         for (target, user), commands in self._by_member.items():
             self._final_ban(target, user, [each for each in commands if endpoint_of(each) in (BAN, UNBAN)])
             self._finalinfo_of(target, user, [each for each in commands if endpoint_of(each) == UPDATE])
@@ -251,9 +235,7 @@ class Verdicts:
             self.complain("P4", f"the info of {target} {user} is {state}, not {expected}")
 
     def _repeats_effect(self, each: Commanded, result: Result) -> bool:
-        """
-        It repeats the effect of a command with another id, and not its own id.
-        """
+        """It repeats the effect of a command with another id, and not its own id."""
         if result.status is not ResultStatus.DUPLICATE:
             return False
         return not any(
@@ -263,17 +245,13 @@ class Verdicts:
         )
 
     def _is_settled(self, each: Commanded, user: str) -> bool:
-        """
-        Whether a repeat of its id asks for nothing for this user.
-        """
+        """Whether a repeat of its id asks for nothing for this user."""
         return self.result(each, user).status in SETTLED
 
     # P5
 
     def the_quota_holds(self) -> None:
-        """
-        In no rolling second were more requests read than the quota allows, over all replicas.
-        """
+        """In no rolling second were more requests read than the quota allows, over all replicas."""
         quota = self.history.plan.quota
         for endpoint, unsorted in self.history.tencent.reads.items():
             reads = sorted(unsorted)
@@ -285,9 +263,7 @@ class Verdicts:
     # P7, P8
 
     def failures_have_a_reason(self) -> None:
-        """
-        Nothing fails but what Tencent refuses for good.
-        """
+        """Nothing fails but what Tencent refuses for good."""
         weather = self.history.plan.weather
         for outcome_id, outcome in self.outcomes.items():
             for result in outcome.results:
@@ -306,9 +282,7 @@ class Verdicts:
                     self.complain("P7", f"{outcome_id} failed for no good reason: {result}")
 
     def results_point_at_the_right_commands(self) -> None:
-        """
-        Who is said to have made a command needless has done so.
-        """
+        """Who is said to have made a command needless has done so."""
         for outcome_id, outcome in self.outcomes.items():
             each = self._commanded[outcome_id]
             for result in outcome.results:
@@ -337,9 +311,7 @@ class Verdicts:
     # P10
 
     def memory_is_empty(self) -> None:
-        """
-        Once everything is told, nothing is held but what is known of the past.
-        """
+        """Once everything is told, nothing is held but what is known of the past."""
         for replica in self.history.replicas:
             if replica.alive and not replica.stopped:
                 engine = replica.engine

@@ -75,9 +75,7 @@ class Replica:
     # What the group does with it
 
     def assigned(self, number: int) -> None:
-        """
-        The partition is this replica's, and restored.
-        """
+        """The partition is this replica's, and restored."""
         self._kafka.assign(number, self)
         restored = self._kafka.restore(
             number, restore_records=self._rules.restore_records, window=self._rules.dedupe_window
@@ -88,17 +86,13 @@ class Replica:
         self.fetch_soon()
 
     def hand_over(self, numbers: list[int], deadline: float, done: Callable[[], None]) -> None:
-        """
-        The partitions shall go: waits until they are quiet, or until the deadline.
-        """
+        """The partitions shall go: waits until they are quiet, or until the deadline."""
         numbers = [number for number in numbers if number in self._positions]
         self._settle(self.engine.revoking(numbers, self._clock.now))
         self._wait_quiet(numbers, deadline, done)
 
     def stop(self, deadline: float, done: Callable[[], None]) -> None:
-        """
-        SIGTERM: as a handover of everything, then the end.
-        """
+        """SIGTERM: as a handover of everything, then the end."""
         self.stopped = True
         self._settle(self.engine.stopping(self._clock.now))
         self._wait_quiet(list(self._positions), deadline, lambda: self._leave(done))
@@ -129,9 +123,7 @@ class Replica:
         self._settle(self.engine.revoked(list(numbers), self._clock.now))
 
     def die(self) -> None:
-        """
-        kill -9: nothing of it happens any more, but for what is on its way.
-        """
+        """kill -9: nothing of it happens any more, but for what is on its way."""
         self.alive = False
         self._tencent.gone(self.name, None)
         for partition in self._kafka.partitions:
@@ -141,9 +133,7 @@ class Replica:
     # The poll loop
 
     def fetch_soon(self) -> None:
-        """
-        There may be records to fetch.
-        """
+        """There may be records to fetch."""
         if self._poll is None and self.alive:
             self._poll = self._clock.after(self._clock.jitter(0.001, 0.03), self._fetch)
 

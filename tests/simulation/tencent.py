@@ -33,9 +33,7 @@ TIMEOUT: Final = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """
-    From ``begin`` to ``end`` something is wrong with an endpoint, a target, or (None) with all of them.
-    """
+    """From ``begin`` to ``end`` something is wrong with an endpoint, a target, or (None) with all of them."""
 
     begin: float
     end: float
@@ -46,9 +44,7 @@ class Window:
     retry_after: float | None = None
 
     def covers(self, now: float, endpoint: str, target: str) -> bool:
-        """
-        Whether a request is affected.
-        """
+        """Whether a request is affected."""
         return (
             self.begin <= now < self.end
             and self.endpoint in (None, endpoint)
@@ -97,9 +93,7 @@ class Weather:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """
-    One request, as it was sent.
-    """
+    """One request, as it was sent."""
 
     number: int
     source: str
@@ -115,9 +109,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """
-    An effect on one user, at the instant when it took place.
-    """
+    """An effect on one user, at the instant when it took place."""
 
     at: float
     request: Request
@@ -147,9 +139,7 @@ class Tencent:
         self.throttled = 0
 
     def send(self, send: Attempt, source: str, done: Callable[[AttemptResult], None]) -> Request:
-        """
-        A request leaves a replica. ``done`` is told how it ended.
-        """
+        """A request leaves a replica. ``done`` is told how it ended."""
         request = self._request(send, source)
         self.requests.append(request)
         now, weather = self._clock.now, self.weather
@@ -176,9 +166,7 @@ class Tencent:
         return request
 
     def gone(self, source: str, targets: frozenset[str] | None) -> None:
-        """
-        A process died, or lost the partitions of these targets: what it had sent takes effect within the budget from now.
-        """
+        """A process died, or lost the partitions of these targets: what it had sent takes effect within the budget from now."""
         latest = self._clock.now + BUDGET
         for request, event, act in list(self._late):
             if event.cancelled or event.at <= self._clock.now:

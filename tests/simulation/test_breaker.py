@@ -18,9 +18,7 @@ SHARES = ((0.01, TRANSIENT), (0.03, BAD_USER), (1.0, 0))
 
 
 def hear(breaker: CircuitBreaker, code: int, target: str, now: float) -> None:
-    """
-    The answer to a call, as the response handler takes it.
-    """
+    """The answer to a call, as the response handler takes it."""
     verdict = judge(200, code)
     result = AttemptResult(now - 0.03, now, verdict, 200, code)
     if verdict.proves_life:

@@ -21,9 +21,7 @@ pytestmark = pytest.mark.usefixtures("few_members_at_once")
 
 
 def play(plan: Plan) -> History:
-    """
-    Play the history and judge it.
-    """
+    """Play the history and judge it."""
     history = History(plan).play()
     complaints = Verdicts(history).judge()
     assert not complaints, f"seed {plan.seed}: " + "; ".join(complaints[:5])
@@ -148,9 +146,7 @@ def strange_answers(seed: int) -> Plan:
 
 
 def full_quota(seed: int) -> Plan:
-    """
-    Every permit is wanted at every moment, while partitions move and processes die.
-    """
+    """Every permit is wanted at every moment, while partitions move and processes die."""
     return Plan(
         seed, replicas=3, partitions=6, quota=12, commands=300, kinds=(0, 0, 0, 0, 1), targets=24, users=100, hot=0.0,
         many=0.0, repeats=0.0, kills=3, moves=8, joins=1, lasts=12.0,
@@ -158,9 +154,7 @@ def full_quota(seed: int) -> Plan:
 
 
 def repeats(seed: int) -> Plan:
-    """
-    Detectors that repeat themselves for long, also after the time of their commands is over.
-    """
+    """Detectors that repeat themselves for long, also after the time of their commands is over."""
     chance = Random(seed)
     weather = Weather(transient=0.1, bad_users=frozenset({"u3"}), hanging=[Window(START + 6.0, START + 8.0)])
     return Plan(
@@ -176,9 +170,7 @@ def repeats(seed: int) -> Plan:
 
 
 def small_metadata(seed: int) -> Plan:
-    """
-    A broker that takes hardly any metadata, and a room that hangs: what is done above the gap cannot be told.
-    """
+    """A broker that takes hardly any metadata, and a room that hangs: what is done above the gap cannot be told."""
     chance = Random(seed)
     weather = Weather(
         hanging=[Window(START + 3.0, START + 14.0, target="t1")], transient=0.1, bad_users=frozenset({"u3"})

@@ -65,9 +65,7 @@ class Faults:
 
 
 class Replica:
-    """
-    One process: permits, calls that wait for them, and a membership that it proves to the group.
-    """
+    """One process: permits, calls that wait for them, and a membership that it proves to the group."""
 
     def __init__(self, world: World, name: str) -> None:
         chance = world.clock.chance
@@ -91,15 +89,11 @@ class Replica:
 
     @property
     def now(self) -> float:
-        """
-        Its own monotonic clock, which agrees with nobody's.
-        """
+        """Its own monotonic clock, which agrees with nobody's."""
         return self._offset + self.world.clock.now * self._rate
 
     def after(self, delay: float, what: Callable[[], None]) -> Event:
-        """
-        Lets it happen here, once the delay is over and the process runs.
-        """
+        """Lets it happen here, once the delay is over and the process runs."""
 
         def happen() -> None:
             if not self.alive:
@@ -112,9 +106,7 @@ class Replica:
         return self.world.clock.after(delay, happen)
 
     def heartbeat(self) -> None:
-        """
-        Proves its membership, if the group still knows it; else all it had is lost.
-        """
+        """Proves its membership, if the group still knows it; else all it had is lost."""
         sent_at = self.now
         mine = set(self.mine)
 
@@ -130,17 +122,13 @@ class Replica:
         self.after(0.5, self.heartbeat)
 
     def lose(self, numbers: set[int]) -> None:
-        """
-        Uses the slices of these partitions no longer.
-        """
+        """Uses the slices of these partitions no longer."""
         self.mine -= numbers
         self.active -= numbers
         self.limiter.set_share(self.world.share(self.active))
 
     def take(self, number: int, rest: float) -> None:
-        """
-        Uses the slice of a partition that was just assigned, after a rest.
-        """
+        """Uses the slice of a partition that was just assigned, after a rest."""
         self.mine.add(number)
         self.taken += 1
         epoch = self.epochs[number] = self.taken
@@ -154,16 +142,12 @@ class Replica:
         self.after(rest * 1.0002, begin)
 
     def command(self, calls: int) -> None:
-        """
-        So many calls more wait for a permit.
-        """
+        """So many calls more wait for a permit."""
         self.waiting += calls
         self.pump()
 
     def hear(self, payload: bytes) -> None:
-        """
-        Takes a message of the quota topic.
-        """
+        """Takes a message of the quota topic."""
         message = decode(payload)
         if isinstance(message, LoanRequest) and message.borrower != self.name:
             may_lend = self.now < self.fence and not self.stopping
@@ -177,9 +161,7 @@ class Replica:
         self.pump()
 
     def pump(self) -> None:
-        """
-        Sends what may be sent, and asks for more permits if some calls must wait.
-        """
+        """Sends what may be sent, and asks for more permits if some calls must wait."""
         now, limiter = self.now, self.limiter
         while self.waiting and self.active and limiter.free(now) > 0:
             self.waiting -= 1
@@ -208,17 +190,13 @@ class Replica:
         self.world.send(self)
 
     def answered(self) -> None:
-        """
-        The answer to one request is here, or will not come.
-        """
+        """The answer to one request is here, or will not come."""
         self.limiter.request_ended(self.now, accepted=True)
         self.pump()
 
 
 class World:
-    """
-    The group, the quota topic and the server.
-    """
+    """The group, the quota topic and the server."""
 
     def __init__(self, seed: int, replicas: int, faults: Faults) -> None:
         self.clock = VirtualClock(seed)
@@ -235,31 +213,23 @@ class World:
         self._watch()
 
     def join(self) -> Replica:
-        """
-        A process starts.
-        """
+        """A process starts."""
         self._names += 1
         replica = Replica(self, f"r{self._names}")
         self.replicas.append(replica)
         return replica
 
     def share(self, numbers: set[int]) -> int:
-        """
-        The slices of these partitions.
-        """
+        """The slices of these partitions."""
         return sum(quota_slice(QUOTA, number, PARTITIONS) for number in numbers)
 
     def assign(self, number: int, replica: Replica, rest: float) -> None:
-        """
-        The group gives a partition to a replica.
-        """
+        """The group gives a partition to a replica."""
         self.owner[number] = replica
         replica.take(number, rest)
 
     def prove(self, replica: Replica) -> bool:
-        """
-        A heartbeat. Returns whether the group knows the member.
-        """
+        """A heartbeat. Returns whether the group knows the member."""
         if replica in self._proven and self._proven[replica] < 0:
             self._proven[replica] = self.clock.now
             return False
@@ -267,9 +237,7 @@ class World:
         return True
 
     def _watch(self) -> None:
-        """
-        Members that are not heard of lose their partitions, and others get them at once.
-        """
+        """Members that are not heard of lose their partitions, and others get them at once."""
         for replica, proven in self._proven.items():
             if 0 <= proven < self.clock.now - SESSION:
                 self._proven[replica] = -1.0
@@ -283,9 +251,7 @@ class World:
         self.clock.after(0.05, self._watch)
 
     def running(self) -> list[Replica]:
-        """
-        The members that the group takes for alive.
-        """
+        """The members that the group takes for alive."""
         return [
             each for each in self.replicas if each.alive and not each.stopping and self._proven[each] >= 0
         ]
@@ -293,9 +259,7 @@ class World:
     # What is sent
 
     def publish(self, message: Message) -> None:
-        """
-        Brings a message to every replica, unless it is lost, and perhaps twice.
-        """
+        """Brings a message to every replica, unless it is lost, and perhaps twice."""
         chance, faults, payload = self.clock.chance, self.faults, encode(message)
         sender = message.lender if isinstance(message, LoanGrant) else message.borrower
         if any(each.name == sender and self.clock.now < each.mute_until for each in self.replicas):
@@ -307,9 +271,7 @@ class World:
                     replica.after(delay, lambda replica=replica: replica.hear(payload))  # type: ignore[misc]
 
     def send(self, replica: Replica) -> None:
-        """
-        Brings one request to the server, and its answer back.
-        """
+        """Brings one request to the server, and its answer back."""
         chance, faults = self.clock.chance, self.faults
         there = chance.uniform(0.001, 0.02)
         if chance.random() < faults.slow:
@@ -321,9 +283,7 @@ class World:
     # What happens to replicas
 
     def kill(self, *, is_static: bool) -> None:
-        """
-        kill -9. A static member is back at once, another when the group has noticed.
-        """
+        """kill -9. A static member is back at once, another when the group has noticed."""
         if not (running := self.running()):
             return
         dead = max(running, key=lambda each: each.limiter.used(each.now) + self.clock.chance.randint(0, 20))
@@ -336,17 +296,13 @@ class World:
                     self.assign(number, heir, COOLING_OFF)
 
     def freeze(self) -> None:
-        """
-        A process stops for a while, perhaps for longer than the group waits.
-        """
+        """A process stops for a while, perhaps for longer than the group waits."""
         if running := self.running():
             chance = self.clock.chance
             chance.choice(running).frozen_until = self.clock.now + chance.choice((0.3, 1.2, 3.5, 9.0))
 
     def stall(self) -> None:
-        """
-        A process gets no connection for a while, and one of its partitions moves meanwhile.
-        """
+        """A process gets no connection for a while, and one of its partitions moves meanwhile."""
         if running := [each for each in self.running() if len(each.active) > 1]:
             chance = self.clock.chance
             stalled = chance.choice(running)
@@ -355,9 +311,7 @@ class World:
             self.clock.after(chance.uniform(0.1, 1.0), lambda: self._hand_over(number, stalled))
 
     def stop(self) -> None:
-        """
-        A process hands everything over and ends; another takes its place.
-        """
+        """A process hands everything over and ends; another takes its place."""
         if len(running := self.running()) > 1:
             old = self.clock.chance.choice(running)
             old.stopping = True
@@ -366,9 +320,7 @@ class World:
                 self._hand_over(number, old)
 
     def move(self) -> None:
-        """
-        The group moves one partition.
-        """
+        """The group moves one partition."""
         numbers = [number for number, owner in self.owner.items() if owner in self.running()]
         if numbers:
             number = self.clock.chance.choice(numbers)
@@ -403,9 +355,7 @@ class World:
         old.after(0.0, lambda: leave(20, was_active=number in old.active))
 
     def play(self, seconds: float, work: Callable[[World], None]) -> None:
-        """
-        Lets it all happen.
-        """
+        """Lets it all happen."""
         chance, faults = self.clock.chance, self.faults
 
         def whenever(count: int, what: Callable[[], None]) -> None:
@@ -421,9 +371,7 @@ class World:
         self.clock.run(START + seconds)
 
     def most_in_a_second(self) -> int:
-        """
-        The most requests that arrived in any rolling second.
-        """
+        """The most requests that arrived in any rolling second."""
         arrivals, first, most = sorted(self.arrivals), 0, 0
         for last, at in enumerate(arrivals):
             while arrivals[first] <= at - 1.0:
@@ -433,9 +381,7 @@ class World:
 
 
 def changing_work(world: World) -> None:
-    """
-    Now this replica has more to do than it can, now those, now all: whoever has lent wants it back at once.
-    """
+    """Now this replica has more to do than it can, now those, now all: whoever has lent wants it back at once."""
     hot: set[str] = set()
 
     def turn() -> None:
@@ -456,9 +402,7 @@ def changing_work(world: World) -> None:
 
 
 def hot_work(world: World, others_from: float = float("inf")) -> None:
-    """
-    One replica has more to do than it can, the others nothing, or only from then on.
-    """
+    """One replica has more to do than it can, the others nothing, or only from then on."""
 
     def more() -> None:
         owner = world.owner[0]

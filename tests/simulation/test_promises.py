@@ -24,9 +24,7 @@ ONE = Plan(0, partitions=1, replicas=1, commands=0, quota=200, lasts=0.0, most_r
 
 
 def begun(plan: Plan) -> History:
-    """
-    A history without commands of its own, whose replicas are past their first three seconds.
-    """
+    """A history without commands of its own, whose replicas are past their first three seconds."""
     history = History(replace(plan, commands=0))
     for _ in range(plan.replicas):
         history.join()
@@ -60,9 +58,7 @@ def unban(history: History, *users: str, room: str = "room") -> None:
 
 
 def update(history: History, user: str, room: str) -> None:
-    """
-    The one action whose calls carry one member each: many calls for few commands.
-    """
+    """The one action whose calls carry one member each: many calls for few commands."""
     history.command(
         {
             "command_id": f"c{len(history.commanded)}",
@@ -75,9 +71,7 @@ def update(history: History, user: str, room: str) -> None:
 
 
 def judged(history: History) -> Verdicts:
-    """
-    The history, played to its end, with nothing to be said against it.
-    """
+    """The history, played to its end, with nothing to be said against it."""
     history.finish()
     verdicts = Verdicts(history)
     complaints = verdicts.judge()
@@ -90,9 +84,7 @@ def judged(history: History) -> Verdicts:
 def test_one_bad_member_of_twenty_costs_at_most_seven_calls_and_nobody_else_anything(
     place: int, partial: str
 ) -> None:
-    """
-    P6. (That a refused call may have applied a part costs nothing: it is all sent again.)
-    """
+    """P6. (That a refused call may have applied a part costs nothing: it is all sent again.)"""
     users = [f"u{number}" for number in range(20)]
     history = begun(
         replace(ONE, seed=place, weather=Weather(bad_users=frozenset({users[place]}), partial=partial))
@@ -111,9 +103,7 @@ def test_one_bad_member_of_twenty_costs_at_most_seven_calls_and_nobody_else_anyt
 
 
 def test_many_bad_members_in_many_batches_cost_little_more_than_each_needs() -> None:
-    """
-    Random bad members at 2 %: 6.6 members applied a call in theory, plain halving reaches 4.6.
-    """
+    """Random bad members at 2 %: 6.6 members applied a call in theory, plain halving reaches 4.6."""
     chance = Random(1)
     users = [f"u{number}" for number in range(2000)]
     bad_users = frozenset(chance.sample(users, 40))
@@ -127,25 +117,19 @@ def test_many_bad_members_in_many_batches_cost_little_more_than_each_needs() -> 
 
 
 def rate(history: History, rooms: set[str], begin: float, end: float) -> float:
-    """
-    Members applied a second in these rooms.
-    """
+    """Members applied a second in these rooms."""
     return sum(
         begin <= applied.at < end and applied.request.target in rooms for applied in history.tencent.diary
     ) / (end - begin)
 
 
 def soon(history: History, at: float, number: int, what: Callable[..., None]) -> None:
-    """
-    Commands something of user ``number`` in one of ten rooms, then.
-    """
+    """Commands something of user ``number`` in one of ten rooms, then."""
     history.clock.at(at, lambda: what(history, f"{what.__name__}ned {number}", room=f"room {number % 10}"))
 
 
 def loaded(weather: Weather) -> History:
-    """
-    Twenty rooms with more commands than the quota carries, for half a minute.
-    """
+    """Twenty rooms with more commands than the quota carries, for half a minute."""
     history = begun(replace(ONE, quota=40, weather=weather))
     for number in range(1_500):
         update(history, f"u{number}", f"room {number % 20}")
@@ -154,9 +138,7 @@ def loaded(weather: Weather) -> History:
 
 
 def test_a_hanging_room_does_not_slow_the_others() -> None:
-    """
-    P6: ten seconds without an answer, one room of twenty, all permits wanted.
-    """
+    """P6: ten seconds without an answer, one room of twenty, all permits wanted."""
     hanging = [Window(START, START + 1e6, target="room 7")]
     others = {f"room {number}" for number in range(20)} - {"room 7"}
 
@@ -167,9 +149,7 @@ def test_a_hanging_room_does_not_slow_the_others() -> None:
 
 
 def test_an_outage_of_one_endpoint_fails_nothing_and_does_not_slow_another() -> None:
-    """
-    P7: 502s, then refused connections, then hangs, a minute in all.
-    """
+    """P7: 502s, then refused connections, then hangs, a minute in all."""
     weather = Weather(
         gateway=[Window(START + 10.0, START + 30.0, BAN)],
         refusing=[Window(START + 30.0, START + 50.0, BAN)],
@@ -193,9 +173,7 @@ def test_an_outage_of_one_endpoint_fails_nothing_and_does_not_slow_another() -> 
 
 @pytest.mark.parametrize("code", [70009, 60020, 70016, 60010])
 def test_a_wrong_configuration_fails_nothing_and_work_resumes_soon_after_it_is_fixed(code: int) -> None:
-    """
-    P8.
-    """
+    """P8."""
     fixed = START + 60.0
     history = begun(replace(ONE, quota=40, weather=Weather(fatal=[Window(START + 10.0, fixed, code=code)])))
     for number in range(400):
@@ -216,9 +194,7 @@ def test_a_wrong_configuration_fails_nothing_and_work_resumes_soon_after_it_is_f
 
 
 def test_a_console_switch_that_is_off_halts_the_endpoint_and_leaves_the_others() -> None:
-    """
-    P8: 10007 for every room of one endpoint.
-    """
+    """P8: 10007 for every room of one endpoint."""
     off = [Window(START + 10.0, START + 50.0, BAN)]
     history = begun(replace(ONE, quota=40, weather=Weather(forbidden=off)))
     for number in range(400):
@@ -240,9 +216,7 @@ def test_a_console_switch_that_is_off_halts_the_endpoint_and_leaves_the_others()
 
 
 def test_rooms_that_are_refused_by_their_own_fault_do_not_stop_the_others() -> None:
-    """
-    Two of them at once look like a wrong configuration, until the next call of another room succeeds.
-    """
+    """Two of them at once look like a wrong configuration, until the next call of another room succeeds."""
     own_fault = frozenset({"room 1", "room 2"})
     history = begun(replace(ONE, quota=40, weather=Weather(own_fault=own_fault)))
     for number in range(600):
@@ -257,9 +231,7 @@ def test_rooms_that_are_refused_by_their_own_fault_do_not_stop_the_others() -> N
 
 
 def test_a_lower_true_limit_is_found_and_used() -> None:
-    """
-    120 of 200: within ten seconds fewer than 2 % of the requests are throttled, and at least 90 % of the limit is used.
-    """
+    """120 of 200: within ten seconds fewer than 2 % of the requests are throttled, and at least 90 % of the limit is used."""
     limit = [(Window(START, START + 1e6), 120)]
     history = begun(replace(ONE, weather=Weather(limits=limit)))
     for number in range(1_700):
@@ -275,9 +247,7 @@ def test_a_lower_true_limit_is_found_and_used() -> None:
 
 @pytest.mark.parametrize("seed", range(30))
 def test_a_clean_stop_repeats_nothing(seed: int) -> None:
-    """
-    P12: every call that was made stands in the outcome of a command that it carried.
-    """
+    """P12: every call that was made stands in the outcome of a command that it carried."""
     plan = Plan(seed, replicas=3, stops=3, moves=3, commands=200, weather=Weather(transient=0.05))
     history = History(plan).play()
     verdicts = Verdicts(history)
@@ -289,9 +259,7 @@ def test_a_clean_stop_repeats_nothing(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(10))
 def test_a_stop_in_an_outage_waits_for_nothing(seed: int) -> None:
-    """
-    Under an open breaker or a halt what is started is given up at once, and the next owner does it.
-    """
+    """Under an open breaker or a halt what is started is given up at once, and the next owner does it."""
     weather = Weather(refusing=[Window(START + 6.0, START + 30.0)])
     history = begun(replace(ONE, seed=seed, partitions=4, weather=weather))
     for number in range(100):
@@ -339,9 +307,7 @@ def test_a_ban_of_unknown_end_never_comes_after_the_unban_that_follows_it(block:
 
 
 def test_an_event_is_never_taken_for_done_because_it_was_done_before() -> None:
-    """
-    A user who was kicked may have come back.
-    """
+    """A user who was kicked may have come back."""
     history = begun(ONE)
     kick = {"action": "room.kick_user_out", "room_id": "room", "user_ids": ["u"], "reason": "spam"}
     for number in range(3):

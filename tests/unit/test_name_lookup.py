@@ -17,9 +17,7 @@ PATIENCE = 10.0
 
 
 class Resolver:
-    """
-    The system's resolver, which answers nothing for ``hangs.test`` until it is released.
-    """
+    """The system's resolver, which answers nothing for ``hangs.test`` until it is released."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.asked: list[str] = []

@@ -32,9 +32,7 @@ def sources() -> Iterator[Path]:
 
 
 def patterns_of(path: Path) -> Iterator[str]:
-    """
-    The patterns that a module keeps, and those that it writes where it uses them.
-    """
+    """The patterns that a module keeps, and those that it writes where it uses them."""
     module = importlib.import_module(".".join(path.relative_to(ROOT).with_suffix("").parts))
     for kept in vars(module).values():
         owner = getattr(kept, "__self__", kept)
@@ -47,9 +45,7 @@ def patterns_of(path: Path) -> Iterator[str]:
 
 
 def parts_of(argument: Any) -> Iterator[Any]:
-    """
-    The sequences inside a part of a parsed pattern.
-    """
+    """The sequences inside a part of a parsed pattern."""
     if isinstance(argument, parser.SubPattern):
         yield argument
     elif isinstance(argument, list | tuple):
@@ -58,16 +54,12 @@ def parts_of(argument: Any) -> Iterator[Any]:
 
 
 def is_endless(operation: Any, argument: Any) -> bool:
-    """
-    Whether it repeats, as often as a text is long.
-    """
+    """Whether it repeats, as often as a text is long."""
     return operation in REPEATS and argument[1] > 1_000
 
 
 def is_perilous(pattern: Any, *, inside: bool = False) -> bool:
-    """
-    Whether a repetition without end stands inside another, or right behind one of the same characters.
-    """
+    """Whether a repetition without end stands inside another, or right behind one of the same characters."""
     before = None
     for operation, argument in pattern:
         endless = is_endless(operation, argument)

@@ -280,9 +280,7 @@ class Engine:
         return self._follow_through(now)
 
     def metadata_refused(self, number: int, now: float) -> list[Effect]:
-        """
-        Shorten this partition's commit metadata: the broker refused the last as too long. Otherwise as ``aborted``.
-        """
+        """Shorten this partition's commit metadata: the broker refused the last as too long. Otherwise as ``aborted``."""
         if number in self._partitions:
             self._partitions[number].shorten_metadata()
         self._outbox.aborted()

@@ -15,9 +15,7 @@ from tests.benchmarks.baselines.tencent_calls import options, tencent_of
 
 
 async def main() -> None:
-    """
-    Until it is killed.
-    """
+    """Until it is killed."""
     given = options()
     consumer = KafkaConsumer(
         given.commands,

@@ -39,18 +39,14 @@ Command = dict[str, Any]
 
 
 class Quota:
-    """
-    Lets no more than the documented calls go in any second, by this process's clock.
-    """
+    """Lets no more than the documented calls go in any second, by this process's clock."""
 
     def __init__(self) -> None:
         self._sent: deque[float] = deque(maxlen=QUOTA)
         self._turn = asyncio.Lock()
 
     async def wait(self) -> None:
-        """
-        Until the next call may go.
-        """
+        """Until the next call may go."""
         async with self._turn:
             if len(self._sent) == QUOTA:
                 await asyncio.sleep(max(0.0, self._sent[0] + WINDOW - time.monotonic()))
@@ -58,17 +54,13 @@ class Quota:
 
 
 def client() -> httpx.AsyncClient:
-    """
-    The client of one process.
-    """
+    """The client of one process."""
     limits = httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS)
     return httpx.AsyncClient(timeout=10.0, limits=limits)
 
 
 class Batches:
-    """
-    Carries out what one poll brought.
-    """
+    """Carries out what one poll brought."""
 
     def __init__(self, tencent: Tencent, client: httpx.AsyncClient) -> None:
         self._tencent = tencent
@@ -82,9 +74,7 @@ class Batches:
         )
 
     async def carry_out(self, commands: Iterable[Command]) -> list[dict[str, Any]]:
-        """
-        Calls for all of them, and returns their outcomes.
-        """
+        """Calls for all of them, and returns their outcomes."""
         outcomes: list[dict[str, Any]] = []
         for wave in waves(commands):
             for done in await asyncio.gather(*map(self._batch, batches_of(wave))):
@@ -107,9 +97,7 @@ class Batches:
 
 
 def waves(commands: Iterable[Command]) -> list[list[Command]]:
-    """
-    The first commands of each user, then the second ones, and so on.
-    """
+    """The first commands of each user, then the second ones, and so on."""
     found: list[list[Command]] = []
     before: dict[tuple[str, str], int] = defaultdict(int)
     for command in commands:
@@ -123,9 +111,7 @@ def waves(commands: Iterable[Command]) -> list[list[Command]]:
 
 
 def batches_of(wave: Iterable[Command]) -> Iterator[list[Command]]:
-    """
-    Commands that may share a call.
-    """
+    """Commands that may share a call."""
     open_batches: dict[tuple[Any, ...], list[Command]] = {}
     for command in wave:
         batch = open_batches.setdefault(wish_of(command), [])
@@ -137,15 +123,11 @@ def batches_of(wave: Iterable[Command]) -> Iterator[list[Command]]:
 
 
 def wish_of(command: Command) -> tuple[Any, ...]:
-    """
-    What it wants done to its users. An update is for one user, so it shares no call.
-    """
+    """What it wants done to its users. An update is for one user, so it shares no call."""
     alone = command["command_id"] if "member_info" in command else None
     return command["action"], target_of(command), command.get("duration"), command.get("reason"), alone
 
 
 def members(batch: list[Command]) -> int:
-    """
-    How many users these commands name.
-    """
+    """How many users these commands name."""
     return sum(len(command["user_ids"]) for command in batch)

@@ -19,9 +19,7 @@ from tests.benchmarks.baselines.tencent_calls import options, tencent_of
 
 
 async def main() -> None:
-    """
-    Until it is killed.
-    """
+    """Until it is killed."""
     given = options()
     broker = KafkaBroker(given.bootstrap_servers, logger=None, linger_ms=5)
     http = client()

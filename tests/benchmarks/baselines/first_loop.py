@@ -36,17 +36,13 @@ RETRYING = Retrying(
 
 
 def called(client: httpx.Client, tencent: Tencent, command: dict[str, Any]) -> int:
-    """
-    Makes one call, and returns its code.
-    """
+    """Makes one call, and returns its code."""
     answer = client.post(tencent.url(command["action"]), json=body_of(command, command["user_ids"]))
     return code_of(answer.json())
 
 
 def main() -> None:
-    """
-    Until it is killed.
-    """
+    """Until it is killed."""
     given = options()
     tencent = tencent_of(given)
     consumer = KafkaConsumer(

@@ -32,9 +32,7 @@ class TryAgainError(Exception):
 
 
 class Tencent:
-    """
-    Addresses and bodies for one app.
-    """
+    """Addresses and bodies for one app."""
 
     def __init__(self, base_url: str, sdk_app_id: int, identifier: str, key: str) -> None:
         signature = TLSSigAPIv2(sdk_app_id, key).gen_sig(identifier, SIGNED_FOR)
@@ -42,23 +40,17 @@ class Tencent:
         self._query = f"sdkappid={sdk_app_id}&identifier={identifier}&usersig={signature}&contenttype=json"
 
     def url(self, action: str) -> str:
-        """
-        Where a call of this action goes.
-        """
+        """Where a call of this action goes."""
         return f"{self._base_url}/v4/{ENDPOINTS[action]}?{self._query}&random={random.getrandbits(32)}"
 
 
 def target_of(command: dict[str, Any]) -> str:
-    """
-    The group or room.
-    """
+    """The group or room."""
     return str(command.get("group_id") or command["room_id"])
 
 
 def body_of(command: dict[str, Any], users: list[str]) -> dict[str, Any]:
-    """
-    The body of a call that does to these users what the command says.
-    """
+    """The body of a call that does to these users what the command says."""
     service = command["action"].partition(".")[0]
     body: dict[str, Any] = {"GroupId" if service == "group" else "RoomId": target_of(command)}
     if "member_info" in command:
@@ -76,9 +68,7 @@ def body_of(command: dict[str, Any], users: list[str]) -> dict[str, Any]:
 
 
 def code_of(answer: dict[str, Any]) -> int:
-    """
-    The code of an answer. Raises TryAgainError for one that may be another next time.
-    """
+    """The code of an answer. Raises TryAgainError for one that may be another next time."""
     code = int(answer["ErrorCode"])
     if code in TRY_AGAIN:
         raise TryAgainError(f"Tencent answered {code}")
@@ -86,9 +76,7 @@ def code_of(answer: dict[str, Any]) -> int:
 
 
 def outcome_of(command: dict[str, Any], code: int) -> dict[str, Any]:
-    """
-    What is published of a command.
-    """
+    """What is published of a command."""
     return {
         "command_id": command["command_id"],
         "status": "failed" if code else "succeeded",
@@ -97,9 +85,7 @@ def outcome_of(command: dict[str, Any], code: int) -> dict[str, Any]:
 
 
 def options() -> argparse.Namespace:
-    """
-    What each baseline is given.
-    """
+    """What each baseline is given."""
     parser = argparse.ArgumentParser()
     for name in ("bootstrap-servers", "commands", "outcomes", "group", "base-url", "identifier"):
         parser.add_argument(f"--{name}", required=True)
@@ -109,8 +95,6 @@ def options() -> argparse.Namespace:
 
 
 def tencent_of(given: argparse.Namespace) -> Tencent:
-    """
-    The app that these options name.
-    """
+    """The app that these options name."""
     key = given.key_file.read_text("utf-8").strip()
     return Tencent(given.base_url, given.sdk_app_id, given.identifier, key)

@@ -21,9 +21,7 @@ Join = Callable[..., Member]
 
 @pytest.fixture(params=["memory", pytest.param("kafka", marks=pytest.mark.kafka)])
 def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
-    """
-    Both kinds. A test that asks for it holds for the fake and for the real one.
-    """
+    """Both kinds. A test that asks for it holds for the fake and for the real one."""
     if request.param == "memory":
         made: Cluster = MemoryCluster()
     else:
@@ -41,9 +39,7 @@ def real_cluster(kafka: Running) -> Iterator[RealCluster]:
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """
-    kafka-python leaves to the garbage collector the socket of a connection that fails, or is being made when it closes.
-    """
+    """kafka-python leaves to the garbage collector the socket of a connection that fails, or is being made when it closes."""
     if item.path.is_relative_to(Path(__file__).parent):
         item.add_marker(pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"))
 
@@ -63,9 +59,7 @@ def members() -> Iterator[list[Member]]:
 
 @pytest.fixture
 def join(members: list[Member]) -> Join:
-    """
-    A member that has joined: ``join(cluster, "a", owns=(0, 1), batch_records=10)``.
-    """
+    """A member that has joined: ``join(cluster, "a", owns=(0, 1), batch_records=10)``."""
 
     def joined(
         cluster: Cluster,

@@ -48,9 +48,7 @@ PATIENCE = 30.0
 
 
 def until(condition: Callable[[], object], what: str, patience: float = PATIENCE) -> None:
-    """
-    Returns when the condition holds. Fails, saying what it waited for, when it does not in time.
-    """
+    """Returns when the condition holds. Fails, saying what it waited for, when it does not in time."""
     deadline = time.monotonic() + patience
     pulse = threading.Event()
     while not condition():
@@ -59,24 +57,18 @@ def until(condition: Callable[[], object], what: str, patience: float = PATIENCE
 
 
 def known_of(value: bytes) -> RememberedCommandId | None:
-    """
-    A decoding that keeps the bytes, so that a test sees which records were read.
-    """
+    """A decoding that keeps the bytes, so that a test sees which records were read."""
     return RememberedCommandId(command_id=value.decode(), fingerprint=0, outcome_id="", done=None, at=0.0)
 
 
 def command_id_of(record: Record) -> str | None:
-    """
-    Commands of these tests are their ids; one that begins with a "?" is unreadable.
-    """
+    """Commands of these tests are their ids; one that begins with a "?" is unreadable."""
     value = record.value or b"?"
     return None if value.startswith(b"?") else value.decode()
 
 
 class Cluster(Protocol):
-    """
-    The topics of one worker, as a test sees them from outside.
-    """
+    """The topics of one worker, as a test sees them from outside."""
 
     partitions: int
 
@@ -149,9 +141,7 @@ class Member:
         return future
 
     def publish_for(self, partition: int, offset: int, **changes: Any) -> PublishResult:
-        """
-        One outcome of the record at that offset, and the commit behind it.
-        """
+        """One outcome of the record at that offset, and the commit behind it."""
         return self.publish(
             transaction_of(
                 [outcome_for(partition, offset, topic=self.options.command_topic)],
@@ -243,9 +233,7 @@ def record(partition: int, offset: int, value: bytes | None, **changes: Any) -> 
 
 
 class MemoryCluster:
-    """
-    The fake.
-    """
+    """The fake."""
 
     def __init__(self, partitions: int = 2) -> None:
         self.partitions = partitions
@@ -284,9 +272,7 @@ class MemoryCluster:
 
 
 def _asked(question: Callable[[], Any]) -> Any:
-    """
-    The answer of a client that may have to connect again first.
-    """
+    """The answer of a client that may have to connect again first."""
     answers: list[Any] = []
 
     def answered() -> bool:
@@ -301,9 +287,7 @@ def _asked(question: Callable[[], Any]) -> Any:
 
 
 class RealCluster:
-    """
-    Topics of its own, and a group, on a real Kafka.
-    """
+    """Topics of its own, and a group, on a real Kafka."""
 
     def __init__(
         self, bootstrap_servers: str, partitions: int = 2, configs: Mapping[str, str] | None = None
@@ -333,9 +317,7 @@ class RealCluster:
         return self._read(f"dead-letters{self.tag}", range(self.partitions))
 
     def committed(self, partition: int) -> tuple[int, str] | None:
-        """
-        Stable: a commit is answered a moment before its markers are written.
-        """
+        """Stable: a commit is answered a moment before its markers are written."""
         reader = self._reader(group_id=f"workers{self.tag}")
         told = reader.committed(TopicPartition(f"commands{self.tag}", partition), metadata=True)
         reader.close(autocommit=False)
@@ -385,9 +367,7 @@ class RealCluster:
         )
 
     def _read(self, topic: str, partitions: Iterable[int]) -> list[Record]:
-        """
-        What is committed up to the last stable offset; what was answered as committed is below it after a moment.
-        """
+        """What is committed up to the last stable offset; what was answered as committed is below it after a moment."""
         reader = self._reader()
         places = [TopicPartition(topic, partition) for partition in partitions]
         reader.assign(places)

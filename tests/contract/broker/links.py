@@ -13,9 +13,7 @@ PIECE: Final = 5_000
 
 
 class Link:
-    """
-    Forward what arrives at ``address`` and ``port`` to the broker's port: at most at ``bytes_a_second``; back at once.
-    """
+    """Forward what arrives at ``address`` and ``port`` to the broker's port: at most at ``bytes_a_second``; back at once."""
 
     def __init__(
         self, port: int, broker: int, *, address: str = "127.0.0.1", bytes_a_second: float = float("inf")
@@ -27,9 +25,7 @@ class Link:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def close(self) -> None:
-        """
-        Cut every connection, and take no more.
-        """
+        """Cut every connection, and take no more."""
         for end in (self._listener, *self._ends):
             with contextlib.suppress(OSError):  # it is closed already
                 end.shutdown(socket.SHUT_RDWR)

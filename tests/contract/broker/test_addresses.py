@@ -116,9 +116,7 @@ def test_topics_are_found_at_an_address_in_brackets(cluster: Addressed) -> None:
 def test_a_brokers_name_that_has_a_new_address_leads_there_at_once(
     cluster: Addressed, resolver: Resolver, join: Join
 ) -> None:
-    """
-    All clients of a member go on: the records come, and so do the commits.
-    """
+    """All clients of a member go on: the records come, and so do the commits."""
     old, new = cluster.link(OLD), cluster.link(NEW)
     member = join(cluster, bootstrap_servers=cluster.named)
     cluster.produce(0, b"before")

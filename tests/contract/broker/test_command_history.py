@@ -31,9 +31,7 @@ Write = Callable[..., None]
 
 @pytest.fixture
 def write(real_cluster: RealCluster) -> Write:
-    """
-    Return a function that writes one outcome: ``write(partition, value, age)``, with the age in seconds.
-    """
+    """Return a function that writes one outcome: ``write(partition, value, age)``, with the age in seconds."""
 
     def written(partition: int, value: bytes, age: float = 0.0) -> None:
         at = round((time.time() - age) * 1000)
@@ -62,9 +60,7 @@ def ago(seconds: float) -> float:
 
 
 def test_outcomes_of_all_partitions_come_newest_first(write: Write, history: CommandHistory) -> None:
-    """
-    Whether they are found in one step back or in different ones.
-    """
+    """Whether they are found in one step back or in different ones."""
     ages = [5 * HOUR, 3 * HOUR, 50 * 60, 10 * 60, 4 * 60, 30, 20, 10]
     for place, age in enumerate(ages):
         write(place % 2, b"%d" % age, age)
@@ -89,9 +85,7 @@ def test_only_what_is_wanted_is_told_and_nothing_older_than_asked_for(
 def test_a_time_has_an_end_and_what_lies_out_of_order_in_it_is_found(
     write: Write, history: CommandHistory
 ) -> None:
-    """
-    The clocks of two owners of a partition differ a little: one outcome of the time lies behind one from after it.
-    """
+    """The clocks of two owners of a partition differ a little: one outcome of the time lies behind one from after it."""
     write(0, b"before", 3 * HOUR)
     write(0, b"in it", 2 * HOUR)
     write(0, b"after", HOUR)
@@ -109,9 +103,7 @@ def test_a_time_has_an_end_and_what_lies_out_of_order_in_it_is_found(
 def test_every_outcome_with_the_bytes_looked_for_comes_once_in_order(
     real_cluster: RealCluster, history: CommandHistory
 ) -> None:
-    """
-    From all partitions, whose ends are reached one after another.
-    """
+    """From all partitions, whose ends are reached one after another."""
     topic = f"outcomes{real_cluster.tag}"
     sent = [
         real_cluster.producer.send(topic, value=b"%d %s" % (number, b"odd" * (number % 2)), partition=place)
@@ -156,9 +148,7 @@ def test_the_first_is_told_before_the_last_is_read(real_cluster: RealCluster, wr
 
 
 def writer_that_aborted(real_cluster: RealCluster, topic: str) -> KafkaProducer:
-    """
-    A transactional producer that has aborted a record in partition 0 of the topic.
-    """
+    """A transactional producer that has aborted a record in partition 0 of the topic."""
     producer = KafkaProducer(
         bootstrap_servers=real_cluster.bootstrap_servers, transactional_id=f"writer{real_cluster.tag}"
     )
@@ -211,9 +201,7 @@ def test_a_command_waits_until_it_is_below_the_commit_or_in_its_bitmap(
 def test_a_command_that_ends_after_it_was_asked_is_told_as_it_was_then(
     real_cluster: RealCluster, history: CommandHistory, join: Join
 ) -> None:
-    """
-    Otherwise one that finishes between the two lookups would appear in neither.
-    """
+    """Otherwise one that finishes between the two lookups would appear in neither."""
     real_cluster.produce(0, b"one")
     group_progress = history.group_progress()
     join(real_cluster).publish_for(0, 0)
@@ -225,9 +213,7 @@ def test_a_command_that_ends_after_it_was_asked_is_told_as_it_was_then(
 def test_what_a_producer_has_in_an_open_transaction_waits_too_and_comes_last(
     real_cluster: RealCluster, history: CommandHistory
 ) -> None:
-    """
-    Nobody shall be undone or replayed past a command that only a transaction keeps from the worker.
-    """
+    """Nobody shall be undone or replayed past a command that only a transaction keeps from the worker."""
     topic = f"commands{real_cluster.tag}"
     producer = writer_that_aborted(real_cluster, topic)
     real_cluster.produce(0, b"first")
@@ -277,9 +263,7 @@ def test_of_deleted_commands_nothing_waits(real_cluster: RealCluster, history: C
 def test_a_command_behind_an_open_transaction_is_told_with_where_that_began(
     real_cluster: RealCluster, history: CommandHistory
 ) -> None:
-    """
-    It was reported as never received, while it was in the topic and waited for its producer.
-    """
+    """It was reported as never received, while it was in the topic and waited for its producer."""
     topic = f"commands{real_cluster.tag}"
     producer = KafkaProducer(
         bootstrap_servers=real_cluster.bootstrap_servers, transactional_id=f"other{real_cluster.tag}"
@@ -318,9 +302,7 @@ def test_a_command_behind_an_open_transaction_is_told_with_where_that_began(
 def test_what_could_not_be_looked_at_is_known(
     real_cluster: RealCluster, write: Write, history: CommandHistory
 ) -> None:
-    """
-    Where something is gone or not looked at, nobody may say that a command never came.
-    """
+    """Where something is gone or not looked at, nobody may say that a command never came."""
     nothing = history.search_gaps(ago(HOUR), history.group_progress())
     write(0, b"old", 3 * HOUR)
     write(1, b"new", 10)

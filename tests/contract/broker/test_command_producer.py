@@ -51,9 +51,7 @@ def commands(count: int) -> Iterator[OutgoingCommand]:
 
 
 def written(cluster: RealCluster) -> dict[tuple[int, int], Any]:
-    """
-    Everything in the command topic, by partition and offset.
-    """
+    """Everything in the command topic, by partition and offset."""
     reader = KafkaConsumer(bootstrap_servers=cluster.bootstrap_servers, auto_offset_reset="earliest")
     places = [TopicPartition(f"commands{cluster.tag}", partition) for partition in range(cluster.partitions)]
     reader.assign(places)
@@ -97,9 +95,7 @@ def test_what_the_worker_would_reject_cannot_be_sent() -> None:
 
 
 def test_after_one_that_is_refused_no_later_one_is_sent(real_cluster: RealCluster) -> None:
-    """
-    A later command of the same member would overtake it.
-    """
+    """A later command of the same member would overtake it."""
     first, last = commands(2)
     large = OutgoingCommand(b"x" * 200_000, b"g")
 

@@ -110,9 +110,7 @@ def test_a_pause_holds_one_partition_back_and_nothing_is_skipped_or_repeated(
 
 
 def test_what_was_fetched_before_a_pause_comes_out_after_the_resume(cluster: Cluster, join: Join) -> None:
-    """
-    kafka-python parks it, and forgets it when other partitions are exhausted meanwhile.
-    """
+    """kafka-python parks it, and forgets it when other partitions are exhausted meanwhile."""
     member = join(cluster, batch_records=5, batches_outstanding=1, takes=False)
     cluster.produce(0, *(b"%d" % number for number in range(20)))
     until(lambda: member.values(0), "the first of what one fetch brought")
@@ -253,9 +251,7 @@ def test_a_static_member_id_that_another_process_takes_ends_this_one(cluster: Cl
 
 @pytest.mark.kafka
 def test_a_membership_that_ends_within_a_rebalance_is_a_loss(real_cluster: RealCluster, join: Join) -> None:
-    """
-    The member joins again with what it believes to own, and may be given it: to kafka-python nothing has changed.
-    """
+    """The member joins again with what it believes to own, and may be given it: to kafka-python nothing has changed."""
     first = join(real_cluster, "a")
     slow = join(real_cluster, "b", owns=None)
     until(
@@ -306,9 +302,7 @@ def test_an_offset_out_of_range_is_told_and_goes_on_from_the_earliest(
 def test_truncations_of_partitions_that_are_found_one_by_one_are_all_told(
     real_cluster: RealCluster, join: Join, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """
-    kafka-python said the second from a call that handled the first, and the consumer ended.
-    """
+    """kafka-python said the second from a call that handled the first, and the consumer ended."""
     real_cluster.produce(0, b"a")
     member = join(real_cluster)
     until(lambda: member.values(0) == [b"a"], "the first record")
@@ -352,9 +346,7 @@ def test_a_count_of_partitions_that_changes_is_noticed(real_cluster: RealCluster
 def test_the_position_passes_what_a_producers_transactions_leave_behind(
     real_cluster: RealCluster, join: Join
 ) -> None:
-    """
-    A marker behind each transaction, and everything aborted: offsets for which no record is ever delivered.
-    """
+    """A marker behind each transaction, and everything aborted: offsets for which no record is ever delivered."""
     member = join(real_cluster)
     producer = KafkaProducer(
         bootstrap_servers=real_cluster.bootstrap_servers, transactional_id=f"theirs{real_cluster.tag}"
@@ -373,9 +365,7 @@ def test_the_position_passes_what_a_producers_transactions_leave_behind(
 
 
 def test_the_position_is_told_after_the_records_below_it(cluster: Cluster, join: Join) -> None:
-    """
-    Told before them, they would be taken for done.
-    """
+    """Told before them, they would be taken for done."""
     member = join(cluster)
     told: list[tuple[int, int]] = []
     reached = member.reached

@@ -157,9 +157,7 @@ def test_an_order_is_followed_within_two_seconds_and_a_resume_says_who(
 def test_a_broken_record_changes_nothing_and_is_told_within_bounds(
     fit: KafkaOptions, kafka: Running, follow: Callable[[KafkaOptions], Worker]
 ) -> None:
-    """
-    One bad program may write millions of them: they are counted, and the log stays readable.
-    """
+    """One bad program may write millions of them: they are counted, and the log stays readable."""
     give(fit, ONE, order())
     worker = follow(fit)
     until(lambda: worker.calls, "the first report")
@@ -214,9 +212,7 @@ def test_a_recreated_topic_is_read_whole_and_what_is_not_in_it_is_over(
     fit: KafkaOptions,
     follow: Callable[[KafkaOptions], Worker],
 ) -> None:
-    """
-    While it is gone, what was in force stays so: to delete a topic is no decision to resume.
-    """
+    """While it is gone, what was in force stays so: to delete a topic is no decision to resume."""
     give(fit, ONE, order())
     give(fit, OTHER, order())
     worker = follow(fit)
@@ -235,9 +231,7 @@ def test_a_recreated_topic_is_read_whole_and_what_is_not_in_it_is_over(
 def test_a_topic_that_is_recreated_at_once_is_noticed_as_well(
     kafka: Running, fit: KafkaOptions, follow: Callable[[KafkaOptions], Worker]
 ) -> None:
-    """
-    Within one look at the metadata: the partition is the same, and the topic another.
-    """
+    """Within one look at the metadata: the partition is the same, and the topic another."""
     give(fit, ONE, order())
     worker = follow(fit)
     until(lambda: ONE in worker.held, "the order")
@@ -321,9 +315,7 @@ def _admin(servers: str) -> Iterator[Any]:
 def test_a_resume_is_heard_though_the_topic_could_not_be_read_to_its_end_before(
     fit: KafkaOptions, follow: Callable[[KafkaOptions], Worker], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """
-    A right that is taken away and given back, say: what was in force by then is not forgotten on the way.
-    """
+    """A right that is taken away and given back, say: what was in force by then is not forgotten on the way."""
     give(fit, ONE, order(OrderState.CANCEL))
     worker = follow(fit)
     until(lambda: ONE in worker.held, "the order")

@@ -201,9 +201,7 @@ def _record() -> ControlRecord:
 def test_a_producer_that_gets_no_id_is_refused_in_time_and_leaves_no_thread(
     fit: KafkaOptions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """
-    Without an id for its producer the broker takes nothing, and kafka-python waits for one without a limit.
-    """
+    """Without an id for its producer the broker takes nothing, and kafka-python waits for one without a limit."""
     monkeypatch.setattr(control_topic, "WRITE_SECONDS", 1.0)
     handle: Any = transaction_manager.InitProducerIdHandler.handle_response
 

@@ -39,9 +39,7 @@ SHORT = {"request_timeout_ms": 1500, "delivery_timeout_ms": 3000, "max_block_ms"
 
 @pytest.fixture(scope="module")
 def own_kafka() -> Iterator[EmbeddedKafka]:
-    """
-    One broker for these tests. Each leaves it running.
-    """
+    """One broker for these tests. Each leaves it running."""
     broker = _started_broker()
     yield broker
     broker.stop()
@@ -55,9 +53,7 @@ def own_cluster(own_kafka: EmbeddedKafka) -> Iterator[RealCluster]:
 
 
 def publish_until_published(member: Member, transaction: Transaction) -> list[PublishResult]:
-    """
-    Do what a caller does: publish the same again as long as the result is that nothing was committed.
-    """
+    """Do what a caller does: publish the same again as long as the result is that nothing was committed."""
     results = [member.publish(transaction)]
     while not isinstance(results[-1], Published):
         assert isinstance(results[-1], Aborted)
@@ -140,9 +136,7 @@ LETTER = DeadLetter(record(0, 1, b"{"), "commands", "commands-0-1", "bad_json", 
 def test_while_kafka_is_away_no_topic_is_said_to_be_missing(
     own_kafka: EmbeddedKafka, own_cluster: RealCluster, join: Join, monkeypatch: pytest.MonkeyPatch, of: str
 ) -> None:
-    """
-    The log, /readyz and the metric sent an operator to create topics that there are.
-    """
+    """The log, /readyz and the metric sent an operator to create topics that there are."""
     monkeypatch.setattr(publisher, "METADATA_SECONDS", 1.0)
     common = {"bootstrap_timeout_ms": 300}
     member = join(own_cluster, producer=SHORT, common=common, publish_timeout=3.0)
@@ -187,9 +181,7 @@ def test_a_commit_whose_answer_is_lost_is_found_out_before_anything_is_said(
     *,
     arrives: bool,
 ) -> None:
-    """
-    If it were called aborted, a committed outcome would be published twice; if published, a lost one never.
-    """
+    """If it were called aborted, a committed outcome would be published twice; if published, a lost one never."""
     member = join(own_cluster, producer=SHORT, publish_timeout=3.0)
     member.publish_for(0, 0)
     assert isinstance(member.publisher, Publisher)
@@ -219,9 +211,7 @@ def test_a_commit_whose_answer_is_lost_is_found_out_before_anything_is_said(
 def test_a_commit_that_kafka_does_not_answer_is_an_obstacle_until_it_does(
     own_cluster: RealCluster, join: Join, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """
-    Everything is sent and accepted, so nothing else fails: only the commit says that outcomes wait.
-    """
+    """Everything is sent and accepted, so nothing else fails: only the commit says that outcomes wait."""
     member = join(own_cluster)
     assert isinstance(member.publisher, Publisher)
     refusals = member.publisher._refusals
@@ -245,9 +235,7 @@ def test_a_commit_that_kafka_does_not_answer_is_an_obstacle_until_it_does(
 
 
 class _SlowAnswer(kafka_private_parts.PendingRequest):
-    """
-    A commit whose answer is waited for in vain, as often as makes an obstacle. What is one then is in ``seen``.
-    """
+    """A commit whose answer is waited for in vain, as often as makes an obstacle. What is one then is in ``seen``."""
 
     def __init__(self, commit: kafka_private_parts.PendingRequest, obstacles: Callable[[], Any]) -> None:
         super().__init__(None)
@@ -265,9 +253,7 @@ class _SlowAnswer(kafka_private_parts.PendingRequest):
 
 
 class _LostAnswer(kafka_private_parts.PendingRequest):
-    """
-    A commit whose connection broke before the answer.
-    """
+    """A commit whose connection broke before the answer."""
 
     def __init__(self, error: type[Exception]) -> None:
         super().__init__(None)
@@ -280,9 +266,7 @@ class _LostAnswer(kafka_private_parts.PendingRequest):
 def test_a_transaction_that_the_broker_ended_for_its_age_is_no_other_process(
     own_cluster: RealCluster, join: Join, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """
-    Both look the same to a producer. This one must go on, and its results must go again.
-    """
+    """Both look the same to a producer. This one must go on, and its results must go again."""
     member = join(own_cluster, transaction_timeout=1.0)
     begin_commit = kafka_private_parts.begin_commit
 

@@ -72,9 +72,7 @@ def io_threads() -> set[str]:
 def test_both_clients_give_a_topic_the_same_id_and_a_recreated_one_another(
     real_cluster: RealCluster,
 ) -> None:
-    """
-    As Kafka's own tools print it: 16 bytes, in 22 characters.
-    """
+    """As Kafka's own tools print it: 16 bytes, in 22 characters."""
     options = real_cluster.options("a")
     ids = [topic_admin.inspect(options).command]
     with kafka_private_parts.open_client(KafkaConsumer, reader_arguments(options)) as reader:
@@ -166,9 +164,7 @@ def test_a_future_that_nobody_completes_is_left_after_its_time(consumer: KafkaCo
 def test_a_join_that_ended_between_two_polls_is_finished(
     real_cluster: RealCluster, consumer: KafkaConsumer
 ) -> None:
-    """
-    As when metadata arrives while the group is joined: without the remedy this consumer would never own anything again.
-    """
+    """As when metadata arrives while the group is joined: without the remedy this consumer would never own anything again."""
     consumer.subscribe([f"commands{real_cluster.tag}"])
     until(lambda: polled(consumer) and consumer.assignment(), "the assignment")
     coordinator: Any = consumer._coordinator
@@ -241,9 +237,7 @@ def test_a_client_that_cannot_be_made_leaves_no_thread_behind(
 
 
 def test_a_commit_is_sent_although_connections_cannot_be_made_for_a_while(real_cluster: RealCluster) -> None:
-    """
-    kafka-python's sender forgets a request whose coordinator cannot be connected: the commit would wait for ever.
-    """
+    """kafka-python's sender forgets a request whose coordinator cannot be connected: the commit would wait for ever."""
     with Proxy() as way:
         options = real_cluster.options("a", common={"proxy_url": way.url})
         producer = kafka_private_parts.open_client(KafkaProducer, producer_arguments(options))
@@ -273,9 +267,7 @@ def test_an_answer_can_be_waited_for_in_parts(producer: KafkaProducer) -> None:
 def test_what_is_appended_leaves_with_the_flush_whatever_the_linger(
     real_cluster: RealCluster,
 ) -> None:
-    """
-    Without the flush it would wait for ``linger_ms``, which is longer than the test waits.
-    """
+    """Without the flush it would wait for ``linger_ms``, which is longer than the test waits."""
     arguments = producer_arguments(real_cluster.options("b"))
     producer = KafkaProducer(**{**arguments, "linger_ms": 40_000, "delivery_timeout_ms": 60_000})
     try:
@@ -304,9 +296,7 @@ def test_what_is_appended_leaves_with_the_flush_whatever_the_linger(
 
 
 def test_a_batch_that_the_broker_finds_too_large_is_split_and_each_half_is_written(kafka: Running) -> None:
-    """
-    kafka-python splits it and binds the results to the halves: they are waited for, not the batch that is never answered.
-    """
+    """kafka-python splits it and binds the results to the halves: they are waited for, not the batch that is never answered."""
     cluster = RealCluster(kafka.bootstrap_servers, configs={"max.message.bytes": "4000"})
     topic = f"outcomes{cluster.tag}"
     arguments = producer_arguments(cluster.options("b"))
@@ -347,9 +337,7 @@ def test_an_error_within_a_transaction_is_known_though_the_next_method_hides_it(
 def test_offsets_of_an_aborted_transaction_are_not_sent_with_the_next(
     real_cluster: RealCluster, producer: KafkaProducer, consumer: KafkaConsumer
 ) -> None:
-    """
-    They would set back a partition that has moved to another process in between.
-    """
+    """They would set back a partition that has moved to another process in between."""
     first, second = (TopicPartition(f"commands{real_cluster.tag}", partition) for partition in (0, 1))
     nobody = consumer.group_metadata()
     producer.begin_transaction()
@@ -394,9 +382,7 @@ def test_a_producer_can_be_discarded_in_mid_transaction_while_the_broker_hangs(
 def test_an_identity_that_was_lost_is_nobodys_and_the_broker_would_take_it(
     real_cluster: RealCluster, consumer: KafkaConsumer, producer: KafkaProducer
 ) -> None:
-    """
-    Why `group_metadata` gives no identity without a generation: with it, a zombie's transaction is not checked at all.
-    """
+    """Why `group_metadata` gives no identity without a generation: with it, a zombie's transaction is not checked at all."""
     join_and_lose = consumer.group_metadata()
     producer.begin_transaction()
     offsets = {TopicPartition(f"commands{real_cluster.tag}", 0): _offset("nobody's")}

@@ -25,9 +25,7 @@ BRIEFLY = 1.0
 def test_records_left_over_of_a_paused_partition_come_after_it_was_resumed(
     kafka: Cluster, make_topic: Callable[..., str], *, released: bool
 ) -> None:
-    """
-    The second case is kafka-python's own: when it no longer fails to deliver them, our function has become needless.
-    """
+    """The second case is kafka-python's own: when it no longer fails to deliver them, our function has become needless."""
     topic = make_topic("parked", partitions=2)
     busy, other = TopicPartition(topic, 0), TopicPartition(topic, 1)
     _produce(kafka, topic)

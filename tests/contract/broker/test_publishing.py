@@ -51,9 +51,7 @@ def test_outcomes_dead_letters_offset_and_metadata_become_visible_together(
 
 
 def test_an_outcome_keeps_partition_and_key_of_its_command(cluster: Cluster, join: Join) -> None:
-    """
-    And it carries its own headers.
-    """
+    """And it carries its own headers."""
     member = join(cluster)
 
     member.publish(
@@ -107,9 +105,7 @@ def test_nothing_is_published_for_a_partition_that_is_not_owned(cluster: Cluster
 def test_a_result_from_an_earlier_ownership_is_not_published_in_the_next(
     cluster: Cluster, join: Join
 ) -> None:
-    """
-    In between another process may have redone it. The broker would not notice: the member's generation is a valid one.
-    """
+    """In between another process may have redone it. The broker would not notice: the member's generation is a valid one."""
     member = join(cluster, begins=False)
     epochs = dict(member.epochs)
     cluster.expel(member)
@@ -184,9 +180,7 @@ def test_an_outcome_that_is_too_large_goes_without_its_history(cluster: Cluster,
 def test_the_outcome_of_a_command_with_a_huge_key_goes_without_it(
     cluster: Cluster, join: Join, key_bytes: int
 ) -> None:
-    """
-    It fits nowhere with its key: the same transaction again, for ever, would stop all partitions.
-    """
+    """It fits nowhere with its key: the same transaction again, for ever, would stop all partitions."""
     member = join(cluster)
 
     result = member.publish(
@@ -240,9 +234,7 @@ def test_only_one_transaction_at_a_time(cluster: Cluster, join: Join) -> None:
 def test_a_smaller_limit_of_the_broker_is_told_once_and_kept_to(
     kafka: Running, join: Join, compression: str | None
 ) -> None:
-    """
-    ``max.message.bytes`` was lowered under a running worker. All goes, with as little left out as that takes.
-    """
+    """``max.message.bytes`` was lowered under a running worker. All goes, with as little left out as that takes."""
     cluster = RealCluster(
         kafka.bootstrap_servers, configs={"max.message.bytes": "10000", "compression.type": "producer"}
     )
@@ -274,9 +266,7 @@ def test_a_smaller_limit_of_the_broker_is_told_once_and_kept_to(
 def test_a_zombie_with_the_identity_of_an_older_generation_publishes_nothing(
     real_cluster: RealCluster, join: Join, members: list[Member]
 ) -> None:
-    """
-    The broker's own check: even when the process has not noticed anything.
-    """
+    """The broker's own check: even when the process has not noticed anything."""
     first = join(real_cluster, "a")
     claim = first.consumer.claim([0, 1])
     stale = first.consumer.group_metadata(claim)
@@ -329,9 +319,7 @@ def test_a_handover_while_the_topic_is_made_again_commits_nothing_in_the_new_one
 
 
 class _Frozen:
-    """
-    What a process believes that was stopped, and goes on.
-    """
+    """What a process believes that was stopped, and goes on."""
 
     def __init__(self, claim: object, metadata: object) -> None:
         self._claim = claim

@@ -26,9 +26,7 @@ PATIENCE = 30.0
 
 
 class Ear:
-    """
-    A channel, what it heard and what it reported.
-    """
+    """A channel, what it heard and what it reported."""
 
     def __init__(self, options: KafkaOptions) -> None:
         self.heard: Queue[bytes] = Queue()
@@ -44,9 +42,7 @@ class Ear:
         self.events.put(event.event)
 
     def next(self, seconds: float = PATIENCE) -> bytes:
-        """
-        The next payload.
-        """
+        """The next payload."""
         return self.heard.get(timeout=seconds)
 
 

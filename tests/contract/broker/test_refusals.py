@@ -139,9 +139,7 @@ def cluster(broker: tuple[EmbeddedKafka, int, int]) -> Iterator[Guarded]:
 
 
 def signed_in(cluster: Guarded, file: Path) -> dict[str, Any]:
-    """
-    The options of a member that takes its password from the file.
-    """
+    """The options of a member that takes its password from the file."""
     return {
         "bootstrap_servers": cluster.guarded,
         "common": {
@@ -173,9 +171,7 @@ def publish(member: Member, offset: int, *, letter: bool = True) -> PublishResul
 def publish_until(
     member: Member, ends: Callable[[PublishResult], bool], *, letter: bool = True
 ) -> PublishResult:
-    """
-    The same transaction again, until it ends so.
-    """
+    """The same transaction again, until it ends so."""
     results: list[PublishResult] = []
 
     def ended() -> bool:
@@ -187,9 +183,7 @@ def publish_until(
 
 
 def lasting(member: Member) -> dict[str, Any]:
-    """
-    The obstacles of a member's publisher and consumer, by kind.
-    """
+    """The obstacles of a member's publisher and consumer, by kind."""
     refusals = [*member.publisher._refusals.lasting, *member.consumer._refusals.lasting]
     return {each.kind: each for each in refusals}
 
@@ -207,9 +201,7 @@ def lasting(member: Member) -> dict[str, Any]:
 def test_a_right_that_is_revoked_is_an_obstacle_until_it_is_granted(
     cluster: Guarded, join: Join, file: Path, right: str, kind: str
 ) -> None:
-    """
-    Calls would go on and nobody would be told, with a worker that says that it is ready.
-    """
+    """Calls would go on and nobody would be told, with a worker that says that it is ready."""
     member = join(cluster, **signed_in(cluster, file))
     publish_until(member, lambda result: isinstance(result, Published))
     cluster.revoke(right)
@@ -292,9 +284,7 @@ def test_a_broker_that_refuses_our_time_is_reported_as_that(
 def test_a_password_that_was_changed_is_read_again_for_a_restoration(
     cluster: Guarded, join: Join, file: Path
 ) -> None:
-    """
-    With the password of the start, every partition that comes later would stay dead for ever.
-    """
+    """With the password of the start, every partition that comes later would stay dead for ever."""
     member = join(cluster, **signed_in(cluster, file))
     cluster.password("second")
     file.write_text("second")
@@ -317,9 +307,7 @@ def restores(member: Member) -> bool:
 
 
 def test_a_refused_sign_in_is_the_reported_reason(cluster: Guarded, join: Join, file: Path) -> None:
-    """
-    What comes last is that a socket was disconnected.
-    """
+    """What comes last is that a socket was disconnected."""
     member = join(cluster, **signed_in(cluster, file))
     file.write_text("wrong")
 
@@ -335,9 +323,7 @@ def test_a_refused_sign_in_is_the_reported_reason(cluster: Guarded, join: Join, 
 
 
 def test_an_advertised_address_that_cannot_be_resolved_is_named(cluster: Guarded) -> None:
-    """
-    The bootstrap address answers, so all looks well; nothing that comes after it is answered.
-    """
+    """The bootstrap address answers, so all looks well; nothing that comes after it is answered."""
     member = Member(cluster, cluster.options("a", bootstrap_servers=cluster.lost))
 
     with pytest.raises(

@@ -39,16 +39,12 @@ ABSENT = "127.0.0.1:1"
 
 
 def ids(member: Member, partition: int) -> list[str]:
-    """
-    Return the ids that its restoration found, in order.
-    """
+    """Return the ids that its restoration found, in order."""
     return [json.loads(known.command_id)["command_id"] for known in member.restorer.restore(partition).known]
 
 
 def publish_each(member: Member, partition: int, offsets: range) -> None:
-    """
-    Publish each outcome in its own transaction, so that a marker follows each.
-    """
+    """Publish each outcome in its own transaction, so that a marker follows each."""
     for offset in offsets:
         member.publish_for(partition, offset)
 
@@ -71,9 +67,7 @@ def test_the_committed_position_and_its_bitmap_come_back(cluster: Cluster, join:
 def test_metadata_of_another_program_skips_nothing_and_is_told(
     cluster: Cluster, join: Join, metadata: str, shown: str
 ) -> None:
-    """
-    It was believed where it happened to be base64: commands vanished without a word.
-    """
+    """It was believed where it happened to be base64: commands vanished without a word."""
     member = join(cluster)
     member.publish(transaction_of([], {0: OffsetCommit(5, metadata)}))
 
@@ -157,9 +151,7 @@ def test_a_start_without_a_committed_offset_says_how_many_records_and_how_old(
 def test_the_last_transaction_is_not_missed_while_a_dead_owners_is_still_open(
     real_cluster: RealCluster, join: Join
 ) -> None:
-    """
-    The outcome is above the dead owner's open transaction: a read_committed end of the topic is below it.
-    """
+    """The outcome is above the dead owner's open transaction: a read_committed end of the topic is below it."""
     member = join(real_cluster)
     began = time.monotonic()
     with open_transaction(real_cluster, "dead", timeout=2.0):
@@ -175,9 +167,7 @@ def test_the_last_transaction_is_not_missed_while_a_dead_owners_is_still_open(
 def test_a_commit_during_a_restoration_counts_only_if_its_ids_are_known(
     real_cluster: RealCluster, join: Join, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """
-    The outcomes are read after the offset: else an offset could stand above an outcome that nobody remembers.
-    """
+    """The outcomes are read after the offset: else an offset could stand above an outcome that nobody remembers."""
     member = join(real_cluster)
     member.publish_for(0, 0)
     committed: Any = KafkaConsumer.committed
@@ -269,9 +259,7 @@ def test_when_kafka_cannot_be_reached_that_is_an_error_that_can_be_tried_again(
 
 @contextmanager
 def open_transaction(cluster: RealCluster, transactional_id: str, timeout: float) -> Iterator[KafkaProducer]:
-    """
-    A process that has written an outcome into partition 0, has not committed, and does nothing more.
-    """
+    """A process that has written an outcome into partition 0, has not committed, and does nothing more."""
     producer = KafkaProducer(
         bootstrap_servers=cluster.bootstrap_servers,
         transactional_id=transactional_id,
@@ -285,9 +273,7 @@ def open_transaction(cluster: RealCluster, transactional_id: str, timeout: float
 
 
 def _abandon_in_transaction(cluster: RealCluster, member: Member) -> threading.Event:
-    """
-    Leaves the member's next transaction open, with everything in it but the commit, as a kill would.
-    """
+    """Leaves the member's next transaction open, with everything in it but the commit, as a kill would."""
     publisher: Any = member.publisher
     hold = threading.Event()
     filled = threading.Event()
@@ -308,9 +294,7 @@ def _abandon_in_transaction(cluster: RealCluster, member: Member) -> threading.E
 
 
 def delete_offsets(cluster: RealCluster) -> None:
-    """
-    What a broker does by itself after ``offsets.retention.minutes``.
-    """
+    """What a broker does by itself after ``offsets.retention.minutes``."""
     group = f"workers{cluster.tag}"
     places = [TopicPartition(f"commands{cluster.tag}", number) for number in range(cluster.partitions)]
     cluster.admin.delete_group_offsets(group, places)
@@ -320,9 +304,7 @@ def delete_offsets(cluster: RealCluster) -> None:
 def lost(
     cluster: RealCluster, join: Join, done: tuple[int, ...], commands: int = 6, **changes: Any
 ) -> Iterator[Member]:
-    """
-    Make a partition with this many commands, of which these have outcomes, and whose commit is lost.
-    """
+    """Make a partition with this many commands, of which these have outcomes, and whose commit is lost."""
     cluster.produce(0, *(f"id-0-{offset}".encode() for offset in range(commands)))
     first = join(cluster)
     for offset in done:
@@ -336,9 +318,7 @@ def lost(
 def test_after_its_commit_was_lost_a_partition_goes_on_behind_what_its_outcomes_tell(
     real_cluster: RealCluster, join: Join
 ) -> None:
-    """
-    Everything was carried out again, and each record had two outcomes.
-    """
+    """Everything was carried out again, and each record had two outcomes."""
     with lost(real_cluster, join, (0, 1, 2, 3)) as heir:
         restored = heir.restorer.restore(0)
 
@@ -390,9 +370,7 @@ def test_outcomes_of_another_topic_of_that_name_are_not_taken_for_this_ones(
 def test_outcomes_of_another_place_prove_nothing_of_this_one_though_their_ids_are_known(
     real_cluster: RealCluster, join: Join
 ) -> None:
-    """
-    So the ids of two releases are kept apart by their outcome topics alone.
-    """
+    """So the ids of two releases are kept apart by their outcome topics alone."""
     written = []
     with lost(real_cluster, join, ()) as heir:
         for source in (
@@ -435,9 +413,7 @@ def test_a_record_without_a_readable_id_is_known_as_done_by_its_dead_letter(
 def test_beside_foreign_metadata_a_record_with_an_outcome_of_its_own_is_not_done_again(
     real_cluster: RealCluster, join: Join
 ) -> None:
-    """
-    A mirror that moves offsets keeps the metadata: read at another offset it skipped what was never done.
-    """
+    """A mirror that moves offsets keeps the metadata: read at another offset it skipped what was never done."""
     real_cluster.produce(0, *(f"id-0-{offset}".encode() for offset in range(8)))
     member = join(real_cluster)
     moved = encode(label(member.options.command_topic, None, 0), 5, 0b11)

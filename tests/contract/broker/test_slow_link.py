@@ -46,9 +46,7 @@ def cluster() -> Iterator[tuple[RealCluster, str]]:
 def test_a_transaction_that_is_too_slow_is_aged_and_one_large_record_passes_at_last(
     cluster: tuple[RealCluster, str], join: Join
 ) -> None:
-    """
-    The same size again would be too slow again, for ever.
-    """
+    """The same size again would be too slow again, for ever."""
     real, servers = cluster
     member = join(real, bootstrap_servers=servers)
     noise = random.Random(1)

@@ -54,9 +54,7 @@ def failure(given: OAuthOptions) -> CredentialError:
 
 
 def test_a_token_is_asked_for_as_the_standard_says(server: TokenServer) -> None:
-    """
-    The secret has a colon, a plus and a slash in it, which are encoded before they are joined.
-    """
+    """The secret has a colon, a plus and a slash in it, which are encoded before they are joined."""
     token = fetch_token(options(server.token_url))
 
     assert server.given == [token.value]
@@ -173,9 +171,7 @@ def test_a_secret_that_cannot_be_read_is_told_with_its_file(server: TokenServer)
 
 @pytest.mark.parametrize("words", [b"", b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\n\r\n{"])
 def test_a_server_that_says_no_more_is_given_up(monkeypatch: pytest.MonkeyPatch, words: bytes) -> None:
-    """
-    Whether it is silent, or sends a byte now and then: the deadline is for all of the answer.
-    """
+    """Whether it is silent, or sends a byte now and then: the deadline is for all of the answer."""
     monkeypatch.setattr(oauth, "DEADLINE_SECONDS", 0.5)
     ended = threading.Event()
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -246,9 +242,7 @@ def test_an_authority_that_is_none_is_told_and_trusted_again_when_it_is_mended(
 
 
 class Source:
-    """
-    Gives tokens that are numbered, or what a test says.
-    """
+    """Gives tokens that are numbered, or what a test says."""
 
     def __init__(self, lifetime: float = 3600.0) -> None:
         self.lifetime = lifetime
@@ -357,9 +351,7 @@ def test_whatever_a_library_raises_ends_the_wait() -> None:
 
 
 class OneThreadShort:
-    """
-    A machine that gives no thread the first time.
-    """
+    """A machine that gives no thread the first time."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.asked = 0
@@ -388,9 +380,7 @@ def test_a_token_that_no_thread_could_fetch_is_fetched_by_the_next(monkeypatch: 
 
 
 def test_connections_that_fail_for_want_of_a_token_are_kept_by_nobody() -> None:
-    """
-    An error that is raised again keeps the frames of each place where it was.
-    """
+    """An error that is raised again keeps the frames of each place where it was."""
     cache = AccessTokenCache(lambda: AccessToken("secret", 60.0))
     seen = []
     for _ in range(3):

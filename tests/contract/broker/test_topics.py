@@ -23,9 +23,7 @@ pytestmark = pytest.mark.kafka
 
 @pytest.fixture
 def fresh(kafka: Running) -> KafkaOptions:
-    """
-    Options whose topics do not exist yet.
-    """
+    """Options whose topics do not exist yet."""
     tag = uuid.uuid4().hex[:12]
     names: dict[str, Any] = {
         "command_topic": f"commands-{tag}",
@@ -62,9 +60,7 @@ def test_topics_that_do_not_exist_are_reported_and_can_be_made(fresh: KafkaOptio
 def test_what_exists_is_left_alone_and_outcomes_get_the_commands_partitions(
     fresh: KafkaOptions, admin: KafkaAdminClient
 ) -> None:
-    """
-    As many as the command topic has.
-    """
+    """As many as the command topic has."""
     admin.create_topics(
         {fresh.command_topic: {"num_partitions": 5, "replication_factor": 1}}, wait_for_metadata=True
     )

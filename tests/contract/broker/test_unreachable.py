@@ -21,9 +21,7 @@ SILENT = 0.3
 
 @pytest.fixture
 def silent_port() -> Iterator[int]:
-    """
-    Takes connections, and never says anything: a frozen broker.
-    """
+    """Takes connections, and never says anything: a frozen broker."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         yield listener.getsockname()[1]
 
@@ -45,9 +43,7 @@ def open_admin(port: int, **arguments: Any) -> KafkaAdminClient:
 def test_a_broker_that_says_nothing_to_tls_is_given_up(
     silent_port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """
-    kafka-python would wait for it in silence, for ever: at the start, and at each reconnection.
-    """
+    """kafka-python would wait for it in silence, for ever: at the start, and at each reconnection."""
     monkeypatch.setattr(secured_connection, "HANDSHAKE_SECONDS", SILENT)
     began = time.monotonic()
 

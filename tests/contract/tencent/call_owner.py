@@ -71,9 +71,7 @@ class RecordingCallOwner:
 
 @dataclass(slots=True)
 class FakeSleep:
-    """
-    A sleep that takes no time and records the durations.
-    """
+    """A sleep that takes no time and records the durations."""
 
     lengths: list[float] = dataclasses.field(default_factory=list)
 
@@ -82,9 +80,7 @@ class FakeSleep:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """
-    Let everything else run until ``condition`` holds, for five seconds at most.
-    """
+    """Let everything else run until ``condition`` holds, for five seconds at most."""
     async with asyncio.timeout(5):
         while not condition():  # noqa: ASYNC110 - what is waited for has no event: it is what the code under test does
             await asyncio.sleep(0)

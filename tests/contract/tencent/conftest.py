@@ -34,9 +34,7 @@ def anyio_backend(request: pytest.FixtureRequest) -> object:
 
 @dataclass(slots=True)
 class ClientHarness:
-    """
-    A client and what is at the other end of it.
-    """
+    """A client and what is at the other end of it."""
 
     client: Client
     sleeps: FakeSleep
@@ -57,9 +55,7 @@ async def stack() -> AsyncIterator[AsyncExitStack]:
 async def over_sockets(
     stack: AsyncExitStack, *replies: Reply, options: HttpOptions | None = None
 ) -> ClientHarness:
-    """
-    A client that speaks to a ScriptedServer.
-    """
+    """A client that speaks to a ScriptedServer."""
     server = await stack.enter_async_context(ScriptedServer(in_turn(*replies)))
     address = closed_port() if replies == (NO_CONNECTION,) else server.base_url
     sleeps, logged = FakeSleep(), list["LogEvent"]()
@@ -71,9 +67,7 @@ async def over_sockets(
 async def over_nothing(
     _: AsyncExitStack, *replies: Reply, options: HttpOptions | None = None
 ) -> ClientHarness:
-    """
-    A client on a FakeTransport.
-    """
+    """A client on a FakeTransport."""
     options = options or HttpOptions()
     sleeps, logged = FakeSleep(), list["LogEvent"]()
     transport = FakeTransport(in_turn(*replies), options)

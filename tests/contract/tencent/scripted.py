@@ -22,9 +22,7 @@ ABORT = struct.pack("ii", 1, 0)  # SO_LINGER with no time: closing sends a reset
 
 
 class ScriptedServer:
-    """
-    ``async with`` starts and ends it. Every request that was read whole is in ``seen``; each connection has a number.
-    """
+    """``async with`` starts and ends it. Every request that was read whole is in ``seen``; each connection has a number."""
 
     def __init__(
         self, script: Script, tls: ssl.SSLContext | None = None, address: str = "127.0.0.1", port: int = 0
@@ -54,23 +52,17 @@ class ScriptedServer:
         await self._server.wait_closed()
 
     async def requests(self, count: int) -> None:
-        """
-        Wait until ``count`` requests were seen.
-        """
+        """Wait until ``count`` requests were seen."""
         async with self._seen_more:
             await self._seen_more.wait_for(lambda: len(self.seen) >= count)
 
     def close_connections(self) -> None:
-        """
-        Close every open connection, as a server does with idle ones.
-        """
+        """Close every open connection, as a server does with idle ones."""
         for writer in self._writers:
             writer.close()
 
     def push(self, data: bytes) -> None:
-        """
-        Send bytes that nobody asked for on every open connection.
-        """
+        """Send bytes that nobody asked for on every open connection."""
         for writer in self._writers:
             writer.write(data)
 
@@ -125,9 +117,7 @@ class ScriptedServer:
 
 
 def closed_port() -> str:
-    """
-    An address on which nothing listens.
-    """
+    """An address on which nothing listens."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         return f"http://127.0.0.1:{taken.getsockname()[1]}"

@@ -116,9 +116,7 @@ ELSEWHERE = "https://login.example.com:8443/sso?usersig=eJwtjMEKgkAURf9l1iHz3sw0
 async def test_what_answers_in_tencents_place_is_described_without_the_signature(
     build: Build, reply: Reply, described: str
 ) -> None:
-    """
-    A status alone says too little at 3 a.m., and the address of a redirect may hold the signature.
-    """
+    """A status alone says too little at 3 a.m., and the address of a redirect may hold the signature."""
     harness = await build(reply)
 
     last = await harness.client.call(RecordingCallOwner())
@@ -193,9 +191,7 @@ async def test_the_backoff_is_jittered_grows_and_is_capped(build: Build) -> None
 async def test_the_longer_backoff_of_a_verdict_is_capped_as_well(
     build: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """
-    A verdict with three times the usual wait waited three times the longest.
-    """
+    """A verdict with three times the usual wait waited three times the longest."""
     monkeypatch.setitem(_CONSEQUENCES, Verdict.RETRY, replace(_CONSEQUENCES[Verdict.RETRY], backoff=3.0))
     harness = await build(BUSY, options=HttpOptions(first_wait=0.5, longest_backoff=1.0))
 

@@ -59,9 +59,7 @@ async def test_an_idle_connection_that_the_server_closed_is_no_failure(real: Bui
 async def test_an_idle_connection_is_not_used_once_a_balancer_may_have_forgotten_it(
     real: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """
-    They do after four minutes, often in silence: the request would be written, and its end stay unknown.
-    """
+    """They do after four minutes, often in silence: the request would be written, and its end stay unknown."""
     harness = await real(OK)
     clock = monotonic()
     monkeypatch.setattr("aiohttp.connector.monotonic", lambda: clock)
@@ -76,9 +74,7 @@ async def test_an_idle_connection_is_not_used_once_a_balancer_may_have_forgotten
 async def test_a_name_that_has_a_new_address_leads_there_after_ten_seconds(
     stack: AsyncExitStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """
-    So a new address of the API's name is found without a restart, and the resolver is not asked for each connection.
-    """
+    """So a new address of the API's name is found without a restart, and the resolver is not asked for each connection."""
     old = await stack.enter_async_context(ScriptedServer(in_turn(OK)))
     new = await stack.enter_async_context(ScriptedServer(in_turn(OK), address="127.0.0.2", port=old.port))
     resolve, clock, asked = socket.getaddrinfo, monotonic(), list[str]()
@@ -107,9 +103,7 @@ async def test_a_name_that_has_a_new_address_leads_there_after_ten_seconds(
 
 
 class _Resolver:
-    """
-    The system's resolver, which says nothing of ``hangs.test`` until it is released; all other names are of this machine.
-    """
+    """The system's resolver, which says nothing of ``hangs.test`` until it is released; all other names are of this machine."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.waiting = threading.Event()
@@ -134,9 +128,7 @@ def resolver(monkeypatch: pytest.MonkeyPatch) -> Iterator[_Resolver]:
 async def test_names_that_hang_hold_up_no_connection_to_another_host(
     stack: AsyncExitStack, resolver: _Resolver
 ) -> None:
-    """
-    The loop had four threads for the names of all hosts.
-    """
+    """The loop had four threads for the names of all hosts."""
     server = await stack.enter_async_context(ScriptedServer(in_turn(OK)))
     transport = HttpTransport(HttpOptions())
     stack.push_async_callback(transport.aclose)
@@ -162,9 +154,7 @@ async def test_names_that_hang_hold_up_no_connection_to_another_host(
 def test_the_end_of_the_loop_does_not_wait_for_a_name_that_hangs(
     resolver: _Resolver, new_loop: Callable[[], asyncio.AbstractEventLoop]
 ) -> None:
-    """
-    A worker lived on for up to a minute after its end, and a second signal did nothing.
-    """
+    """A worker lived on for up to a minute after its end, and a second signal did nothing."""
 
     async def scenario() -> None:
         client = Client([an_app("http://hangs.test")], HttpOptions())
@@ -184,9 +174,7 @@ def test_the_end_of_the_loop_does_not_wait_for_a_name_that_hangs(
 async def test_a_connection_that_closes_just_before_the_write_is_replaced(
     real: Build,
 ) -> None:
-    """
-    It is no attempt: nothing was sent.
-    """
+    """It is no attempt: nothing was sent."""
     harness = await real(OK)
     await harness.client.call(RecordingCallOwner())
 
@@ -202,9 +190,7 @@ async def test_a_connection_that_closes_just_before_the_write_is_replaced(
 async def test_connections_that_always_close_before_the_write_have_sent_nothing(
     real: Build,
 ) -> None:
-    """
-    The attempt ends as a reset.
-    """
+    """The attempt ends as a reset."""
     harness = await real(OK)
 
     last = await harness.client.call(
@@ -343,9 +329,7 @@ async def test_a_cancelled_request_does_not_spoil_the_next(real: Build) -> None:
 
 
 async def _silent(stack: AsyncExitStack) -> str:
-    """
-    The https address of a server that accepts connections and never says a word.
-    """
+    """The https address of a server that accepts connections and never says a word."""
 
     async def silence(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
@@ -375,9 +359,7 @@ def _kept(client: Client) -> list[ResponseHandler]:
 
 
 def _closing_connections(client: Client, *, times: int) -> Callable[[], bool]:
-    """
-    A fence that lets everything pass, and closes the connection that is about to be written to.
-    """
+    """A fence that lets everything pass, and closes the connection that is about to be written to."""
     left = times
 
     def may_send() -> bool:

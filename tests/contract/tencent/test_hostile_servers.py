@@ -26,9 +26,7 @@ GROWTH_MIB: Final = 40
 
 
 def bomb() -> Iterator[bytes]:
-    """
-    Yield 100 MB of zeros in 100 kB, as a gzipped answer.
-    """
+    """Yield 100 MB of zeros in 100 kB, as a gzipped answer."""
     packer = zlib.compressobj(9, wbits=31)
     packed = b"".join(packer.compress(b"0" * 1_000_000) for _ in range(100)) + packer.flush()
     yield OK_HEAD + b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(packed) + packed
@@ -88,9 +86,7 @@ async def client(request: pytest.FixtureRequest) -> AsyncIterator[Client]:
 
 @pytest.mark.parametrize("client", SERVERS, indirect=True)
 async def test_no_server_can_fill_the_memory_or_hold_a_call(client: Client) -> None:
-    """
-    A gateway on the way, or whoever answers in Tencent's place.
-    """
+    """A gateway on the way, or whoever answers in Tencent's place."""
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     began = asyncio.get_running_loop().time()
 

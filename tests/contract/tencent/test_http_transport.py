@@ -97,9 +97,7 @@ async def test_an_answer_that_is_malformed_is_a_failure_with_a_name(real: Build,
 async def answered(
     stack: AsyncExitStack, head: bytes, body: bytes = OK.body
 ) -> tuple[AttemptResult, list[LogEvent]]:
-    """
-    What a call makes of an answer that begins with these bytes.
-    """
+    """What a call makes of an answer that begins with these bytes."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
@@ -144,9 +142,7 @@ async def test_no_words_of_a_gateway_cost_an_answer_that_is_whole(stack: AsyncEx
 
 
 async def test_a_refusal_in_the_encoding_of_a_gateway_says_how_long_to_wait(stack: AsyncExitStack) -> None:
-    """
-    Its status and its Retry-After were thrown away with its words.
-    """
+    """Its status and its Retry-After were thrown away with its words."""
     last, logged = await answered(stack, b"HTTP/1.1 429 \xb3\xc9\r\nRetry-After: 7", b"")
 
     assert (last.verdict, last.http_status, last.retry_after) == (Verdict.THROTTLE, 429, 7.0)
@@ -246,9 +242,7 @@ async def test_an_unforeseen_failure_ends_the_call_and_is_logged(
 
 
 def _certificate(folder: Path) -> Path:
-    """
-    A key and a certificate for 127.0.0.1 that it has signed itself, in one file.
-    """
+    """A key and a certificate for 127.0.0.1 that it has signed itself, in one file."""
     key, certificate, both = folder / "key.pem", folder / "certificate.pem", folder / "both.pem"
     command = (
         "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=127.0.0.1 -addext subjectAltName=IP:127.0.0.1"

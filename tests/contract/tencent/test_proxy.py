@@ -41,9 +41,7 @@ def proxy() -> Iterator[Proxy]:
 
 @dataclass(slots=True)
 class Company:
-    """
-    A client behind a proxy, and an API with TLS that it may reach only through it.
-    """
+    """A client behind a proxy, and an API with TLS that it may reach only through it."""
 
     client: Client
     server: ScriptedServer
@@ -56,18 +54,14 @@ class Company:
         return await self.client.call(RecordingCallOwner())
 
     def change(self, file: Path, text: str) -> None:
-        """
-        Puts another file in its place, as a mounted secret is rotated.
-        """
+        """Puts another file in its place, as a mounted secret is rotated."""
         new = file.with_suffix(".new")
         new.write_text(text)
         new.replace(file)
 
 
 async def all_closed(proxy: Proxy) -> None:
-    """
-    uvloop refuses to close a loop on which a connection is still saying goodbye to TLS.
-    """
+    """uvloop refuses to close a loop on which a connection is still saying goodbye to TLS."""
     await asyncio.to_thread(proxy.wait_until_unused)
 
 
@@ -122,9 +116,7 @@ async def test_a_connection_through_the_proxy_is_kept_and_used_again(
 async def test_without_its_proxy_nothing_leaves(
     company: Company, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """
-    Neither directly, nor through what the environment names.
-    """
+    """Neither directly, nor through what the environment names."""
     with Proxy() as other:
         for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
             monkeypatch.setenv(name, other.url)
@@ -228,9 +220,7 @@ async def test_a_proxy_may_have_an_ipv6_address(company: Company) -> None:
 async def test_an_api_on_this_machine_itself_is_reached_without_the_proxy(
     stack: AsyncExitStack, proxy: Proxy
 ) -> None:
-    """
-    The simulator: its plain http would show the proxy an administrator's signature.
-    """
+    """The simulator: its plain http would show the proxy an administrator's signature."""
     server = await stack.enter_async_context(ScriptedServer(in_turn(OK)))
     client = Client([an_app(server.base_url)], HttpOptions(proxy=proxy.url))
     stack.push_async_callback(client.aclose)

@@ -47,9 +47,7 @@ async def client(tencent: Simulator) -> AsyncIterator[Client]:
 def a_call(
     action: str = "group.ban_group_member", *, target: str = "g1", users: tuple[str, ...] = ("u1",)
 ) -> Attempt:
-    """
-    One call as the product makes it.
-    """
+    """One call as the product makes it."""
     row = ACTIONS[action]
     given = {name: value for name, value in PARAMETERS.items() if name in row.takes}
     body = row.body(target, users, Parameters(**given))

@@ -24,9 +24,7 @@ KEY = "5bd2850fff3ecb11d7c805251c51ee463a25727bddc2385f3fa8bfee1bb93b5e"
 
 
 def tried(*apps: dict[str, Any], **faults: Any) -> tuple[list[TrialResult], dict[str, Any]]:
-    """
-    What is said of these apps, whose defaults are right, and what the API has seen.
-    """
+    """What is said of these apps, whose defaults are right, and what the API has seen."""
 
     async def run() -> tuple[list[TrialResult], dict[str, Any]]:
         known = tuple(SimulatedApp(number, (KEY,), ("administrator",)) for number in (1, 2))
@@ -118,9 +116,7 @@ def test_an_outage_may_pass_and_a_busy_api_too() -> None:
 
 
 def test_tls_that_proves_nothing_is_explained(tmp_path: Path) -> None:
-    """
-    A proxy that opens TLS looks like this: another authority has signed.
-    """
+    """A proxy that opens TLS looks like this: another authority has signed."""
     certificate, key = self_signed("/CN=127.0.0.1", "subjectAltName=IP:127.0.0.1")
     (tmp_path / "both.pem").write_text(certificate + key)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

@@ -41,9 +41,7 @@ def failed(topic: str, size: int, error: errors.KafkaError) -> tuple[ProducerRec
 
 
 def test_an_error_that_names_a_topic_is_the_fault_of_its_record_alone() -> None:
-    """
-    What the producer has not sent yet fails with the error of another topic, and may be larger.
-    """
+    """What the producer has not sent yet fails with the error of another topic, and may be larger."""
     error = errors.TopicAuthorizationFailedError({"letters"})
     sent = [failed("outcomes", 900, error), failed("letters", 200, error)]
 
@@ -187,9 +185,7 @@ def test_it_is_an_obstacle_after_some_seconds_too(refusals: ActiveKafkaRefusals,
 def test_the_most_telling_reason_is_kept_and_not_the_last(
     refusals: ActiveKafkaRefusals, clock: Clock, vague: str
 ) -> None:
-    """
-    "Socket disconnected" is what follows a refused sign-in.
-    """
+    """ "Socket disconnected" is what follows a refused sign-in."""
     refusals.failed("restore 3", refusal("sign_in"))
     for _ in range(FAILURES):
         refusals.failed("restore 3", refusal(vague))
@@ -235,9 +231,7 @@ def test_one_refusal_of_several_parties_is_told_as_one_obstacle(
 
 
 def test_who_asks_no_more_is_forgotten(refusals: ActiveKafkaRefusals, clock: Clock) -> None:
-    """
-    A partition whose restoration failed may have gone to another replica.
-    """
+    """A partition whose restoration failed may have gone to another replica."""
     refusals.failed("restore 3", refusal("sign_in"))
     clock.now += STALE_SECONDS
 

@@ -17,9 +17,7 @@ TOPIC = "commands"
 
 @dataclass
 class Joined:
-    """
-    One member, as the leader sees it.
-    """
+    """One member, as the leader sees it."""
 
     member_id: str
     metadata: Any
@@ -27,9 +25,7 @@ class Joined:
 
 
 class OneTopic:
-    """
-    The leader's view of the cluster.
-    """
+    """The leader's view of the cluster."""
 
     def __init__(self, partitions: int) -> None:
         self._partitions = set(range(partitions))
@@ -42,9 +38,7 @@ class OneTopic:
 
 
 def joined(name: str, *owned: int, generation: int) -> Joined:
-    """
-    A member that claims these partitions, through the wire and back.
-    """
+    """A member that claims these partitions, through the wire and back."""
     assignor = Assignor(lambda: owned)
     assignor.generation = generation
     return Joined(name, ConsumerProtocolSubscription.decode(assignor.metadata([TOPIC]).encode()))
@@ -81,9 +75,7 @@ def test_of_two_claims_the_younger_counts_and_the_partition_does_not_move_in_tha
 
 
 def test_kafka_pythons_own_assignor_gives_it_to_both_at_once() -> None:
-    """
-    Why there is one of ours: the same members, claiming as kafka-python makes them. The zombie comes last.
-    """
+    """Why there is one of ours: the same members, claiming as kafka-python makes them. The zombie comes last."""
     members = joined("owner", 0, 1, generation=-1), joined("zombie", 0, 1, generation=-1)
 
     told = CooperativeStickyAssignor().assign(OneTopic(2), list(members))
@@ -109,9 +101,7 @@ def test_a_partition_that_moves_is_nobodys_for_one_round() -> None:
 
 
 def test_a_member_of_kafka_pythons_own_kind_is_understood() -> None:
-    """
-    It claims without a generation: a claim with one is believed before it.
-    """
+    """It claims without a generation: a claim with one is believed before it."""
     theirs = CooperativeStickyAssignor()
     theirs.member_assignment = [TopicPartition(TOPIC, 0)]
     other = Joined("theirs", ConsumerProtocolSubscription.decode(theirs.metadata([TOPIC]).encode()))

@@ -53,9 +53,7 @@ def found_in(batch: Any, terms: list[list[bytes]]) -> list[tuple[int, int, bytes
 def test_no_record_that_matches_is_missed_and_each_is_what_it_was(
     rows: list[Row], terms: list[list[bytes]], codec: int, times: list[int]
 ) -> None:
-    """
-    Lengths, times and offsets of any size; the time of a record may be before the one of its batch's first.
-    """
+    """Lengths, times and offsets of any size; the time of a record may be before the one of its batch's first."""
     found = found_in(batch_of(rows, codec, times), terms)
 
     every = [(place * 30, 100_000 + times[place], value) for place, (_, value, _) in enumerate(rows)]
@@ -78,9 +76,7 @@ def test_a_batch_that_is_too_large_to_be_unpacked_at_once_is_searched_as_well(
 
 
 def test_a_malformed_batch_is_read_as_the_worker_reads_it() -> None:
-    """
-    One record stands in place of what no decoder can read; what comes before it is found.
-    """
+    """One record stands in place of what no decoder can read; what comes before it is found."""
     builder = DefaultRecordBatchBuilder(2, 0, 0, -1, -1, -1, 10_000)
     for offset in range(3):
         builder.append(offset, 0, None, b"needle %d" % offset, [])

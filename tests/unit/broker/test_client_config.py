@@ -79,9 +79,7 @@ def test_what_the_promises_rest_on_cannot_be_changed() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_client_keeps_an_idle_connection_as_long_as_a_balancer_does(kind: str) -> None:
-    """
-    They forget it after four minutes, often in silence; kafka-python would keep it for nine.
-    """
+    """They forget it after four minutes, often in silence; kafka-python would keep it for nine."""
     arguments = getattr(client_config, kind)
 
     assert arguments(options())["connections_max_idle_ms"] < 240_000
@@ -101,9 +99,7 @@ def test_passwords_are_not_shown() -> None:
 
 
 class _MadeError(Exception):
-    """
-    The client got so far that it would connect.
-    """
+    """The client got so far that it would connect."""
 
 
 def _would_connect(**_: Any) -> None:
@@ -165,9 +161,7 @@ def test_records_wait_for_a_flush_where_there_is_one(
 def test_timeouts_are_refused_where_kafka_python_would_refuse_them_and_nowhere_else(
     given: dict[str, Any], setting: str | None
 ) -> None:
-    """
-    It raises when the client is made: a traceback at the start, and exit code 1.
-    """
+    """It raises when the client is made: a traceback at the start, and exit code 1."""
     found = [problem.name for problem in contradictions(options(**given))]
 
     assert found == ([] if setting is None else [setting])

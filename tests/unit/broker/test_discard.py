@@ -16,9 +16,7 @@ if TYPE_CHECKING:
 
 
 class HangingProducer:
-    """
-    A producer whose broker hangs: its flush takes all the time that it gets, and its thread does not end.
-    """
+    """A producer whose broker hangs: its flush takes all the time that it gets, and its thread does not end."""
 
     def __init__(self) -> None:
         self.now = 100.0

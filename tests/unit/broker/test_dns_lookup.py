@@ -19,9 +19,7 @@ ADDRESSES = {"broker.test": ["10.0.0.1", "10.0.0.2"], "proxy.test": ["10.0.0.8",
 
 
 class Connections:
-    """
-    Whom kafka-python was asked to connect to, each with the way; only ``takes`` takes it.
-    """
+    """Whom kafka-python was asked to connect to, each with the way; only ``takes`` takes it."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, takes: tuple[str, str | None] | None = None) -> None:
         self.asked: list[tuple[str, str | None]] = []
@@ -64,9 +62,7 @@ def test_the_first_address_of_a_broker_that_takes_it_is_used(monkeypatch: pytest
 def test_the_name_of_a_proxy_is_looked_up_here_and_the_brokers_by_the_proxy(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """
-    kafka-python looked it up on its I/O thread, where heartbeats run.
-    """
+    """kafka-python looked it up on its I/O thread, where heartbeats run."""
     last = ("broker.test", "http://us%40er:pass@[fd00::8]:3128")
     connections = Connections(monkeypatch, takes=last)
 

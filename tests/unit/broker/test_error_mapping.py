@@ -81,9 +81,7 @@ def test_a_refused_record_says_whether_its_size_was_the_reason(cause: Exception,
 
 
 def test_a_transaction_that_ran_out_of_time_is_said_to_be_aged() -> None:
-    """
-    The same size again would run out of time again.
-    """
+    """The same size again would run out of time again."""
     result = judged(errors.KafkaTimeoutError("slow"), timed_out=True)
 
     assert isinstance(result, Aborted)
@@ -108,9 +106,7 @@ def test_everything_else_is_tried_again() -> None:
     ],
 )
 def test_an_error_is_one_sentence_without_the_response_in_it(error: errors.KafkaError, told: str) -> None:
-    """
-    kafka-python appends whole requests and responses.
-    """
+    """kafka-python appends whole requests and responses."""
     said = sentence(error)
 
     assert told in said

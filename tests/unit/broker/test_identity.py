@@ -22,9 +22,7 @@ NOTHING: Final = uuid.UUID(int=0)
 def member(
     generation_id: int = 7, member_id: str = "member", ids: dict[str, uuid.UUID] | None = None
 ) -> Consumer:
-    """
-    Return a consumer that owns partition 3, with this identity from kafka-python, and these ids of topics.
-    """
+    """Return a consumer that owns partition 3, with this identity from kafka-python, and these ids of topics."""
     listener: Any = SimpleNamespace()
     consumer = Consumer(options(), listener, lambda _: None)
     metadata = SimpleNamespace(generation_id=generation_id, member_id=member_id)
@@ -74,9 +72,7 @@ def test_without_a_connection_there_is_no_identity() -> None:
 
 @pytest.mark.parametrize("found", [None, NOTHING, NEW])
 def test_no_identity_is_given_while_the_topic_is_gone_or_is_another(found: uuid.UUID | None) -> None:
-    """
-    Kafka drops a group's offsets with the topic: an old one written after that is a place in the new topic.
-    """
+    """Kafka drops a group's offsets with the topic: an old one written after that is a place in the new topic."""
     topic = options().command_topic
     ids = {topic: OLD}
     consumer = member(ids=ids)

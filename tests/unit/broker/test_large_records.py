@@ -34,26 +34,20 @@ LITTLE: Final = 12 * MEBIBYTE
 
 
 def varint(number: int) -> bytes:
-    """
-    As Kafka writes a number.
-    """
+    """As Kafka writes a number."""
     written = bytearray()
     encode_varint(number, written.append)
     return bytes(written)
 
 
 def zeros(size: int) -> Iterator[bytes]:
-    """
-    So many zeros, in pieces.
-    """
+    """So many zeros, in pieces."""
     for at in range(0, size, MEBIBYTE):
         yield bytes(min(MEBIBYTE, size - at))
 
 
 def part(size: int) -> Iterator[bytes]:
-    """
-    Return a key or value of this many zeros.
-    """
+    """Return a key or value of this many zeros."""
     yield varint(size)
     yield from zeros(size)
 
@@ -68,16 +62,12 @@ def record(place: int, *body: bytes, size: int | None = None, more: Iterable[byt
 
 
 def small(place: int) -> Iterator[bytes]:
-    """
-    A record like most.
-    """
+    """A record like most."""
     return record(place, varint(1), b"k", varint(2), b"v%d" % place, varint(0))
 
 
 def xerial(pieces: Iterable[bytes]) -> bytes:
-    """
-    Snappy as Java frames it.
-    """
+    """Snappy as Java frames it."""
     blocks = [snappy.compress(piece) for piece in pieces]
     return (
         b"\x82SNAPPY\x00"
@@ -87,9 +77,7 @@ def xerial(pieces: Iterable[bytes]) -> bytes:
 
 
 def packed(codec: str, pieces: Iterable[bytes]) -> bytes:
-    """
-    The pieces, compressed one after another.
-    """
+    """The pieces, compressed one after another."""
     if codec == "snappy":
         return xerial(pieces)
     writers: dict[str, Any] = {
@@ -111,9 +99,7 @@ def packed(codec: str, pieces: Iterable[bytes]) -> bytes:
 
 
 def batch(codec: str, count: int, payload: bytes) -> bytes:
-    """
-    Return a batch of this many records at the offsets from 100 on.
-    """
+    """Return a batch of this many records at the offsets from 100 on."""
     head = struct.Struct(">hiqqqhii").pack(CODECS[codec], count - 1, 1000, 1000, -1, -1, -1, count)
     body = head + payload
     crc = calc_crc32c(body)
@@ -121,9 +107,7 @@ def batch(codec: str, count: int, payload: bytes) -> bytes:
 
 
 def read(written: bytes) -> list[Any]:
-    """
-    What is read of the batch.
-    """
+    """What is read of the batch."""
     kafka_private_parts.install_replacements()
     found = MemoryRecords(written).next_batch()
     assert found.validate_crc()
@@ -131,9 +115,7 @@ def read(written: bytes) -> list[Any]:
 
 
 def in_little_memory(written: bytes) -> list[Any]:
-    """
-    The same, in little memory.
-    """
+    """The same, in little memory."""
     tracemalloc.start()
     try:
         found = read(written)
@@ -146,9 +128,7 @@ def in_little_memory(written: bytes) -> list[Any]:
 
 @pytest.mark.parametrize("codec", ["gzip", "snappy", "lz4", "zstd"])
 def test_a_value_that_unpacks_to_hundreds_of_megabytes_is_told_by_size_and_hash(codec: str) -> None:
-    """
-    One such record ends each replica that gets its partition, one after the other.
-    """
+    """One such record ends each replica that gets its partition, one after the other."""
     bomb = record(1, varint(1), b"k", varint(HUNDREDS), size=HUNDREDS + 1, more=[*zeros(HUNDREDS), varint(0)])
     found = in_little_memory(batch(codec, 3, packed(codec, [*small(0), *bomb, *small(2)])))
 
@@ -176,9 +156,7 @@ def test_a_key_that_is_too_large_is_told_and_the_rest_of_its_record_kept(codec: 
 
 @pytest.mark.parametrize("codec", CODECS)
 def test_headers_are_counted_by_what_they_take_in_memory(codec: str) -> None:
-    """
-    Some thousand empty headers are a few kilobytes on the wire, and two megabytes in memory.
-    """
+    """Some thousand empty headers are a few kilobytes on the wire, and two megabytes in memory."""
     count = KEPT_HEADERS
     headers = (varint(1) + b"h" + varint(-1)) * count
     start = varint(-1) + varint(1) + b"v" + varint(count)
@@ -241,9 +219,7 @@ def test_a_large_batch_of_small_records_is_read_whole(codec: str) -> None:
 
 @pytest.mark.parametrize("codec", ["gzip", "snappy", "lz4", "zstd"])
 def test_a_batch_that_cannot_be_unpacked_is_told_and_its_partition_goes_on(codec: str) -> None:
-    """
-    Whoever wrote it, no replica could ever read on.
-    """
+    """Whoever wrote it, no replica could ever read on."""
     payload = packed(codec, [*small(0), *small(1)])[:-13]
     found = read(batch(codec, 2, payload))
 
@@ -304,9 +280,7 @@ EMPTY_FRAMES: Final = {
 
 @pytest.mark.parametrize("codec", EMPTY_FRAMES)
 def test_a_megabyte_of_empty_frames_is_given_up_soon(codec: str) -> None:
-    """
-    Each takes a decoder of its own: they held the poll thread for 0.8 s a megabyte.
-    """
+    """Each takes a decoder of its own: they held the poll thread for 0.8 s a megabyte."""
     frame = EMPTY_FRAMES[codec]
     payload = packed(codec, small(0)) + frame * (MEBIBYTE // len(frame))
     found = read(batch(codec, 3, payload))
@@ -318,9 +292,7 @@ def test_a_megabyte_of_empty_frames_is_given_up_soon(codec: str) -> None:
 
 @pytest.mark.parametrize("codec", ["gzip", "snappy", "lz4"])
 def test_a_frame_for_each_record_is_read_whole(codec: str) -> None:
-    """
-    No client writes so, but one that flushes after each record may.
-    """
+    """No client writes so, but one that flushes after each record may."""
     count = 5_000
     values = [hashlib.sha512(b"%d" % place).digest() for place in range(count)]
     frames = [
@@ -357,9 +329,7 @@ def test_records_that_are_malformed_are_told_and_their_partition_goes_on(written
 
 
 def test_a_poll_takes_no_more_than_its_bytes_and_always_one() -> None:
-    """
-    500 records of a megabyte would be half a gigabyte, from some kilobytes on the wire.
-    """
+    """500 records of a megabyte would be half a gigabyte, from some kilobytes on the wire."""
     kafka_private_parts.install_replacements()
     size = 700_000
     large = [b"".join(record(place, varint(-1), varint(size), bytes(size), varint(0))) for place in range(5)]

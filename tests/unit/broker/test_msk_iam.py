@@ -30,9 +30,7 @@ def derived_key(secret: str, date: str, region: str, service: str) -> bytes:
 
 
 def signature(url: str, secret: str, payload: str) -> str:
-    """
-    The signature of a presigned GET, of all its parameters but the signature (AWS: Create a signed AWS API request).
-    """
+    """The signature of a presigned GET, of all its parameters but the signature (AWS: Create a signed AWS API request)."""
     parts = urlsplit(url)
     given = dict(parse_qsl(parts.query, keep_blank_values=True))
     scope = given["X-Amz-Credential"].partition("/")[2]
@@ -50,18 +48,14 @@ def signature(url: str, secret: str, payload: str) -> str:
 
 
 def test_the_judge_derives_the_key_of_aws_s_example() -> None:
-    """
-    AWS: Examples of how to derive a signing key for Signature Version 4.
-    """
+    """AWS: Examples of how to derive a signing key for Signature Version 4."""
     key = derived_key("wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY", "20120215", "us-east-1", "iam")
 
     assert key.hex() == "f4780e2d9f65fa895f9c67b32ce1baf0b0d8a43505a000a1a9e090d414db404d"
 
 
 def test_the_judge_signs_the_presigned_url_of_aws_s_example() -> None:
-    """
-    AWS: Authenticating Requests: Using Query Parameters (AWS Signature Version 4).
-    """
+    """AWS: Authenticating Requests: Using Query Parameters (AWS Signature Version 4)."""
     url = (
         "https://examplebucket.s3.amazonaws.com/test.txt?X-Amz-Algorithm=AWS4-HMAC-SHA256"
         f"&X-Amz-Credential={ACCESS_KEY}%2F20130524%2Fus-east-1%2Fs3%2Faws4_request"
@@ -96,9 +90,7 @@ def test_a_token_is_a_presigned_url_that_the_judge_would_sign_alike(session: str
 
 @pytest.fixture
 def nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """
-    A machine without any AWS credentials; the file that would hold some.
-    """
+    """A machine without any AWS credentials; the file that would hold some."""
     for name in (
         "AWS_ACCESS_KEY_ID",
         "AWS_SECRET_ACCESS_KEY",

@@ -21,9 +21,7 @@ class Written:
 
 @dataclass
 class Reader:
-    """
-    A consumer for which each poll brings the next of ``polls``; markers of transactions move it without a record.
-    """
+    """A consumer for which each poll brings the next of ``polls``; markers of transactions move it without a record."""
 
     polls: list[tuple[list[int], int]]
     at: int = 0

@@ -16,9 +16,7 @@ from worker.broker.consumer import Consumer
 def polled(
     *ends: Exception | None, monkeypatch: pytest.MonkeyPatch, backoff: tuple[float, float] = (0.001, 0.002)
 ) -> list[str]:
-    """
-    Return the events logged while one poll after another fails like this; after the last one the consumer is asked to stop.
-    """
+    """Return the events logged while one poll after another fails like this; after the last one the consumer is asked to stop."""
     monkeypatch.setattr(module, "BACKOFF_SECONDS", backoff)
     told: list[str] = []
     listener: Any = SimpleNamespace()
@@ -54,9 +52,7 @@ def test_polls_that_fail_while_brokers_are_away_are_told_and_tried_again(
 
 
 def test_a_right_that_was_revoked_is_told_and_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    """
-    Ending the worker would not bring it back, and would hide the reason behind restarts.
-    """
+    """Ending the worker would not bring it back, and would hide the reason behind restarts."""
     ends = (
         errors.TopicAuthorizationFailedError({"commands"}),
         errors.GroupAuthorizationFailedError("workers"),
@@ -69,9 +65,7 @@ def test_a_right_that_was_revoked_is_told_and_waited_for(monkeypatch: pytest.Mon
 
 
 def test_a_damaged_batch_is_told_and_the_other_partitions_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    """
-    Ending the worker would hand the partition to the next owner, and end that too.
-    """
+    """Ending the worker would hand the partition to the next owner, and end that too."""
     told = polled(errors.CorruptRecordError("at offset 7"), None, monkeypatch=monkeypatch)
 
     assert told == ["kafka.refused", "kafka.poll_failed"]
@@ -89,9 +83,7 @@ def test_a_damaged_batch_is_told_and_the_other_partitions_are_read(monkeypatch: 
 def test_beside_a_partition_that_cannot_be_read_the_others_wait_a_second_at_most(
     monkeypatch: pytest.MonkeyPatch, error: Exception, longest: float
 ) -> None:
-    """
-    Idle ones end no wait: each poll fails, and the next command came up to five seconds late.
-    """
+    """Idle ones end no wait: each poll fails, and the next command came up to five seconds late."""
     waits: list[float] = []
     back_off = Consumer._back_off
 

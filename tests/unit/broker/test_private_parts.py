@@ -191,9 +191,7 @@ def modules_in(tree: ast.Module) -> Iterator[str]:
 
 
 def attributes(tree: ast.AST) -> Iterator[tuple[str, str]]:
-    """
-    Each ``receiver.name`` of a tree.
-    """
+    """Each ``receiver.name`` of a tree."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute):
             yield ast.unparse(node.value), node.attr
@@ -201,9 +199,7 @@ def attributes(tree: ast.AST) -> Iterator[tuple[str, str]]:
 
 @cache
 def names_of(owner: type) -> frozenset[str]:
-    """
-    The names that a class of kafka-python has: its members, and the attributes that its methods set.
-    """
+    """The names that a class of kafka-python has: its members, and the attributes that its methods set."""
     found = {name for name in dir(owner) if name == "__next__" or not name.startswith(("__", "_abc"))}
     for each in owner.__mro__:
         if each.__module__.startswith("kafka."):
@@ -218,9 +214,7 @@ def names_of(owner: type) -> frozenset[str]:
 
 
 def subclasses(holder: Any) -> Iterator[tuple[type, type]]:
-    """
-    Our classes that extend one of kafka-python's, with that one.
-    """
+    """Our classes that extend one of kafka-python's, with that one."""
     for each in [*vars(holder).values()]:
         if not inspect.isclass(each) or not each.__module__.startswith("worker.broker"):
             continue
@@ -231,9 +225,7 @@ def subclasses(holder: Any) -> Iterator[tuple[type, type]]:
 
 
 def extended() -> Iterator[tuple[type, str]]:
-    """
-    What our subclasses use or override of kafka-python's classes.
-    """
+    """What our subclasses use or override of kafka-python's classes."""
     pairs = {
         pair
         for module in (
@@ -306,9 +298,7 @@ def test_what_is_added_to_its_objects_is_no_name_of_its_own(name: str) -> None:
 
 
 def test_only_four_modules_use_a_private_part() -> None:
-    """
-    All others import kafka-python as anybody does, so an upgrade breaks them only with a change that it announces.
-    """
+    """All others import kafka-python as anybody does, so an upgrade breaks them only with a change that it announces."""
     found = {
         (str(path.relative_to(SOURCES)), f"{receiver}.{name}")
         for path, tree in kafka_users()
@@ -334,9 +324,7 @@ def test_the_table_names_every_global_that_is_replaced() -> None:
 
 @pytest.mark.parametrize(("module", "name"), sorted(REPLACED))
 def test_the_installed_version_uses_every_global_that_is_replaced(module: str, name: str) -> None:
-    """
-    One that it has and does not look up any more would be replaced without effect.
-    """
+    """One that it has and does not look up any more would be replaced without effect."""
     tree = ast.parse(inspect.getsource(importlib.import_module(module)))
 
     assert name in {

@@ -31,9 +31,7 @@ USERS = 100
 
 
 def largest(key: bytes | None = b"room", text: str = "x" * 512, **changes: Any) -> Any:
-    """
-    An outcome with as much as a command can bring, and Tencent add.
-    """
+    """An outcome with as much as a command can bring, and Tencent add."""
     call = AttemptRecord(
         "c", "room_engine_http_srv/kick_user_out", "2026-01-01T00:00:00Z", 1.0, 20, error_info=text
     )
@@ -100,9 +98,7 @@ def test_an_outcome_loses_its_calls_then_its_texts_then_what_the_command_brought
 
 
 def test_a_key_of_a_megabyte_is_left_out_and_told_and_the_outcome_stays_whole() -> None:
-    """
-    The record fits into the command topic, and its outcome, which is longer, nowhere.
-    """
+    """The record fits into the command topic, and its outcome, which is longer, nowhere."""
     key = b"k" * 1_000_000
 
     record = sent(largest(key), 1_000_000)
@@ -125,9 +121,7 @@ def test_a_key_that_was_too_large_to_be_kept_is_told_by_what_it_was() -> None:
 
 
 def test_a_key_that_just_fits_is_kept() -> None:
-    """
-    The key is left out only when nothing else helps.
-    """
+    """The key is left out only when nothing else helps."""
     whole = sent(outcome_for(0, 1, b""), 1_000_000)
     room = 1_000_000 - whole.size - 200
 
@@ -143,9 +137,7 @@ def test_at_some_kilobytes_each_user_still_has_a_status() -> None:
 
 
 def test_at_the_smallest_limit_the_results_are_counted_and_the_id_stands_for_nothing() -> None:
-    """
-    The outcome no longer says what the id meant: after a restart a repeat must not be taken for a misuse of the id.
-    """
+    """The outcome no longer says what the id meant: after a restart a repeat must not be taken for a misuse of the id."""
     record = sent(largest(b"k" * 5000), SMALLEST_LIMIT)
 
     assert told(record)["results_omitted"] == USERS
@@ -163,9 +155,7 @@ def test_at_the_smallest_limit_the_results_are_counted_and_the_id_stands_for_not
 def test_whatever_an_outcome_holds_its_record_fits(
     limit: int, key: int | None, text: str, action: int
 ) -> None:
-    """
-    Else the transaction that carries it could never be committed, and all partitions would stop.
-    """
+    """Else the transaction that carries it could never be committed, and all partitions would stop."""
     outgoing = largest(None if key is None else b"k" * key, text * 512, action='"' * action)
 
     record = sent(outgoing, limit)

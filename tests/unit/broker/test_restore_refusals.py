@@ -19,9 +19,7 @@ if TYPE_CHECKING:
 
 
 class Restorations:
-    """
-    A restorer that is refused the topic, and what was told of it.
-    """
+    """A restorer that is refused the topic, and what was told of it."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.told: list[LogEvent] = []

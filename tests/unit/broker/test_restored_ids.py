@@ -15,17 +15,13 @@ USERS = [f"a-user-with-a-long-name-{number:04d}" for number in range(100)]
 
 
 def told(count: int, done: HashedUserSet | None = None) -> Iterator[RememberedCommandId]:
-    """
-    Yield what this many outcomes say, as they are read.
-    """
+    """Yield what this many outcomes say, as they are read."""
     for number in range(count):
         yield RememberedCommandId(f"id-{number}", 1, f"commands-0-{number}", done, 0.0)
 
 
 def test_no_more_is_kept_than_memory_is_given_while_it_is_read() -> None:
-    """
-    The pod would die of it, and so would that of the next owner, for ever.
-    """
+    """The pod would die of it, and so would that of the next owner, for ever."""
     found, left = newest(told(1_000), limit=500, max_bytes=10 * ID_BYTES + 5)
 
     assert [known and known.command_id for known in found] == [f"id-{number}" for number in range(990, 1_000)]

@@ -18,9 +18,7 @@ GOOD = "traceparent"
 
 
 def written(*names: bytes) -> bytes:
-    """
-    A batch of three records, the middle one with these header names, which kafka-python would not write.
-    """
+    """A batch of three records, the middle one with these header names, which kafka-python would not write."""
     builder = MemoryRecordsBuilder(magic=2, compression_type=0, batch_size=65_536)
     stand_ins = [chr(ord("A") + number) * len(name) for number, name in enumerate(names)]
     headers = [(name, b"1" if number else None) for number, name in enumerate(stand_ins)]
@@ -55,9 +53,7 @@ def read(batch: bytes) -> list[tuple[bytes, list[tuple[str, Any]]]]:
 def test_a_header_whose_name_is_not_utf8_does_not_make_its_batch_unreadable(
     names: list[bytes], seen: list[str]
 ) -> None:
-    """
-    One such record would stop its partition for every replica, for ever.
-    """
+    """One such record would stop its partition for every replica, for ever."""
     before, strange, after = read(written(*names))
 
     assert [name for name, _ in strange[1]] == seen
@@ -68,9 +64,7 @@ def test_a_header_whose_name_is_not_utf8_does_not_make_its_batch_unreadable(
 
 @pytest.mark.parametrize("codec", ["GZIP", "SNAPPY", "LZ4", "ZSTD"])
 def test_a_batch_in_any_of_kafkas_compressions_can_be_read(codec: str) -> None:
-    """
-    The producers choose it. One that cannot be read would end each replica that gets the partition.
-    """
+    """The producers choose it. One that cannot be read would end each replica that gets the partition."""
     number = getattr(DefaultRecordBatchBuilder, f"CODEC_{codec}")
     builder = MemoryRecordsBuilder(magic=2, compression_type=number, batch_size=65_536)
     builder.append(timestamp=1000, key=b"k", value=b"v" * 1000, headers=[])
@@ -80,9 +74,7 @@ def test_a_batch_in_any_of_kafkas_compressions_can_be_read(codec: str) -> None:
 
 
 class Fetched:
-    """
-    What came from one partition, as kafka-python keeps it until a poll takes it.
-    """
+    """What came from one partition, as kafka-python keeps it until a poll takes it."""
 
     def __init__(self, partition: int, batch: bytes) -> None:
         self.topic_partition = TopicPartition("commands", partition)
@@ -91,9 +83,7 @@ class Fetched:
 
 
 def fetcher_of(*fetched: Fetched) -> Any:
-    """
-    Return the fetcher of a consumer that has these partitions, and has fetched this.
-    """
+    """Return the fetcher of a consumer that has these partitions, and has fetched this."""
     kafka_private_parts.install_replacements()
     subscriptions: Any = SubscriptionState()
     subscriptions.assign_from_user([each.topic_partition for each in fetched])

@@ -83,9 +83,7 @@ def test_a_limit_below_what_a_large_outcome_takes_is_a_problem() -> None:
 
 
 def test_another_topic_of_the_name_is_told_with_both_ids() -> None:
-    """
-    Of a broker that gives no ids, or a topic that is gone, nothing can be said.
-    """
+    """Of a broker that gives no ids, or a topic that is gone, nothing can be said."""
     found = []
     for was, now in (("a", "b"), ("a", "a"), ("a", None), (None, "b")):
         for which in ("command", "outcome"):
@@ -100,9 +98,7 @@ def test_another_topic_of_the_name_is_told_with_both_ids() -> None:
 
 
 def test_what_stops_nothing_is_told_and_is_no_obstacle() -> None:
-    """
-    The publisher copes with a smaller size; too short a retention is for a person to know of.
-    """
+    """The publisher copes with a smaller size; too short a retention is for a person to know of."""
     now = with_outcome(retention=60.0, message_bytes=5_000)
 
     fault, obstacles, every = changes(GOOD, now, options(), dedupe_window=3600.0)
@@ -126,9 +122,7 @@ def test_what_may_not_be_read_is_not_held_against_a_topic() -> None:
 
 @dataclass
 class Controller:
-    """
-    The part of the admin client that creates topics, with the answers that a cluster on loopback does not give.
-    """
+    """The part of the admin client that creates topics, with the answers that a cluster on loopback does not give."""
 
     answers: dict[str, tuple[type[errors.BrokerResponseError], str]] = field(default_factory=dict)
     fails: Exception | None = None
@@ -205,9 +199,7 @@ def test_why_kafka_creates_no_topic_is_one_sentence_with_the_remedy(
 def test_a_request_that_fails_whole_is_one_sentence_without_the_request(
     monkeypatch: pytest.MonkeyPatch, error: Exception, expected: str
 ) -> None:
-    """
-    A controller that moves twice was a RuntimeError of kafka-python's, and so a traceback.
-    """
+    """A controller that moves twice was a RuntimeError of kafka-python's, and so a traceback."""
     told = refused(monkeypatch, Controller(fails=error))
 
     assert told.startswith("the topics cannot be created: ")
@@ -233,9 +225,7 @@ def test_a_control_topic_that_is_compacted_and_has_one_partition_fits() -> None:
 
 
 def test_a_control_topic_with_two_partitions_or_deletion_is_a_problem_with_a_remedy() -> None:
-    """
-    Deletion would end a pause that is still in force, and release what it holds.
-    """
+    """Deletion would end a pause that is still in force, and release what it holds."""
     found = told(replace(GOOD, control=Topic("control", 2, frozenset({"compact", "delete"}))))
 
     assert [name for name, _ in found] == ["kafka.control_topic"] * 2
@@ -245,9 +235,7 @@ def test_a_control_topic_with_two_partitions_or_deletion_is_a_problem_with_a_rem
 
 
 def test_a_control_topic_that_becomes_unfit_or_is_recreated_is_left_to_its_follower() -> None:
-    """
-    It is read again. Another id of the command topic would end the worker.
-    """
+    """It is read again. Another id of the command topic would end the worker."""
     first = replace(GOOD, control=Topic("control", 1, frozenset({"compact"}), topic_id="a"))
     now = replace(first, control=Topic("control", 3, frozenset({"compact"}), topic_id="b"))
 

@@ -20,9 +20,7 @@ HANDLERS: Final = (
 
 
 class Witnessed:
-    """
-    Return a consumer whose coordinator is watched, and what was reported of it.
-    """
+    """Return a consumer whose coordinator is watched, and what was reported of it."""
 
     def __init__(self, error: Exception | None = None) -> None:
         def handle(*_: object) -> str:
@@ -37,17 +35,13 @@ class Witnessed:
         witness_membership(consumer, self.proofs.append, self.ends.append)
 
     def hear(self, handler: str) -> object:
-        """
-        An answer comes, to a request that was sent at ``SENT_AT``.
-        """
+        """An answer comes, to a request that was sent at ``SENT_AT``."""
         return getattr(self.coordinator, handler)("response", SENT_AT)
 
 
 @pytest.mark.parametrize("handler", HANDLERS[:2])
 def test_an_answer_proves_the_membership_from_when_its_request_was_sent(handler: str) -> None:
-    """
-    The broker may have counted the session from there; when the answer came says nothing.
-    """
+    """The broker may have counted the session from there; when the answer came says nothing."""
     witnessed = Witnessed()
 
     assert witnessed.hear(handler) == "answer"

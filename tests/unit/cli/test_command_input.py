@@ -113,9 +113,7 @@ def test_a_line_of_two_megabytes_is_told_by_its_size_and_the_next_one_is_read() 
 
 
 class Endless(io.RawIOBase):
-    """
-    Bytes without any line end, as /dev/zero has them.
-    """
+    """Bytes without any line end, as /dev/zero has them."""
 
     read_bytes = 0
 
@@ -190,9 +188,7 @@ def test_a_problem_of_an_option_names_the_option(given: dict[str, Any], option: 
     ],
 )
 def test_an_option_that_is_no_utf8_is_named(changes: dict[str, Any], option: str) -> None:
-    """
-    A shell passes any bytes on.
-    """
+    """A shell passes any bytes on."""
     given = {"command_id": "c", "action": "group.unban_group_member", "group_id": "g", "user_ids": ["u"]}
 
     found = judge_options(given | changes, DECODER, io.BytesIO())
@@ -206,9 +202,7 @@ LARGE = [line(f"c-{number}")[:-1] + b" " * 60_000 + b"}\n" for number in range(I
 
 
 class FullSpool(io.BytesIO):
-    """
-    A temporary file on a disk that is full, or broken, at one of its operations.
-    """
+    """A temporary file on a disk that is full, or broken, at one of its operations."""
 
     def __init__(self, operation: str) -> None:
         super().__init__()
@@ -236,9 +230,7 @@ class FullSpool(io.BytesIO):
 
 @pytest.mark.parametrize("operation", ["write", "flush", "seek", "read"])
 def test_a_temporary_file_that_fails_is_told_as_the_folder_and_not_as_the_input(operation: str) -> None:
-    """
-    It was said that the input cannot be read, or that the output cannot be written.
-    """
+    """It was said that the input cannot be read, or that the output cannot be written."""
     with pytest.raises(WorkerError, match="set TMPDIR") as raised:
         list(judge_lines(io.BytesIO(line("c-1")), DECODER, FullSpool(operation)).commands(DECODER))
 
@@ -258,9 +250,7 @@ def test_an_input_that_cannot_be_read_is_an_error_of_the_input() -> None:
 def test_without_any_temporary_folder_it_is_said_where_one_was_looked_for(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """
-    As in a container whose root may not be written to.
-    """
+    """As in a container whose root may not be written to."""
     monkeypatch.setattr(tempfile, "tempdir", None)
     monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: [str(tmp_path / "None")])
 
@@ -285,9 +275,7 @@ runpy.run_module("worker", run_name="__main__", alter_sys=True)
 def test_a_file_that_the_temporary_folder_cannot_hold_ends_send_with_1(
     room: int, option: tuple[str, ...], tmp_path: Path
 ) -> None:
-    """
-    Either much of it does not fit, or what is left in a buffer at its end: the same, and nothing is sent.
-    """
+    """Either much of it does not fit, or what is left in a buffer at its end: the same, and nothing is sent."""
     config, commands = tmp_path / "worker.yaml", tmp_path / "commands"
     config.write_text(
         "kafka: {bootstrap_servers: ['127.0.0.1:1']}\n"

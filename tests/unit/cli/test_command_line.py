@@ -84,9 +84,7 @@ def test_an_example_is_one_line_that_can_be_copied(command: str) -> None:
 
 @pytest.mark.parametrize("command", ["", *GROUPS, *COMMANDS])
 def test_the_help_of_each_command_fits_a_terminal_of_80_columns(command: str) -> None:
-    """
-    A line that wraps cannot be copied.
-    """
+    """A line that wraps cannot be copied."""
     result = CliRunner().invoke(app, [*command.split(), "--help"], terminal_width=80)
 
     assert [line for line in result.output.splitlines() if len(line) > 80] == []
@@ -103,9 +101,7 @@ def test_the_help_of_each_command_fits_a_terminal_of_80_columns(command: str) ->
     ],
 )
 def test_the_exit_code_is_right_although_nothing_can_be_written(redirection: str, code: int) -> None:
-    """
-    A message that cannot be written made of wrong settings (2) a failure (1), and of a full disk a traceback.
-    """
+    """A message that cannot be written made of wrong settings (2) a failure (1), and of a full disk a traceback."""
     ended = subprocess.run(
         ["/bin/sh", "-c", f"exec {shlex.quote(sys.executable)} -m worker {redirection}"],
         capture_output=True,
@@ -182,9 +178,7 @@ PATIENCE = 30.0
 
 
 def worker_yaml(folder: Path, text: str = "") -> Path:
-    """
-    Settings that are well, of a Kafka that is not there, and these lines.
-    """
+    """Settings that are well, of a Kafka that is not there, and these lines."""
     path = folder / "worker.yaml"
     path.write_text(
         "kafka: {bootstrap_servers: ['127.0.0.1:1']}\n"
@@ -194,9 +188,7 @@ def worker_yaml(folder: Path, text: str = "") -> Path:
 
 
 def test_check_marks_what_is_well_and_what_must_be_fixed(tmp_path: Path) -> None:
-    """
-    The marks are what an eye looks for; one of them was a word of the code.
-    """
+    """The marks are what an eye looks for; one of them was a word of the code."""
     config = worker_yaml(tmp_path)
     done = subprocess.run(
         [sys.executable, "-m", "worker", "check", "--config", str(config)],
@@ -232,9 +224,7 @@ def running(*arguments: str) -> Iterator[subprocess.Popen[str]]:
 def test_a_worker_that_is_stopped_before_it_works_ends_quietly_with_0(
     number: signal.Signals, tmp_path: Path
 ) -> None:
-    """
-    Killed by the signal, a pod that is stopped in its first second would count as failed.
-    """
+    """Killed by the signal, a pod that is stopped in its first second would count as failed."""
     config = worker_yaml(tmp_path)
     with running("-X", "importtime", "-m", "worker", "run", "--config", str(config)) as process:
         assert process.stderr is not None
@@ -339,9 +329,7 @@ def test_an_example_is_right_but_for_the_file_that_it_names(command: str, tmp_pa
 def test_whatever_the_environment_holds_a_command_ends_with_2_and_the_settings_name(
     command: str, variable: bytes, text: bytes, name: str, tmp_path: Path
 ) -> None:
-    """
-    It ended with a traceback and exit code 1, or did not end.
-    """
+    """It ended with a traceback and exit code 1, or did not end."""
     environ = {b"WORKER_CONFIG": os.fsencode(worker_yaml(tmp_path)), variable: text}
 
     done = subprocess.run(
@@ -369,9 +357,7 @@ def test_an_empty_id_is_refused_before_kafka_is_asked(option: str) -> None:
 def test_an_id_of_hexadecimal_digits_stands_whole_in_the_hint_to_paste(
     command_id: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """
-    It was taken for a key: the command to paste asked for [redacted].
-    """
+    """It was taken for a key: the command to paste asked for [redacted]."""
     with pytest.raises(SystemExit):
         main(lambda: SEND._print_missing([command_id], 1, "moderation-worker outcomes"))
 
@@ -380,9 +366,7 @@ def test_an_id_of_hexadecimal_digits_stands_whole_in_the_hint_to_paste(
 
 @pytest.mark.parametrize("since", ["1h", "60m"])
 def test_an_undo_of_everybody_needs_a_time_and_takes_the_usual_one(since: str) -> None:
-    """
-    The usual one was taken for none at all, although another spelling of it was not.
-    """
+    """The usual one was taken for none at all, although another spelling of it was not."""
     refused = "give one of --issuer"
 
     assert refused in invoke("undo")[1]

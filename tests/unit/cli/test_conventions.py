@@ -62,9 +62,7 @@ def test_the_help_lists_every_command_below_its_group() -> None:
     ],
 )
 def test_a_command_whose_reader_has_gone_ends_quietly_with_141(arguments: tuple[str, ...]) -> None:
-    """
-    As `| head` does it. It ended with a complaint of the interpreter, or as a failure.
-    """
+    """As `| head` does it. It ended with a complaint of the interpreter, or as a failure."""
     read, write = os.pipe()
     os.close(read)
     done = subprocess.run(
@@ -77,9 +75,7 @@ def test_a_command_whose_reader_has_gone_ends_quietly_with_141(arguments: tuple[
 
 
 def test_a_check_whose_reader_has_gone_ends_quietly_with_141(tmp_path: Path) -> None:
-    """
-    What prints in colours ended as a failure, and a script took the settings for wrong.
-    """
+    """What prints in colours ended as a failure, and a script took the settings for wrong."""
     (tmp_path / "worker.yaml").write_text(OFFLINE)
     read, write = os.pipe()
     os.close(read)
@@ -232,9 +228,7 @@ def test_the_script_of_each_other_shell_is_valid_there(shell: str, tmp_path: Pat
 def test_completion_names_every_command_and_starts_no_program(
     shell: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """
-    A program that is started to complete has the whole line in its arguments, where others can read a key.
-    """
+    """A program that is started to complete has the whole line in its arguments, where others can read a key."""
     monkeypatch.setenv("MODERATION_SIMULATOR_KEY", "s3cr3t-of-the-simulator")
     text = script(shell)
 

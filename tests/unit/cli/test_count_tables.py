@@ -12,9 +12,7 @@ from worker.domain.contract.outcomes import Status
 
 
 class View:
-    """
-    The fields of an outcome.
-    """
+    """The fields of an outcome."""
 
     def __init__(self, **fields: Any) -> None:
         defaults: dict[str, Any] = {
@@ -58,9 +56,7 @@ def test_a_value_that_was_not_asked_for_does_not_count() -> None:
 
 
 def test_a_user_counts_for_a_code_only_if_it_is_his() -> None:
-    """
-    Of a command of twenty users, one that failed: the other nineteen are no answer to "who gets 10019?".
-    """
+    """Of a command of twenty users, one that failed: the other nineteen are no answer to "who gets 10019?"."""
     view = View(results=[Member("a", 10019), Member("b")], error=SettingProblem("10019"))
 
     assert values("user", view, error_code="10019") == ["a"]

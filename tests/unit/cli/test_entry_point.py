@@ -31,9 +31,7 @@ def config(tmp_path: Path) -> Path:
 
 
 def in_shell(line: str, config: Path) -> subprocess.CompletedProcess[str]:
-    """
-    Run a command of the program with redirections as a shell makes them.
-    """
+    """Run a command of the program with redirections as a shell makes them."""
     return subprocess.run(
         ["/bin/sh", "-c", f'exec "$PYTHON" -m worker {line}'],
         env={"PYTHON": sys.executable, "WORKER_CONFIG": str(config)},
@@ -58,9 +56,7 @@ def in_shell(line: str, config: Path) -> subprocess.CompletedProcess[str]:
 def test_a_command_does_its_work_although_nobody_can_be_told(
     command: str, code: int, closed: str, config: Path
 ) -> None:
-    """
-    Closed streams made of `send` and `pause` commands that did nothing, and of wrong arguments a failure.
-    """
+    """Closed streams made of `send` and `pause` commands that did nothing, and of wrong arguments a failure."""
     done = in_shell(f"{command} {closed}", config)
 
     assert done.returncode == code
@@ -75,9 +71,7 @@ def test_a_command_is_told_apart_from_one_that_fails_when_only_its_errors_are_lo
 
 
 def test_who_reads_a_standard_input_that_is_closed_is_told_so(config: Path) -> None:
-    """
-    As an empty one it would be a file of no commands.
-    """
+    """As an empty one it would be a file of no commands."""
     done = in_shell("send - --dry-run <&-", config)
 
     assert done.returncode == 2
@@ -111,9 +105,7 @@ def test_no_file_and_no_socket_gets_the_number_of_a_standard_stream(tmp_path: Pa
 
 
 def test_a_simulator_without_a_standard_output_ends_cleanly() -> None:
-    """
-    A socket of its event loop was descriptor 1, and what it printed at its end broke the loop: it aborted.
-    """
+    """A socket of its event loop was descriptor 1, and what it printed at its end broke the loop: it aborted."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     line = (
@@ -169,9 +161,7 @@ def signalled(number: int, module: str, *arguments: str) -> subprocess.Completed
 @pytest.mark.parametrize("module", EARLY)
 @pytest.mark.parametrize("command", ["check", "send", "--help"])
 def test_ctrl_c_while_a_command_is_imported_ends_it_quietly_with_130(command: str, module: str) -> None:
-    """
-    For a third of a second it printed a traceback of imports.
-    """
+    """For a third of a second it printed a traceback of imports."""
     done = signalled(signal.SIGINT, module, command)
 
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
@@ -182,18 +172,14 @@ def test_ctrl_c_while_a_command_is_imported_ends_it_quietly_with_130(command: st
 def test_a_worker_that_is_stopped_while_it_is_imported_ends_quietly_with_0(
     number: signal.Signals, module: str
 ) -> None:
-    """
-    Killed by the signal, a pod counts as failed; and a container's first process, without a handler, would ignore it.
-    """
+    """Killed by the signal, a pod counts as failed; and a container's first process, without a handler, would ignore it."""
     done = signalled(number, module, "run")
 
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 def test_a_signal_that_is_ignored_from_outside_ends_no_command() -> None:
-    """
-    A shell's job in the background ignores Ctrl-C, and one under `nohup` a hang-up.
-    """
+    """A shell's job in the background ignores Ctrl-C, and one under `nohup` a hang-up."""
     line = 'trap "" INT HUP; exec "$PYTHON" -c "$CODE" "$SIGNAL" typer --version'
     for number in (signal.SIGINT, signal.SIGHUP):
         done = subprocess.run(
@@ -228,9 +214,7 @@ main()
 
 
 def test_ctrl_c_while_the_last_output_is_written_ends_quietly_with_130() -> None:
-    """
-    Whoever reads it may have stopped reading: then it lasts.
-    """
+    """Whoever reads it may have stopped reading: then it lasts."""
     done = subprocess.run(
         [sys.executable, "-c", AT_ITS_END], env={}, capture_output=True, text=True, timeout=PATIENCE, check=False
     )  # fmt: skip

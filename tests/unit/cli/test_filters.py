@@ -22,9 +22,7 @@ NOW = 1_800_000_000.0
 
 
 class Sent(Struct):
-    """
-    A record of the command topic.
-    """
+    """A record of the command topic."""
 
     value: bytes | None
     headers: list[tuple[str, bytes | None]] = []
@@ -37,9 +35,7 @@ DECODER = CommandDecoder(EngineRules("commands", 6, {"main": "admin"}, "main", W
 
 
 def asks(asked: Filters, value: bytes | None, *headers: tuple[str, bytes | None]) -> bool:
-    """
-    Whether a command that waits is meant, as the worker reads it.
-    """
+    """Whether a command that waits is meant, as the worker reads it."""
     return asked.matches_command(DECODER.decode(Sent(value, list(headers))))
 
 
@@ -118,17 +114,13 @@ def test_what_is_no_outcome_is_not_meant_and_not_an_error(value: bytes) -> None:
     "changes", [{"results": ["user-1"]}, {"results": "user-1"}, {"results": None, "issuer": "user-1"}]
 )
 def test_another_programs_record_ends_no_search(changes: dict[str, Any]) -> None:
-    """
-    It would hide every older outcome behind a traceback.
-    """
+    """It would hide every older outcome behind a traceback."""
     assert not Filters.of(user="user-1").matches_outcome(outcome(**changes))
 
 
 @pytest.mark.parametrize("count", [-1, 101, 10**30])
 def test_a_count_that_no_command_of_ours_has_is_another_programs(count: int) -> None:
-    """
-    Added up, it ended `undo` in a traceback.
-    """
+    """Added up, it ended `undo` in a traceback."""
     assert Filters(fields=("results_omitted",)).read(outcome(results_omitted=count)) is None
 
 
@@ -145,9 +137,7 @@ def test_a_command_is_found_in_whatever_way_it_is_written() -> None:
 
 
 def test_a_cloud_event_that_waits_is_found_by_the_id_in_its_header() -> None:
-    """
-    It was said never to have come: only the record's value was looked at.
-    """
+    """It was said never to have come: only the record's value was looked at."""
     value = b'{"user_ids":["user-1"],"room_id":"room-7","action":"live.unban_member"}'
     asked = Filters.of(command_id="event-1", user="user-1")
 
@@ -236,9 +226,7 @@ TEXTS = st.text(min_size=1, max_size=20)
 def test_the_bytes_that_are_looked_for_are_in_each_outcome_that_matches(
     target: str, issuer: str, users: list[str], code: int
 ) -> None:
-    """
-    What lacks them is never decoded: an outcome that they missed would be lost to every search.
-    """
+    """What lacks them is never decoded: an outcome that they missed would be lost to every search."""
     made = Outcome(
         outcome_id="commands-0-0",
         command_id=target,

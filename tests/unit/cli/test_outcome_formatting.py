@@ -135,9 +135,7 @@ def test_another_command_that_explains_a_result_is_named(result: Result, text: s
     ],
 )
 def test_what_no_code_of_tencent_explains_is_explained_by_its_text(status: ResultStatus, why: str) -> None:
-    """
-    Of a command that succeeded for others this is the only place where it is said.
-    """
+    """Of a command that succeeded for others this is the only place where it is said."""
     lines = format_outcome(outcome(Result("u", status, error_info=why), status=Status.PARTIALLY_SUCCEEDED))
     assert f"u: {status.value} ({why})" in lines
 
@@ -206,9 +204,7 @@ def test_an_outcome_of_another_version_is_told_as_far_as_it_goes() -> None:
 
 
 def waits(ahead: int = 0, timestamp: int = 1_800_000_000_250, **changes: Any) -> dict[str, Any]:
-    """
-    The report of a command that waits.
-    """
+    """The report of a command that waits."""
     value = {"command_id": "late-1", "action": "group.unban_group_member", "group_id": "g", "user_ids": ["u"]}
     found: Any = SimpleNamespace(
         topic="commands", partition=3, offset=7, timestamp=timestamp, key=None, value=json.dumps(value | changes).encode(), headers=[],
@@ -238,9 +234,7 @@ def test_a_command_that_waits_says_since_when_and_behind_what(ahead: int, text: 
     "timestamp", [-1, -(2**63), 1_800_000_000_250_000, 1_800_000_000_250_000_000, 2**63 - 1]
 )
 def test_a_timestamp_in_another_unit_is_told_as_unknown(timestamp: int) -> None:
-    """
-    Producers write micro- and nanoseconds there, and -1; it ended with a traceback, and no command was told.
-    """
+    """Producers write micro- and nanoseconds there, and -1; it ended with a traceback, and no command was told."""
     report = waits(timestamp=timestamp)
 
     assert "written_at" not in report
@@ -346,18 +340,14 @@ def test_a_command_never_came_only_where_everything_was_looked_at(unseen: Search
 def test_of_a_question_about_a_part_it_is_not_said_that_nothing_came(
     traits: dict[str, Any], with_waiting: bool, told: str
 ) -> None:
-    """
-    With --status the command may have another one, and with --until what waits is not looked at.
-    """
+    """With --status the command may have another one, and with --until what waits is not looked at."""
     said = format_nothing_found(Filters.of(**traits), "24h", ALL_SEEN, TOPICS, with_waiting=with_waiting)
 
     assert said.endswith(told)
 
 
 def test_where_kafka_may_have_deleted_the_command_that_is_said() -> None:
-    """
-    Read or not, it left no trace once the group went on behind it: "it never came" was said of it.
-    """
+    """Read or not, it left no trace once the group went on behind it: "it never came" was said of it."""
     gaps = SearchGaps(older=False, deleted=False, skipped={}, commands_deleted=True)
 
     said = format_nothing_found(Filters.of(user="u"), "24h", gaps, TOPICS, with_waiting=True)
@@ -366,9 +356,7 @@ def test_where_kafka_may_have_deleted_the_command_that_is_said() -> None:
 
 
 def test_whom_a_rejected_command_named_is_told() -> None:
-    """
-    It has no results, and was found by the user whom it named.
-    """
+    """It has no results, and was found by the user whom it named."""
     whole = outcome(status=Status.REJECTED, user_ids=("user-1", "user-2"))
 
     assert "users       user-1, user-2: nothing was sent" in format_outcome(whole)
@@ -377,9 +365,7 @@ def test_whom_a_rejected_command_named_is_told() -> None:
 
 @pytest.mark.parametrize("strange", [b'"\xff"', b"1e999"])
 def test_what_another_program_wrote_into_an_outcome_is_shown_all_the_same(strange: bytes) -> None:
-    """
-    A question decodes only the fields that it needs: the others may hold anything.
-    """
+    """A question decodes only the fields that it needs: the others may hold anything."""
     value = b'{"outcome_id":"commands-0-1","junk":' + strange + b"}"
     assert Filters().matches_outcome(value)
 

@@ -22,9 +22,7 @@ DETECTOR = ("--issuer", "detector-7")
 
 @pytest.fixture
 def invoke(tmp_path: Path) -> Callable[..., tuple[int, str]]:
-    """
-    Runs a command with settings whose Kafka is not there; returns its exit code and all it says, in one line.
-    """
+    """Runs a command with settings whose Kafka is not there; returns its exit code and all it says, in one line."""
     config = tmp_path / "worker.yaml"
     config.write_text(
         "kafka: {bootstrap_servers: ['127.0.0.1:1']}\n"
@@ -67,9 +65,7 @@ def test_wrong_arguments_end_with_2_and_a_sentence(
 
 
 def test_what_a_guard_has_stopped_can_be_named() -> None:
-    """
-    An issuer may be a blank.
-    """
+    """An issuer may be a blank."""
     assert _scope((None, None, " ", None), everything=False) == Scope(issuer=" ")
 
 
@@ -102,9 +98,7 @@ def test_a_star_which_would_be_taken_for_a_name_is_refused(
 
 
 def test_a_reason_that_the_workers_would_not_read_is_refused(invoke: Callable[..., tuple[int, str]]) -> None:
-    """
-    They ignore a record that is too long: it must not be reported as written and in force.
-    """
+    """They ignore a record that is too long: it must not be reported as written and in force."""
     code, text = invoke("pause", *DETECTOR, "--reason", "x" * 5_000)
 
     assert code == 2

@@ -13,9 +13,7 @@ if TYPE_CHECKING:
 
 
 class Stream(io.StringIO):
-    """
-    Standard error, attached to a terminal or not.
-    """
+    """Standard error, attached to a terminal or not."""
 
     def __init__(self, *, terminal: bool) -> None:
         super().__init__()
@@ -25,9 +23,7 @@ class Stream(io.StringIO):
         return self._terminal
 
     def seen(self) -> str:
-        """
-        Return what a terminal shows in the end: \\r goes back to the beginning, ESC [K erases what is right of it.
-        """
+        """Return what a terminal shows in the end: \\r goes back to the beginning, ESC [K erases what is right of it."""
         line, at = "", 0
         for each in re.findall(r"\x1b\[K|.", self.getvalue(), re.DOTALL):
             if each == "\r":

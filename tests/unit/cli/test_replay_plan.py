@@ -124,9 +124,7 @@ def test_what_changed_nothing_is_not_overtaken(status: str) -> None:
 
 @pytest.mark.parametrize("status", ["succeeded", "failed", "duplicate"])
 def test_a_command_that_came_again_already_is_not_sent_once_more(status: str) -> None:
-    """
-    Also after a replay: the same replay given twice sends nothing the second time.
-    """
+    """Also after a replay: the same replay given twice sends nothing the second time."""
     planner = planner_of(letter(2, "a"), letter(3, "b"))
 
     planner.see_outcome(
@@ -232,9 +230,7 @@ def test_a_letter_is_shown_whole_and_bounded() -> None:
 
 
 def test_of_letters_of_one_millisecond_the_one_with_the_higher_offset_is_newer() -> None:
-    """
-    Their places were compared as texts, in which 10 is before 9.
-    """
+    """Their places were compared as texts, in which 10 is before 9."""
     letters = [letter_of(structs.replace(found(offset), timestamp=0), DECODER) for offset in (9, 10, 100)]
 
     assert [each.found.offset for each in _newest(iter(letters), 2)] == [100, 10]
@@ -242,9 +238,7 @@ def test_of_letters_of_one_millisecond_the_one_with_the_higher_offset_is_newer()
 
 @pytest.mark.parametrize("milliseconds", [-1, 1_800_000_000_000_000])
 def test_a_record_whose_timestamp_is_no_time_is_shown_without_one(milliseconds: int) -> None:
-    """
-    Some producers write microseconds, or nothing.
-    """
+    """Some producers write microseconds, or nothing."""
     strange = letter_of(msgspec.structs.replace(found(1), timestamp=milliseconds), DECODER)
 
     assert "an unknown time" in format_letter(strange)

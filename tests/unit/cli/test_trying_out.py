@@ -47,9 +47,7 @@ def invoke(*arguments: str) -> tuple[int, str]:
     ids=ascii,
 )
 def test_addresses_of_a_demo_that_cannot_be_right_are_wrong_arguments(servers: str) -> None:
-    """
-    kafka-python has an exception of its own for each, and they ended with tracebacks or after a wait.
-    """
+    """kafka-python has an exception of its own for each, and they ended with tracebacks or after a wait."""
     code, output = invoke("demo", "--bootstrap-servers", servers)
 
     assert code == 2
@@ -59,9 +57,7 @@ def test_addresses_of_a_demo_that_cannot_be_right_are_wrong_arguments(servers: s
 
 @pytest.mark.parametrize("file", ["a" * 300, "a" * 5_000], ids=len)
 def test_a_summary_that_cannot_be_written_is_refused_before_the_demo(file: str, tmp_path: Path) -> None:
-    """
-    The question whether it is a folder failed with a traceback.
-    """
+    """The question whether it is a folder failed with a traceback."""
     code, output = invoke("demo", "--json", str(tmp_path / file / "summary.json"))
 
     assert code == 2
@@ -78,9 +74,7 @@ def test_a_summary_that_cannot_be_written_is_refused_before_the_demo(file: str, 
     ids=["bytes", "comma", "long"],
 )
 def test_a_folder_that_kafka_cannot_use_is_refused(folder: str, reason: str, tmp_path: Path) -> None:
-    """
-    One ended with a traceback; of one with a comma Kafka made two, neither of them where it was asked for.
-    """
+    """One ended with a traceback; of one with a comma Kafka made two, neither of them where it was asked for."""
     code, output = invoke("kafka", "--data", str(tmp_path / folder))
 
     assert code == 2
@@ -89,9 +83,7 @@ def test_a_folder_that_kafka_cannot_use_is_refused(folder: str, reason: str, tmp
 
 
 def test_a_demo_whose_reader_has_gone_ends_quietly_with_141() -> None:
-    """
-    As of every command: rich makes a failure of it.
-    """
+    """As of every command: rich makes a failure of it."""
     read, write = os.pipe()
     os.close(read)
     ended = subprocess.run(
@@ -106,9 +98,7 @@ def test_a_demo_whose_reader_has_gone_ends_quietly_with_141() -> None:
 def test_a_kafka_whose_reader_has_gone_ends_quietly_with_141(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """
-    As of every command: it was a failure with a complaint about a broken pipe.
-    """
+    """As of every command: it was a failure with a complaint about a broken pipe."""
     stopped: list[str] = []
 
     def unread(*_: object, **__: object) -> None:

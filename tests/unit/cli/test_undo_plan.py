@@ -41,9 +41,7 @@ UNBAN = "group.unban_group_member"
 
 
 def view(offset: int, *users: str, status: str = "applied", **changes: Any) -> Any:
-    """
-    An outcome of a ban, read as a command line reads it.
-    """
+    """An outcome of a ban, read as a command line reads it."""
     at = rfc3339(NOW - 1_000 + offset)
     fields = {
         "outcome_id": f"commands-0-{offset}",
@@ -90,9 +88,7 @@ def test_whom_an_issuer_banned_is_unbanned_in_one_command_for_each_group() -> No
 
 
 def test_one_whose_call_had_no_answer_is_left_and_told_unless_that_was_decided_since() -> None:
-    """
-    It may be banned: to say nothing of it would leave it so.
-    """
+    """It may be banned: to say nothing of it would leave it so."""
     unknown = {"status": "failed"}
     plan = plan_of(
         [
@@ -134,9 +130,7 @@ def test_what_is_sent_is_a_valid_command_with_its_issuer_and_reason() -> None:
 
 
 def test_the_same_undo_has_the_same_ids_and_another_one_has_others() -> None:
-    """
-    Sent twice, it is carried out once.
-    """
+    """Sent twice, it is carried out once."""
     first, again, other = (
         plan_of([view(offset, "a"), view(2, "b")]).commands[0].command_id for offset in (1, 1, 3)
     )
@@ -151,9 +145,7 @@ def test_the_same_undo_has_the_same_ids_and_another_one_has_others() -> None:
     [("applied", 1), ("already_applied", 1), ("duplicate", 1), ("superseded", 1), ("failed", 0), ("cancelled", 0), ("expired", 0)],
 )  # fmt: skip
 def test_whom_a_later_command_touched_is_left_alone(status: str, left: int) -> None:
-    """
-    Somebody has decided anew since. One that changed nothing has decided nothing.
-    """
+    """Somebody has decided anew since. One that changed nothing has decided nothing."""
     plan = plan_of([view(1, "a", "b")], [view(5, "a", status=status, issuer="desk", action=UNBAN)])
 
     assert plan.left_out.get(TOUCHED, 0) == left
@@ -162,9 +154,7 @@ def test_whom_a_later_command_touched_is_left_alone(status: str, left: int) -> N
 
 @pytest.mark.parametrize("status", ["already_applied", "duplicate"])
 def test_a_repetition_by_what_is_undone_is_no_decision_of_somebody_else(status: str) -> None:
-    """
-    A detector that reports a user twice, or whose producer sends a command again, has set one ban, which is undone once.
-    """
+    """A detector that reports a user twice, or whose producer sends a command again, has set one ban, which is undone once."""
     repeated = [view(1, "a", "b"), view(4, "a", status=status)]
 
     assert plan_of(repeated).commands == plan_of(repeated[:1]).commands
@@ -259,9 +249,7 @@ def test_between_partitions_the_time_of_receipt_says_what_is_later() -> None:
 
 @pytest.mark.parametrize("depth", [500, 950, 2_000, 100_000])
 def test_an_outcome_whose_source_is_nested_without_end_has_no_moment(depth: int) -> None:
-    """
-    Another program wrote it: `undo` and `replay` go on with the next.
-    """
+    """Another program wrote it: `undo` and `replay` go on with the next."""
     nested = msgspec.Raw(b'{"topic":"t","x":' + b"[" * depth + b"]" * depth + b"}")
 
     assert moment_of(SimpleNamespace(source=nested, received_at=rfc3339(NOW))) is None

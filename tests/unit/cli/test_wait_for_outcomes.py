@@ -18,25 +18,19 @@ OURS = b'{"outcome_id":"commands-0-7","command_id":"c","status":"rejected","erro
 
 
 class Records:
-    """
-    An outcome topic that holds these records.
-    """
+    """An outcome topic that holds these records."""
 
     def __init__(self, *values: bytes) -> None:
         self._values = list(values)
 
     def poll(self, _seconds: float) -> list[bytes]:
-        """
-        All that is there.
-        """
+        """All that is there."""
         values, self._values = self._values, []
         return values
 
 
 def heads_of(*values: bytes) -> list[OutcomeHead]:
-    """
-    What is taken for the outcome of commands-0-7.
-    """
+    """What is taken for the outcome of commands-0-7."""
     heads: list[OutcomeHead] = []
     follower = cast("OutcomeFollower", Records(*values))
     follow(follower, {"commands-0-7"}, 0.05, lambda head, _value: heads.append(head))
@@ -66,9 +60,7 @@ def test_an_outcome_is_taken_once_and_that_of_another_command_is_not() -> None:
     ],
 )
 def test_what_another_program_wrote_under_that_id_is_no_outcome(value: bytes) -> None:
-    """
-    One that says so little ended `send --wait` in a traceback. The worker's own may come after it.
-    """
+    """One that says so little ended `send --wait` in a traceback. The worker's own may come after it."""
     assert heads_of(value) == []
     assert len(heads_of(value, OURS)) == 1
 
@@ -85,7 +77,5 @@ def test_what_another_program_wrote_under_that_id_is_no_outcome(value: bytes) ->
     ],
 )
 def test_what_waits_counts_whatever_else_was_found(statuses: list[Status], waits: bool, code: int) -> None:
-    """
-    Beside a failure it was not told: a script took the commands without an outcome for done.
-    """
+    """Beside a failure it was not told: a script took the commands without an outcome for done."""
     assert exit_code(statuses, waits=waits) == code

@@ -56,9 +56,7 @@ ENDPOINT_OF: Final = {short: endpoint for endpoint, short in ENDPOINTS.items()}
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """
-    A record as the consumer has it.
-    """
+    """A record as the consumer has it."""
 
     partition: int
     offset: int
@@ -69,9 +67,7 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """
-    One request that the engine lets go.
-    """
+    """One request that the engine lets go."""
 
     send: Attempt
     at: float
@@ -79,30 +75,22 @@ class Request:
 
     @property
     def call_id(self) -> str:
-        """
-        Tries of one call share it.
-        """
+        """Tries of one call share it."""
         return self.send.call_id
 
     @property
     def action(self) -> str:
-        """
-        The endpoint, in a word.
-        """
+        """The endpoint, in a word."""
         return ENDPOINTS[self.send.endpoint]
 
     @property
     def target(self) -> str:
-        """
-        The group or room.
-        """
+        """The group or room."""
         return str(self.body.get("GroupId") or self.body.get("RoomId"))
 
     @property
     def users(self) -> list[str]:
-        """
-        Whom it carries.
-        """
+        """Whom it carries."""
         if "MemberInfo" in self.body:
             return [self.body["MemberInfo"]["Member_Account"]]
         return list(self.body.get("Members_Account") or self.body["MemberList_Account"])
@@ -113,9 +101,7 @@ class Request:
 
 @dataclass(slots=True)
 class Published:
-    """
-    What was published.
-    """
+    """What was published."""
 
     outcomes: list[Outcome] = field(default_factory=list)
     dead_letters: list[DeadLetter] = field(default_factory=list)
@@ -166,18 +152,14 @@ class EngineHarness:
     # Time
 
     def wait(self, seconds: float) -> None:
-        """
-        Time goes on, and the engine is told whenever it asks to be, and at the end.
-        """
+        """Time goes on, and the engine is told whenever it asks to be, and at the end."""
         end = self.now + seconds
         while (wake_at := self.engine.wake_at) < end:
             self._tick(min(end, wake_at if wake_at > self.now else self.now + GRAIN))
         self._tick(end)
 
     def be_busy(self, seconds: float) -> None:
-        """
-        Time goes on, and the engine is not told: its loop is late.
-        """
+        """Time goes on, and the engine is not told: its loop is late."""
         self.now += seconds
         self.wall += seconds
 
@@ -189,136 +171,98 @@ class EngineHarness:
     # Partitions
 
     def assign(self, number: int, position: int = 0, **restored: Any) -> None:
-        """
-        The partition is ours from now on.
-        """
+        """The partition is ours from now on."""
         self._offsets[number] = count(position)
         self._settle(self.engine.assigned(number, RestoredPartition(position, **restored), self.now))
 
     def revoking(self, *numbers: int) -> None:
-        """
-        A rebalance begins.
-        """
+        """A rebalance begins."""
         self._settle(self.engine.revoking(numbers, self.now))
 
     def revoked(self, *numbers: int) -> None:
-        """
-        The partitions are gone.
-        """
+        """The partitions are gone."""
         self._settle(self.engine.revoked(numbers, self.now))
 
     def stop(self) -> None:
-        """
-        SIGTERM.
-        """
+        """SIGTERM."""
         self._settle(self.engine.stopping(self.now))
 
     # Commands
 
     def receive(self, *commands: dict[str, Any], partition: int = 0, keyed: bool = True) -> None:
-        """
-        These commands are fetched, one after another: the first one's call leaves before the second comes.
-        """
+        """These commands are fetched, one after another: the first one's call leaves before the second comes."""
         for command in commands:
             self.fetch([self.record(command, partition=partition, keyed=keyed)])
 
     def receive_together(self, *commands: dict[str, Any], partition: int = 0) -> None:
-        """
-        These commands are fetched in one go: no call leaves before the last one is in.
-        """
+        """These commands are fetched in one go: no call leaves before the last one is in."""
         self.fetch([self.record(command, partition=partition) for command in commands])
 
     def record(self, command: dict[str, Any], *, partition: int = 0, keyed: bool = True) -> Record:
-        """
-        The next record of the partition. A command without an id gets one.
-        """
+        """The next record of the partition. A command without an id gets one."""
         fields = {"command_id": f"c{next(self._ids)}"} | command
         key = (fields.get("group_id") or fields.get("room_id") or "").encode() if keyed else None
         return Record(partition, next(self._offsets[partition]), key, json.dumps(fields).encode())
 
     def fetch(self, records: Sequence[Record]) -> None:
-        """
-        These records are fetched.
-        """
+        """These records are fetched."""
         self._settle(self.engine.received(records, self.now))
 
     # The operator
 
     def order(self, state: str, *, until: str | None = None, **scope: str) -> None:
-        """
-        An operator orders this for a scope.
-        """
+        """An operator orders this for a scope."""
         order = Order(OrderState(state), "it bans everybody", "alice", "2030-01-01T00:00:00Z", until)
         self._settle(self.engine.control_records_received([ControlRecord(Scope(**scope), order)], self.now))
 
     def hear_orders(self, *records: ControlRecord) -> None:
-        """
-        The control topic has these further records.
-        """
+        """The control topic has these further records."""
         self._settle(self.engine.control_records_received(records, self.now))
 
     def resume(self, **scope: str) -> None:
-        """
-        What was ordered for the scope is over.
-        """
+        """What was ordered for the scope is over."""
         self._settle(self.engine.control_records_received([ControlRecord(Scope(**scope), None)], self.now))
 
     # The client
 
     def request(self, action: str | None = None, target: str | None = None) -> Request:
-        """
-        The one request that is out, of this action and target.
-        """
+        """The one request that is out, of this action and target."""
         found = [each for each in self.out if action in (None, each.action) and target in (None, each.target)]
         assert len(found) == 1, self.out
         return found[0]
 
     def ok(self, request: Request | None = None, *, request_id: str | None = None) -> None:
-        """
-        The request, or all that are out, are answered: done.
-        """
+        """The request, or all that are out, are answered: done."""
         for each in [request] if request is not None else list(self.out):
             self.end(each, Verdict.DONE, http_status=200, error_code=0, request_id=request_id)
 
     def code(
         self, request: Request, code: int | None, info: str = "", status: int = 200, **more: Any
     ) -> None:
-        """
-        The request is answered with this error code.
-        """
+        """The request is answered with this error code."""
         verdict = judge(status, code)
         self.end(request, verdict, http_status=status, error_code=code, error_info=info, **more)
 
     def timeout(self, request: Request) -> None:
-        """
-        The request is not answered.
-        """
+        """The request is not answered."""
         self.end(request, Verdict.TRANSPORT, error="timeout", end_unknown=True)
 
     def refuse_connection(self, request: Request) -> None:
-        """
-        The request did not reach anyone.
-        """
+        """The request did not reach anyone."""
         self.end(request, Verdict.TRANSPORT, error="connect")
 
     def fence(self, request: Request) -> None:
-        """
-        The request was not sent after all: this process may not own its partitions any more.
-        """
+        """The request was not sent after all: this process may not own its partitions any more."""
         self.end(request, Verdict.UNSENT, error="fenced")
 
     def end(self, request: Request, verdict: Verdict, **fields: Any) -> None:
-        """
-        The request ends. Its client waits for another attempt if the engine wants one, else its call is over.
-        """
+        """The request ends. Its client waits for another attempt if the engine wants one, else its call is over."""
         self.out.remove(request)
         result = AttemptResult(request.at, self.now, verdict, **fields)
         self._settle(self.engine.attempt_finished(request.call_id, result, self.now))
 
     def request_permit(self, call_id: str | None = None) -> None:
-        """
-        The backoff of the call, or of the only one that waits, is over.
-        """
+        """The backoff of the call, or of the only one that waits, is over."""
         if call_id is None:
             (call_id,) = self.waiting
         self.waiting.remove(call_id)
@@ -328,25 +272,19 @@ class EngineHarness:
     # The publisher
 
     def take(self) -> Transaction:
-        """
-        The next transaction, which must have something.
-        """
+        """The next transaction, which must have something."""
         transaction = self.engine.take_transaction(self.now)
         assert transaction is not None
         return transaction
 
     def commit(self, transaction: Transaction) -> None:
-        """
-        The transaction is committed.
-        """
+        """The transaction is committed."""
         self.published.outcomes += [each.outcome for each in transaction.outcomes]
         self.published.dead_letters += transaction.dead_letters
         self._settle(self.engine.published(self.now))
 
     def abort(self, *, took_too_long: bool = False, dead_letters_refused: bool = False) -> None:
-        """
-        The transaction under way is not committed.
-        """
+        """The transaction under way is not committed."""
         self._settle(
             self.engine.aborted(
                 self.now, took_too_long=took_too_long, dead_letters_refused=dead_letters_refused
@@ -354,15 +292,11 @@ class EngineHarness:
         )
 
     def refuse_metadata(self, number: int) -> None:
-        """
-        The broker takes less metadata than this partition's commit has.
-        """
+        """The broker takes less metadata than this partition's commit has."""
         self._settle(self.engine.metadata_refused(number, self.now))
 
     def publish(self) -> list[Outcome]:
-        """
-        Everything that can be published is. Returns the new outcomes.
-        """
+        """Everything that can be published is. Returns the new outcomes."""
         before = len(self.published.outcomes)
         while (transaction := self.engine.take_transaction(self.now)) is not None:
             self.commit(transaction)
@@ -371,57 +305,41 @@ class EngineHarness:
     # What can be seen
 
     def outcome(self, command_id: str) -> Outcome:
-        """
-        The one published outcome of this command.
-        """
+        """The one published outcome of this command."""
         self.publish()
         found = [each for each in self.published.outcomes if each.command_id == command_id]
         assert len(found) == 1, (command_id, [each.command_id for each in self.published.outcomes])
         return found[0]
 
     def status(self, command_id: str) -> str:
-        """
-        Its status.
-        """
+        """Its status."""
         return self.outcome(command_id).status.value
 
     def results(self, command_id: str) -> dict[str, str]:
-        """
-        Its results: user -> status.
-        """
+        """Its results: user -> status."""
         return {each.user_id: each.status.value for each in self.outcome(command_id).results}
 
     def result(self, command_id: str, user: str) -> Result:
-        """
-        One of its results.
-        """
+        """One of its results."""
         return next(each for each in self.outcome(command_id).results if each.user_id == user)
 
     def is_open(self, command_id: str) -> bool:
-        """
-        Whether the command has no outcome yet.
-        """
+        """Whether the command has no outcome yet."""
         self.publish()
         return command_id not in [each.command_id for each in self.published.outcomes]
 
     def events(self) -> list[str]:
-        """
-        What an operator was told, since the last look.
-        """
+        """What an operator was told, since the last look."""
         names = [notice.event for notice in self.log_events]
         self.log_events.clear()
         return names
 
     def hear_quota_messages(self, *payloads: bytes, may_lend: bool = True) -> None:
-        """
-        Somebody, perhaps this engine, has said this of lending.
-        """
+        """Somebody, perhaps this engine, has said this of lending."""
         self._settle(self.engine.quota_messages(payloads, self.now, may_lend=may_lend))
 
     def limited_by(self, action: str) -> str:
-        """
-        What keeps the waiting members of this endpoint from going.
-        """
+        """What keeps the waiting members of this endpoint from going."""
         endpoints = self.engine.snapshot(self.now).endpoints
         return next(
             each.limited_by
@@ -458,40 +376,30 @@ class EngineHarness:
 
 
 def ban(*users: str, group: str = "g", **fields: Any) -> dict[str, Any]:
-    """
-    For an hour, if nothing else is said.
-    """
+    """For an hour, if nothing else is said."""
     if "banned_until" not in fields:
         fields = {"duration": 3600} | fields
     return {"action": "group.ban_group_member", "group_id": group, "user_ids": list(users)} | fields
 
 
 def unban(*users: str, group: str = "g", **fields: Any) -> dict[str, Any]:
-    """
-    The opposite.
-    """
+    """The opposite."""
     return {"action": "group.unban_group_member", "group_id": group, "user_ids": list(users)} | fields
 
 
 def live_unban(*users: str, room: str = "r", **fields: Any) -> dict[str, Any]:
-    """
-    In a live room.
-    """
+    """In a live room."""
     return {"action": "live.unban_member", "room_id": room, "user_ids": list(users)} | fields
 
 
 def kick(*users: str, room: str = "r", reason: str = "spam", **fields: Any) -> dict[str, Any]:
-    """
-    An event.
-    """
+    """An event."""
     command = {"action": "room.kick_user_out", "room_id": room, "user_ids": list(users), "reason": reason}
     return command | fields
 
 
 def update(*users: str, room: str = "r", command_id: str | None = None, **info: str) -> dict[str, Any]:
-    """
-    What is told of a room's member.
-    """
+    """What is told of a room's member."""
     command: dict[str, Any] = {
         "action": "room.update_room_member_info",
         "room_id": room,
@@ -502,7 +410,5 @@ def update(*users: str, room: str = "r", command_id: str | None = None, **info: 
 
 
 def users(number: int, name: str = "u") -> list[str]:
-    """
-    So many users.
-    """
+    """So many users."""
     return [f"{name}{place}" for place in range(number)]

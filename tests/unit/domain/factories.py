@@ -26,9 +26,7 @@ RECEIVED_AT: Final = 100.0
 
 
 def partition(**changes: Any) -> Partition:
-    """
-    A partition that begins at offset 0, with nothing known.
-    """
+    """A partition that begins at offset 0, with nothing known."""
     restored = RestoredPartition(**{"position": 0, **changes})
     return Partition(3, restored, RULES, RECEIVED_AT, CommandIdBudget(1 << 30))
 
@@ -36,9 +34,7 @@ def partition(**changes: Any) -> Partition:
 def open_command(
     fields: dict[str, Any] = BAN, *, offset: int = 42, of: Partition | None = None
 ) -> OpenCommand:
-    """
-    The open command of a record with these fields, its members in queues of their own.
-    """
+    """The open command of a record with these fields, its members in queues of their own."""
     value, spec = encoded(fields), command(fields)
     made = OpenCommand(
         Record(value, offset=offset),
@@ -57,34 +53,26 @@ def open_command(
 
 
 def rejected_record(value: bytes, *, offset: int = 42, of: Partition | None = None) -> RejectedRecord:
-    """
-    An admitted record that is no command.
-    """
+    """An admitted record that is no command."""
     return RejectedRecord(
         Record(value, offset=offset), of or partition(), RECEIVED_AT, rejected(value), len(value)
     )
 
 
 def members(*users: str, **changes: Any) -> list[MemberTask]:
-    """
-    The members of one command that names these users.
-    """
+    """The members of one command that names these users."""
     return list(open_command({**BAN, "user_ids": list(users), **changes}).tasks)
 
 
 def give(made: OpenCommand, *results: ResultStatus, **details: Any) -> OpenCommand:
-    """
-    The members have these results.
-    """
+    """The members have these results."""
     for task, status in zip(made.tasks, results, strict=True):
         task.settle(Result(task.user, status, **details))
     return made
 
 
 def call_try(number: int = 1, **changes: Any) -> AttemptRecord:
-    """
-    A try as the outcome lists it.
-    """
+    """A try as the outcome lists it."""
     fields: dict[str, Any] = {
         "call_id": f"call-{number}",
         "endpoint": "group_open_http_svc/ban_group_member",
@@ -99,9 +87,7 @@ def call_try(number: int = 1, **changes: Any) -> AttemptRecord:
 def ended(
     code: int | None, *, sent_at: float = 10.0, ended_at: float = 10.5, status: int | None = 200
 ) -> AttemptResult:
-    """
-    A request that ended like this; without a status there was no answer.
-    """
+    """A request that ended like this; without a status there was no answer."""
     verdict = Verdict.TRANSPORT if status is None else judge(status, code)
     return AttemptResult(
         sent_at=sent_at, ended_at=ended_at, verdict=verdict, http_status=status, error_code=code
@@ -109,9 +95,7 @@ def ended(
 
 
 def steps(do: Callable[[], object]) -> int:
-    """
-    How many functions are called by doing it: a cost that does not depend on the machine.
-    """
+    """How many functions are called by doing it: a cost that does not depend on the machine."""
     seen = 0
 
     def see(_frame: object, event: str, _argument: object) -> None:

@@ -18,9 +18,7 @@ Headers = tuple[tuple[str, bytes | None], ...]
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """
-    A record as the consumer has it.
-    """
+    """A record as the consumer has it."""
 
     value: bytes | None
     key: bytes | None = b"key"
@@ -85,41 +83,31 @@ ONE_OF_EACH: Final = (BAN, UNBAN, LIVE_UNBAN, KICK, UPDATE)
 
 
 def without(command: dict[str, Any], *names: str) -> dict[str, Any]:
-    """
-    The command without these fields.
-    """
+    """The command without these fields."""
     return {name: value for name, value in command.items() if name not in names}
 
 
 def encoded(command: object) -> bytes:
-    """
-    As Python's own encoder writes it by default: blanks, and escapes for all that is not ASCII.
-    """
+    """As Python's own encoder writes it by default: blanks, and escapes for all that is not ASCII."""
     return json.dumps(command).encode()
 
 
 def decode(value: object, headers: Headers = ()) -> Command | Rejected:
-    """
-    What becomes of a record with this value: bytes and None as they are, all else as JSON.
-    """
+    """What becomes of a record with this value: bytes and None as they are, all else as JSON."""
     return DECODER.decode(
         Record(value if isinstance(value, bytes | None) else encoded(value), headers=headers)
     )
 
 
 def command(value: object, headers: Headers = ()) -> Command:
-    """
-    The same, of a record that must be a command.
-    """
+    """The same, of a record that must be a command."""
     decoded = decode(value, headers)
     assert isinstance(decoded, Command), decoded
     return decoded
 
 
 def rejected(value: object, headers: Headers = ()) -> Rejected:
-    """
-    The same, of a record that must be refused.
-    """
+    """The same, of a record that must be refused."""
     decoded = decode(value, headers)
     assert isinstance(decoded, Rejected), decoded
     return decoded

@@ -31,16 +31,12 @@ DEADLINE: Final = 5.0
 
 
 def attempt(call_id: str = "call-1", number: int = 1) -> Attempt:
-    """
-    Return an attempt of a call.
-    """
+    """Return an attempt of a call."""
     return Attempt(call_id, number, "main", "room_engine_http_srv/kick_user_out", "room-7", b"{}", 1, False)
 
 
 def result(verdict: Verdict = Verdict.DONE) -> AttemptResult:
-    """
-    Return the result of an attempt.
-    """
+    """Return the result of an attempt."""
     return AttemptResult(time.monotonic(), time.monotonic(), verdict, http_status=200, error_code=0)
 
 
@@ -110,9 +106,7 @@ class FakeEngine:
         return self.state
 
     def event_names(self) -> list[str]:
-        """
-        Return the names of the recorded events.
-        """
+        """Return the names of the recorded events."""
         return [event for event, *_ in self.events]
 
 
@@ -164,9 +158,7 @@ class RunnerHarness:
 
     @property
     def logged(self) -> list[str]:
-        """
-        The names of the events that were logged.
-        """
+        """The names of the events that were logged."""
         return [event for event, _ in self.lines]
 
     # The consumer
@@ -241,39 +233,29 @@ class RunnerHarness:
     # What a test does
 
     def owe(self) -> Transaction:
-        """
-        Have something to publish, from the next event on.
-        """
+        """Have something to publish, from the next event on."""
         transaction = Transaction([], [], {})
         self.engine.transactions.append(transaction)
         return transaction
 
     def move(self, effects: Sequence[Effect] = ()) -> None:
-        """
-        Let an event happen that has these effects.
-        """
+        """Let an event happen that has these effects."""
         self.engine.effects["received"] = list(effects)
         self.runner.received([])
 
     def end(self, result: PublishResult) -> None:
-        """
-        End the running transaction.
-        """
+        """End the running transaction."""
         self.published[-1][1](result)
 
 
 async def settled() -> None:
-    """
-    Let everything run that can.
-    """
+    """Let everything run that can."""
     for _ in range(10):
         await asyncio.sleep(0)
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """
-    Wait for what another thread or a timer does.
-    """
+    """Wait for what another thread or a timer does."""
     deadline = time.monotonic() + DEADLINE
     while not condition():
         assert time.monotonic() < deadline, "it never came"
@@ -286,9 +268,7 @@ def run_scenario(
     handover_seconds: float = 60.0,
     orders: bool = False,
 ) -> None:
-    """
-    Run one scenario in a harness of its own.
-    """
+    """Run one scenario in a harness of its own."""
 
     async def main() -> None:
         harness = RunnerHarness(handover_seconds, orders=orders)

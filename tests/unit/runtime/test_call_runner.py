@@ -30,9 +30,7 @@ OUTBOUND: ContextVar[CallTask] = ContextVar("outbound")
 
 
 class Watcher:
-    """
-    An observer that keeps what it saw.
-    """
+    """An observer that keeps what it saw."""
 
     def __init__(self) -> None:
         self.seen: list[tuple[Any, ...]] = []
@@ -49,9 +47,7 @@ class Watcher:
 
 
 class Calls:
-    """
-    The tasks of calls whose client makes one attempt, and waits for the test to end it.
-    """
+    """The tasks of calls whose client makes one attempt, and waits for the test to end it."""
 
     def __init__(self) -> None:
         self.watcher = Watcher()
@@ -141,9 +137,7 @@ def test_a_call_that_started_ends_exactly_once_and_last_of_all(
     verdict: Verdict | None,
     attempts: list[Verdict],
 ) -> None:
-    """
-    With its verdict, or with none if it was cancelled; then no call is left behind, and only one with a verdict is counted.
-    """
+    """With its verdict, or with none if it was cancelled; then no call is left behind, and only one with a verdict is counted."""
 
     async def scenario() -> Calls:
         calls = Calls()

@@ -67,9 +67,7 @@ def test_a_partition_that_goes_while_it_is_restored_is_never_begun() -> None:
 
 
 def test_a_partition_that_comes_back_while_it_is_restored_is_begun_once() -> None:
-    """
-    For its new ownership only.
-    """
+    """For its new ownership only."""
 
     async def scenario(harness: RunnerHarness) -> None:
         def move() -> None:
@@ -102,9 +100,7 @@ def test_a_restoration_that_fails_is_tried_again(monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_handover_is_over_when_nothing_of_it_is_in_progress() -> None:
-    """
-    And the engine knows that the partition is gone.
-    """
+    """And the engine knows that the partition is gone."""
 
     async def scenario(harness: RunnerHarness) -> None:
         harness.engine.busy = {3}
@@ -341,9 +337,7 @@ async def _bug_in_task(harness: RunnerHarness) -> None:
 def test_a_bug_ends_the_worker_and_nothing_more_is_published(
     bug: Callable[[RunnerHarness], Coroutine[Any, Any, None]],
 ) -> None:
-    """
-    The loop logged it and went on, ready and alive. The next transactions took for done what the engine had not heard of.
-    """
+    """The loop logged it and went on, ready and alive. The next transactions took for done what the engine had not heard of."""
 
     async def scenario(harness: RunnerHarness) -> None:
         await bug(harness)

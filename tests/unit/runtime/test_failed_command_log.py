@@ -27,9 +27,7 @@ def failed_commands() -> tuple[FailedCommandLog, Lines]:
 
 
 def failed(*commands: dict[str, Any]) -> Transaction:
-    """
-    What the engine publishes of these kicks, whose users do not exist.
-    """
+    """What the engine publishes of these kicks, whose users do not exist."""
     harness = EngineHarness()
     harness.receive(*commands)
     while harness.out:
@@ -66,9 +64,7 @@ def test_a_failed_command_is_named_with_what_it_takes_to_find_it() -> None:
 
 
 def test_a_cancelled_command_has_an_event_of_its_own() -> None:
-    """
-    An operator decided so: nobody should take it for a failure.
-    """
+    """An operator decided so: nobody should take it for a failure."""
     log, lines = failed_commands()
     error = OutcomeError("cancelled", "by anna: detector-7 has gone mad")
 
@@ -116,9 +112,7 @@ def test_after_a_summary_lines_are_written_again_and_codes_are_bounded() -> None
 
 
 def test_foreign_text_is_short_and_printable_in_the_line() -> None:
-    """
-    The issuer is whatever a stranger wrote.
-    """
+    """The issuer is whatever a stranger wrote."""
     log, lines = failed_commands()
 
     log.published(with_outcomes(failed(kick("u")), issuer="\x1b[31m\u202e" + "x" * 70_000), 0.0)
@@ -129,9 +123,7 @@ def test_foreign_text_is_short_and_printable_in_the_line() -> None:
 
 
 def test_a_line_is_written_when_the_outcome_is_published_and_not_before() -> None:
-    """
-    Whoever reads the line looks for the outcome next.
-    """
+    """Whoever reads the line looks for the outcome next."""
 
     async def scenario(harness: RunnerHarness) -> None:
         harness.engine.transactions.append(failed(kick("u")))
@@ -153,9 +145,7 @@ def test_a_line_is_written_when_the_outcome_is_published_and_not_before() -> Non
 
 
 def test_an_answered_batch_names_its_app_its_room_and_its_request_id() -> None:
-    """
-    With the line alone an operator can ask Tencent about the request.
-    """
+    """With the line alone an operator can ask Tencent about the request."""
 
     async def scenario(harness: RunnerHarness) -> None:
         harness.move([StartCall(attempt())])

@@ -20,9 +20,7 @@ def line(template: str, *args: object, name: str = "kafka.producer.sender") -> l
 
 
 def test_of_two_thousand_equal_lines_a_few_pass_and_the_next_counts_the_others() -> None:
-    """
-    A limit that was lowered wrote 2,000 of them in 15 s, and hid the one line that said it.
-    """
+    """A limit that was lowered wrote 2,000 of them in 15 s, and hid the one line that said it."""
     clock = Clock()
     lines = LibraryLogThrottle(clock)
 

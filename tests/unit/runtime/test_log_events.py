@@ -84,9 +84,7 @@ def test_what_the_code_logs_is_in_the_catalogue_with_its_level_and_fields(call: 
 
 
 def test_every_event_of_the_catalogue_is_logged_somewhere() -> None:
-    """
-    An alert on a row that nothing logs would wait for ever.
-    """
+    """An alert on a row that nothing logs would wait for ever."""
     text = "".join(path.read_text(encoding="utf-8") for path in sources())
 
     assert [name for name in EVENTS if f'"{name}"' not in text] == []

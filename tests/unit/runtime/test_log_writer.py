@@ -24,9 +24,7 @@ PIPE_BYTES = 4096
 
 
 class Pipe:
-    """
-    A pipe of one page, and a writer into it.
-    """
+    """A pipe of one page, and a writer into it."""
 
     def __init__(self) -> None:
         self.reader, self.end = os.pipe()
@@ -86,9 +84,7 @@ def test_lines_come_in_their_order(pipe: Pipe) -> None:
 
 
 def test_a_pipe_that_nobody_reads_holds_nobody_and_what_is_lost_is_told(pipe: Pipe) -> None:
-    """
-    Everything that was taken comes in order, then how much is missing, then what is logged afterwards.
-    """
+    """Everything that was taken comes in order, then how much is missing, then what is logged afterwards."""
     count = 3 * MOST_LINES
     began = time.monotonic()
     for number in range(count):
@@ -113,9 +109,7 @@ def test_the_bytes_that_wait_are_bounded(pipe: Pipe) -> None:
 
 
 def test_a_line_that_fits_nowhere_is_dropped_and_others_go(pipe: Pipe) -> None:
-    """
-    Which of the two lines comes first depends on when the writer's thread begins.
-    """
+    """Which of the two lines comes first depends on when the writer's thread begins."""
     pipe.writer.put(b"x" * (MOST_BYTES + 1))
     pipe.writer.put(b"after\n")
 
@@ -136,9 +130,7 @@ def test_a_flush_gives_up_in_time(pipe: Pipe) -> None:
 
 
 def test_another_process_may_make_the_pipe_non_blocking(pipe: Pipe) -> None:
-    """
-    The flag belongs to the pipe, not to the process: a shell or a sidecar can set it.
-    """
+    """The flag belongs to the pipe, not to the process: a shell or a sidecar can set it."""
     os.set_blocking(pipe.end, False)
     pipe.writer.put(b"x" * (4 * PIPE_BYTES) + b"\n")
 
@@ -168,9 +160,7 @@ def test_a_reader_that_has_gone_loses_lines_and_nothing_else() -> None:
 
 
 def test_a_real_log_tells_in_json_how_many_lines_were_lost() -> None:
-    """
-    Run in a process of its own: logging is configured once in each.
-    """
+    """Run in a process of its own: logging is configured once in each."""
     script = """
 import os, sys
 from worker.runtime.logging_setup import configure_logging

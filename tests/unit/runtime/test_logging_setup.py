@@ -45,9 +45,7 @@ class Terminal(io.StringIO):
 
 @dataclass
 class CapturedLog:
-    """
-    A log and what it wrote.
-    """
+    """A log and what it wrote."""
 
     log: Log
     stream: io.StringIO
@@ -63,9 +61,7 @@ class CapturedLog:
 
 @pytest.fixture
 def configure() -> Iterator[Callable[..., CapturedLog]]:
-    """
-    Configures logging into a text, and puts everything back at the end.
-    """
+    """Configures logging into a text, and puts everything back at the end."""
     root = logging.getLogger()
     loggers = [root, *(logging.getLogger(name) for name in LIBRARIES)]
     before = [(logger, logger.handlers[:], logger.level, logger.propagate) for logger in loggers]
@@ -177,9 +173,7 @@ def test_no_library_shows_a_secret_at_debug(told: CapturedLog, name: str) -> Non
 def test_a_line_of_a_library_whose_arguments_do_not_fit_shows_no_secret_and_ends_nothing(
     told: CapturedLog,
 ) -> None:
-    """
-    logging's own answer would print the arguments to standard error. (pytest's handler, beside ours, would raise.)
-    """
+    """logging's own answer would print the arguments to standard error. (pytest's handler, beside ours, would raise.)"""
     (bridge,) = (
         handler for handler in logging.getLogger().handlers if "logging_setup" in type(handler).__module__
     )
@@ -263,9 +257,7 @@ EVIL = "\x1b[2J\x1b[31m\r\b\x07\x9b1m\x7f\u202egnp.exe\u2066\u200b\x00"
 
 
 def test_control_characters_of_foreign_texts_reach_no_terminal(told: CapturedLog) -> None:
-    """
-    An issuer or an ErrorInfo could clear the screen, colour a line green, or show it in another order.
-    """
+    """An issuer or an ErrorInfo could clear the screen, colour a line green, or show it in another order."""
     told.log("worker.failed", reason=f"{EVIL}\nforged line", exc_info=ValueError(EVIL))
     told.log("worker.failed", reason={EVIL: [EVIL, EVIL.encode()]})
     logging.getLogger("kafka").warning("%s\nforged line", EVIL)
@@ -489,9 +481,7 @@ def test_what_the_command_line_says_of_a_failure_is_redacted_too(
 
 
 def test_the_signature_of_this_test_is_a_real_one() -> None:
-    """
-    A check of the redaction with something that is no signature would prove nothing.
-    """
+    """A check of the redaction with something that is no signature would prove nothing."""
     assert len(SIGNATURE) > 100
     assert SIGNATURE.startswith("eJ")
     assert traceback.format_exception(ValueError(URL))[-1].count(SIGNATURE) == 1

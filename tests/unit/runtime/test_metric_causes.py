@@ -21,17 +21,13 @@ Series = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
 
 def backlog(harness: EngineHarness) -> None:
-    """
-    One call is out, and three users of another group wait for its permit.
-    """
+    """One call is out, and three users of another group wait for its permit."""
     harness.receive(ban("x", group="busy"), ban(*users(3)))
     harness.wait(7.0)
 
 
 def bad_member(harness: EngineHarness) -> None:
-    """
-    One of four users is at fault, and the search for it ends.
-    """
+    """One of four users is at fault, and the search for it ends."""
     harness.receive(kick("a", "b", "c", "bad"))
     while harness.out:
         request = harness.out[0]
@@ -42,26 +38,20 @@ def bad_member(harness: EngineHarness) -> None:
 
 
 def refused_search(harness: EngineHarness) -> None:
-    """
-    A batch is refused for one of its members.
-    """
+    """A batch is refused for one of its members."""
     harness.receive(kick("a", "b", "c", "bad"))
     harness.code(harness.request(), 10019)
 
 
 def outage(harness: EngineHarness) -> None:
-    """
-    Five requests in a row, each to another group, are not answered.
-    """
+    """Five requests in a row, each to another group, are not answered."""
     harness.receive(*(ban("u", group=f"g{number}") for number in range(5)))
     for request in list(harness.out):
         harness.timeout(request)
 
 
 def halt(harness: EngineHarness) -> None:
-    """
-    One call waits for its backoff when another one is told that the key is wrong.
-    """
+    """One call waits for its backoff when another one is told that the key is wrong."""
     harness.receive(ban("u", group="g"), ban("u", group="h"))
     harness.code(harness.request(target="g"), 10002)
     harness.code(harness.request(target="h"), 70009)
@@ -73,9 +63,7 @@ def throttling(harness: EngineHarness) -> None:
 
 
 def repeat(harness: EngineHarness) -> None:
-    """
-    A command is carried out and published, and its id comes once more.
-    """
+    """A command is carried out and published, and its id comes once more."""
     for _ in range(2):
         harness.receive(kick("u", command_id="c"))
         harness.ok()
@@ -89,17 +77,13 @@ def done(harness: EngineHarness) -> None:
 
 
 def out_of_order(harness: EngineHarness) -> None:
-    """
-    The second of two commands is done before the first one.
-    """
+    """The second of two commands is done before the first one."""
     harness.receive(kick("u", room="r"), kick("u", room="s"), kick("u", room="t"))
     harness.ok(harness.request(target="s"))
 
 
 def left_behind(harness: EngineHarness) -> None:
-    """
-    A partition is to be handed over while the endpoint of its started commands is down.
-    """
+    """A partition is to be handed over while the endpoint of its started commands is down."""
     outage(harness)
     harness.revoking(0)
 
@@ -118,16 +102,12 @@ BANS = f"group/1/{ENDPOINT_OF['ban']}"
 
 
 def lends(harness: EngineHarness) -> None:
-    """
-    Another replica asks for permits.
-    """
+    """Another replica asks for permits."""
     harness.hear_quota_messages(encode(LoanRequest(BANS, "b", 1, 5, {})))
 
 
 def borrows(harness: EngineHarness) -> None:
-    """
-    More waits than the permits allow, and another replica has some to lend.
-    """
+    """More waits than the permits allow, and another replica has some to lend."""
     backlog(harness)
     request = decode(harness.quota_messages[-1])
     assert isinstance(request, LoanRequest)

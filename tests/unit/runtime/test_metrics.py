@@ -320,9 +320,7 @@ def test_no_label_names_a_user_or_a_room_and_unknown_codes_and_actions_are_folde
 
 
 def test_a_dead_letter_is_counted_by_its_reason_whatever_its_status(metrics: Metrics) -> None:
-    """
-    Those of cancelled commands were counted as ``other``.
-    """
+    """Those of cancelled commands were counted as ``other``."""
     failed, cancelled = ResultStatus.FAILED, ResultStatus.CANCELLED
     commands = {
         Status.FAILED: [
@@ -379,9 +377,7 @@ def test_exactly_one_limit_is_shown(metrics: Metrics) -> None:
 
 
 def test_what_is_gone_is_not_shown_any_more(metrics: Metrics) -> None:
-    """
-    A partition that moved to another replica would be counted twice.
-    """
+    """A partition that moved to another replica would be counted twice."""
     metrics.observe(snapshot(partitions=(PartitionSnapshot(3, 7, 11, 5, 9),)), LOOP_SNAPSHOT)
 
     metrics.observe(snapshot(), LoopSnapshot(0.1, ready=True))
@@ -446,9 +442,7 @@ def test_the_time_of_a_command_is_what_it_waited_and_what_its_calls_took(metrics
 
 
 def test_orders_are_shown_by_state_and_the_oldest_pause_by_its_age(metrics: Metrics) -> None:
-    """
-    The alert is about pauses alone: a cancelled detector or one in shadow waits for nobody.
-    """
+    """The alert is about pauses alone: a cancelled detector or one in shadow waits for nobody."""
     now = instant_of("2026-11-28T03:10:00Z")
     found = snapshot(
         orders=(

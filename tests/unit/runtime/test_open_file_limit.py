@@ -30,9 +30,7 @@ NEEDED = 5 * 200 + 256 + 128 + 64
 
 
 def taken(soft: int, hard: int, apps: int = 1, connections: int = 200) -> list[Any]:
-    """
-    Return what the script printed, and the limits afterwards.
-    """
+    """Return what the script printed, and the limits afterwards."""
     arguments = map(str, (soft, hard, apps, connections))
     ended = subprocess.run(
         [sys.executable, "-c", SCRIPT, *arguments], capture_output=True, text=True, check=True
@@ -42,9 +40,7 @@ def taken(soft: int, hard: int, apps: int = 1, connections: int = 200) -> list[A
 
 
 def test_the_soft_limit_is_raised_to_what_is_needed() -> None:
-    """
-    1024 is what most systems begin with, for programs of another time.
-    """
+    """1024 is what most systems begin with, for programs of another time."""
     assert taken(1024, 4096) == [None, NEEDED, 4096]
 
 
@@ -75,9 +71,7 @@ def test_the_remedy_names_the_number_and_the_setting() -> None:
 
 
 def test_a_worker_logs_the_shortage_before_it_needs_kafka(tmp_path: Path) -> None:
-    """
-    With a broker that is not there: the line comes before anything else can fail.
-    """
+    """With a broker that is not there: the line comes before anything else can fail."""
     limit = 1100
     key = tmp_path / "key"
     key.write_text("5bd2850fff3ecb11d7c805251c51ee463a25727bddc2385f3fa8bfee1bb93b5e")

@@ -185,9 +185,7 @@ def test_a_replica_is_called_by_its_instance_id() -> None:
 
 
 def test_without_an_instance_id_no_two_replicas_have_one_name() -> None:
-    """
-    Two containers with one host name have process id 1 both: with one name they would fence each other, for ever.
-    """
+    """Two containers with one host name have process id 1 both: with one name they would fence each other, for ever."""
     settings = load(minimal())
 
     assert worker_name(settings) != worker_name(settings)
@@ -195,9 +193,7 @@ def test_without_an_instance_id_no_two_replicas_have_one_name() -> None:
 
 
 def test_a_password_in_a_file_is_read_again_whenever_it_is_asked_for(tmp_path: Path) -> None:
-    """
-    The restoration makes clients of its own, long after the start: with the old password, they would be refused for ever.
-    """
+    """The restoration makes clients of its own, long after the start: with the old password, they would be refused for ever."""
     file = tmp_path / "password"
     file.write_text("old\n")
     common = {
@@ -220,9 +216,7 @@ def test_a_password_in_a_file_is_read_again_whenever_it_is_asked_for(tmp_path: P
 
 
 def test_a_limit_below_the_partitions_does_not_fit() -> None:
-    """
-    Each partition owns a slice of the quota: one with an empty slice would never be worked on.
-    """
+    """Each partition owns a slice of the quota: one with an empty slice would never be worked on."""
     settings = load({**EVERYTHING, "limits": {"calls_per_second": 12, "per_endpoint": {BAN: 11}}})
     topics = [Topic(name, 12) for name in ("commands", "outcomes", "letters")]
 
@@ -236,9 +230,7 @@ def test_a_limit_below_the_partitions_does_not_fit() -> None:
 
 
 def test_guards_do_not_fit_a_cluster_that_has_no_control_topic() -> None:
-    """
-    What they decide would hold on one replica, and be forgotten at its restart.
-    """
+    """What they decide would hold on one replica, and be forgotten at its restart."""
     settings = load(EVERYTHING)
     options = kafka_options(settings, "name")
     topics = [Topic(name, 12) for name in ("commands", "outcomes", "letters")]
@@ -251,9 +243,7 @@ def test_guards_do_not_fit_a_cluster_that_has_no_control_topic() -> None:
 
 
 def test_what_a_part_does_where_nothing_is_said_is_what_the_settings_say() -> None:
-    """
-    The core's defaults are the settings'; those of the adapters are beside what they are for, and must not drift.
-    """
+    """The core's defaults are the settings'; those of the adapters are beside what they are for, and must not drift."""
     settings = load(minimal(app={"identifier": "admin"}))
     rules = EngineRules(
         topic="commands",

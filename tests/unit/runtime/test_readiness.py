@@ -100,9 +100,7 @@ def test_a_worker_without_obstacles_is_ready() -> None:
 
 
 def test_all_obstacles_are_listed_with_what_kafka_refuses_first() -> None:
-    """
-    An operator who fixes the first one fixes what follows from it.
-    """
+    """An operator who fixes the first one fixes what follows from it."""
 
     async def scenario(harness: RunnerHarness) -> None:
         harness.runner.stop()

@@ -53,9 +53,7 @@ def test_a_thousand_orders_do_not_make_an_endless_answer() -> None:
 
 
 def test_a_worker_that_obeys_an_order_is_ready_and_says_which() -> None:
-    """
-    A rollout would hang otherwise, for as long as somebody pauses a detector.
-    """
+    """A rollout would hang otherwise, for as long as somebody pauses a detector."""
     answer = ask(Worker(notes=notes_of(snapshot(orders=(control(OrderState.PAUSED, held=2),)))), "/readyz")
 
     told = json.loads(answer.body)

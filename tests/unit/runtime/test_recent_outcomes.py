@@ -29,9 +29,7 @@ WINDOW = SPANS * SPAN_SECONDS
 
 
 def carried_out(*commands: dict[str, Any], refuse: str = "bad", info: str = "no such account") -> Transaction:
-    """
-    What the engine publishes of these commands; users whose name begins with ``refuse`` do not exist.
-    """
+    """What the engine publishes of these commands; users whose name begins with ``refuse`` do not exist."""
     harness = EngineHarness(max_gap=10_000)
     harness.receive_together(*commands)
     harness.wait(FILL_SECONDS)
@@ -46,9 +44,7 @@ def carried_out(*commands: dict[str, Any], refuse: str = "bad", info: str = "no 
 
 
 def many(count: int, **changes: Any) -> Transaction:
-    """
-    Return as many outcomes, made of one.
-    """
+    """Return as many outcomes, made of one."""
     transaction = carried_out(ban("u"))
     replace = msgspec.structs.replace
     (one,) = transaction.outcomes
@@ -131,9 +127,7 @@ def test_the_commands_of_more_rooms_than_are_counted_are_a_number() -> None:
 
 
 def test_the_last_failures_outlast_what_comes_after_them() -> None:
-    """
-    What failed last night is what somebody looks for in the morning.
-    """
+    """What failed last night is what somebody looks for in the morning."""
     recent = RecentOutcomes()
     recent.published(
         carried_out(kick("bad", room="room-7", issuer="detector-7") | {"command_id": "the-one"}), 0.0
@@ -183,9 +177,7 @@ def test_what_was_stopped_in_part_does_not_say_that_its_time_was_over(
 
 
 def test_a_record_that_cannot_be_read_is_a_failure_by_its_place() -> None:
-    """
-    It has a dead letter, and no outcome.
-    """
+    """It has a dead letter, and no outcome."""
     harness = EngineHarness()
     record = harness.record({})
     harness.fetch([Record(record.partition, record.offset, record.key, b"nonsense")])
@@ -229,9 +221,7 @@ def test_many_failures_leave_the_last() -> None:
 
 @pytest.mark.parametrize("kind", ["one user", "a hundred users", "failed", "rejected"])
 def test_what_is_kept_takes_no_more_memory_than_is_counted(kind: str) -> None:
-    """
-    The pod's limit rests on it.
-    """
+    """The pod's limit rests on it."""
     name = "x" * 20
     commands = {
         "one user": [ban(f"{name}-{n}", group=f"group-{n}") for n in range(300)],

@@ -19,9 +19,7 @@ if TYPE_CHECKING:
 
 
 def test_a_secret_that_is_learned_later_does_not_bring_an_earlier_one_to_light() -> None:
-    """
-    A key that was rotated away may still be accepted.
-    """
+    """A key that was rotated away may still be accepted."""
     redaction = Redaction(["first-key"])
     redaction.learn("second-key")
 
@@ -58,9 +56,7 @@ def pieces(text: str, size: int) -> list[str]:
 
 
 def leaked(cleaned: str, secret: str, length: int = 12) -> str | None:
-    """
-    Return the first ``length`` characters in a row of a secret that can still be read.
-    """
+    """Return the first ``length`` characters in a row of a secret that can still be read."""
     bare = re.sub(r"\\[nrt]|[\s\\\"']", "", cleaned).lower()
     return next(
         (
@@ -111,9 +107,7 @@ def test_no_disguise_gets_a_key_or_signature_through(disguise: str, secret: str)
 
 @pytest.mark.parametrize("name", ["", "u:", "us:", "user:"])
 def test_a_key_in_base64_is_hidden_whatever_stands_before_it(name: str) -> None:
-    """
-    The text before it shifts its bits: a header of basic authentication is the base64 of `name:password`.
-    """
+    """The text before it shifts its bits: a header of basic authentication is the base64 of `name:password`."""
     encoded = b64encode(f"{name}{KEY}:end".encode()).decode()
 
     cleaned = knowing().clean(f"Basic {encoded}")
@@ -174,9 +168,7 @@ LINE = json.dumps(
     ["a", "", " ", '"', "{", ":", "kafka", "event", "time", "level", "error", "reason", "123456", "2026"],
 )
 def test_a_password_that_is_a_common_word_does_not_garble_a_line(password: str) -> None:
-    """
-    It is hidden where a name says what it is.
-    """
+    """It is hidden where a name says what it is."""
     redaction = Redaction([password], words={"kafka", "event", "reason", "partition", "partitions"})
 
     assert redaction.clean(LINE) == LINE
@@ -185,9 +177,7 @@ def test_a_password_that_is_a_common_word_does_not_garble_a_line(password: str) 
 
 
 def test_a_password_that_is_one_of_our_words_is_not_looked_for() -> None:
-    """
-    One that only contains such a word is.
-    """
+    """One that only contains such a word is."""
     words = {"moderation", "worker"}
 
     assert (
@@ -197,9 +187,7 @@ def test_a_password_that_is_one_of_our_words_is_not_looked_for() -> None:
 
 
 def test_a_key_of_few_characters_hides_nothing_but_itself() -> None:
-    """
-    Parts of `0123abcd` eight times over are found in too much.
-    """
+    """Parts of `0123abcd` eight times over are found in too much."""
     redaction = Redaction(["0" * 64, "0123abcd" * 8])
 
     assert (
@@ -231,9 +219,7 @@ HOSTILE: dict[str, Callable[[int], str]] = {
 
 @pytest.mark.parametrize("shape", HOSTILE)
 def test_twice_the_text_takes_twice_the_time(shape: str) -> None:
-    """
-    The bound of a hostile megabyte is generous: this machine is shared, and a quadratic one would take hours.
-    """
+    """The bound of a hostile megabyte is generous: this machine is shared, and a quadratic one would take hours."""
     redaction = knowing("correct horse battery staple")
     text = HOSTILE[shape](1_000_000)
     began = time.process_time()
@@ -284,9 +270,7 @@ def test_names_paths_and_numbers_do_not_look_like_a_key(text: str) -> None:
 
 @pytest.mark.parametrize("escape", ["\\u{:04x}", "%{:02x}", "%25{:02X}"])
 def test_a_key_of_which_every_character_is_escaped_is_hidden(escape: str) -> None:
-    """
-    Nothing of it stood in the text as it is, so nobody looked closer.
-    """
+    """Nothing of it stood in the text as it is, so nobody looked closer."""
     key = "5bd2850fff3ecb11d7c805251c51ee463a25727bddc2385f3fa8bfee1bb93b5e"
     text = "".join(escape.format(ord(character)) for character in key)
 

@@ -38,9 +38,7 @@ def scheduler(
 
 
 def test_a_partition_that_goes_while_it_is_restored_leaves_no_doubt_behind() -> None:
-    """
-    It is another replica's: this one would say for ever that it is not ready.
-    """
+    """It is another replica's: this one would say for ever that it is not ready."""
     gone: set[int] = set()
 
     def lost(number: int) -> RestoredPartition:
@@ -54,9 +52,7 @@ def test_a_partition_that_goes_while_it_is_restored_leaves_no_doubt_behind() -> 
 
 
 def test_what_is_refused_of_a_partition_goes_with_it() -> None:
-    """
-    For two minutes more the worker was not ready, for a partition that another had.
-    """
+    """For two minutes more the worker was not ready, for a partition that another had."""
     let_go: list[int] = []
     scheduler(lambda _: RestoredPartition(position=0), [], let_go=let_go).forget(3)
 
@@ -117,9 +113,7 @@ def test_a_machine_that_gives_no_thread_for_a_moment_is_asked_again(monkeypatch:
 
 
 def test_a_restoration_that_hangs_does_not_hold_up_the_end_of_the_process() -> None:
-    """
-    It may wait for a dead owner's transaction for as long as a stop may take.
-    """
+    """It may wait for a dead owner's transaction for as long as a stop may take."""
     started, released = threading.Event(), threading.Event()
 
     def hangs(_: int) -> RestoredPartition:

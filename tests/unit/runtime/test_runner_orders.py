@@ -23,9 +23,7 @@ UNREAD = "the control topic was not read yet: no call is made before it is known
 
 
 def test_no_partition_begins_before_the_control_topic_was_read() -> None:
-    """
-    Else a restart would send, for some moments, what somebody has paused.
-    """
+    """Else a restart would send, for some moments, what somebody has paused."""
 
     async def scenario(harness: RunnerHarness) -> None:
         harness.runner.assigned({3: 8})
@@ -68,9 +66,7 @@ def test_a_partition_that_goes_while_orders_are_awaited_is_never_begun() -> None
 
 
 def test_an_order_of_a_guard_is_written_to_the_control_topic() -> None:
-    """
-    It holds here at once; the other replicas learn of it from the topic alone.
-    """
+    """It holds here at once; the other replicas learn of it from the topic alone."""
 
     async def scenario(harness: RunnerHarness) -> None:
         harness.move([WriteControl(PAUSE)])
@@ -84,9 +80,7 @@ def test_an_order_of_a_guard_is_written_to_the_control_topic() -> None:
 def test_what_a_person_orders_meanwhile_is_not_overwritten_by_a_guard(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """
-    The guard's record could not be written for a while, and somebody has resumed the scope since.
-    """
+    """The guard's record could not be written for a while, and somebody has resumed the scope since."""
     monkeypatch.setattr(tripped_guard_writer, "BACKOFF", (0.001, 0.001))
 
     async def scenario(harness: RunnerHarness) -> None:

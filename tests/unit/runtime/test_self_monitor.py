@@ -57,9 +57,7 @@ def monitor(harness: RunnerHarness, metrics: Metrics, *, fault: str | None = Non
 
 
 def test_the_gauges_show_what_only_the_loop_knows() -> None:
-    """
-    The lag counts from the committed offset, and a partition whose lag is unknown has none.
-    """
+    """The lag counts from the committed offset, and a partition whose lag is unknown has none."""
 
     async def scenario(harness: RunnerHarness) -> None:
         metrics = Metrics(["main"])
@@ -104,9 +102,7 @@ def test_a_replaced_command_topic_stops_the_worker_for_good() -> None:
 
 
 def test_a_blocked_loop_is_logged_with_how_long_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
-    """
-    Late calls look like a slow network, unless the log names the cause.
-    """
+    """Late calls look like a slow network, unless the log names the cause."""
     monkeypatch.setattr(observer_module, "OBSERVE_SECONDS", 0.0)
     monkeypatch.setattr(observer_module, "STALL_SECONDS", 0.0)
     logged: list[tuple[str, dict[str, Any]]] = []

@@ -64,9 +64,7 @@ def test_a_step_that_fails_fails_where_it_is_waited_for() -> None:
 
 
 def test_a_signal_ends_a_step_that_hangs() -> None:
-    """
-    Kafka may take a minute to be given up; a pod that is stopped meanwhile must not wait for it, nor be told as failed.
-    """
+    """Kafka may take a minute to be given up; a pod that is stopped meanwhile must not wait for it, nor be told as failed."""
     release = threading.Event()
 
     def hang() -> None:
@@ -82,9 +80,7 @@ def test_a_signal_ends_a_step_that_hangs() -> None:
 
 @pytest.mark.parametrize("number", SIGNALS)
 def test_every_signal_that_asks_for_a_stop_is_heard(number: signal.Signals) -> None:
-    """
-    SIGHUP, when a terminal is closed, killed the worker in the middle of its calls.
-    """
+    """SIGHUP, when a terminal is closed, killed the worker in the middle of its calls."""
 
     async def stopped(stop: ShutdownRequest) -> str:
         os.kill(os.getpid(), number)
@@ -134,9 +130,7 @@ def test_a_port_that_another_has_is_told_as_the_setting_that_it_is() -> None:
 
 @pytest.mark.parametrize("host", ["no-such-host.invalid", "192.0.2.1", "2001:db8::1"])
 def test_a_host_that_is_not_this_machine_is_told_as_the_host_and_not_as_the_port(host: str) -> None:
-    """
-    An operator who is told of the port changes the port.
-    """
+    """An operator who is told of the port changes the port."""
     settings = load(minimal(server={"host": host, "port": 0}))
     server = StatusServer(host, 0, pulse_age=float, obstacles=tuple, metrics=lambda: (b"", ""))
 

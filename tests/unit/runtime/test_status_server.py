@@ -39,9 +39,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Worker:
-    """
-    What the server asks.
-    """
+    """What the server asks."""
 
     pulse_age: float = 0.0
     obstacles: list[ReadinessObstacle] = field(default_factory=list)
@@ -103,9 +101,7 @@ def test_a_loop_that_went_round_long_ago_is_dead() -> None:
 
 
 def test_what_is_in_the_way_of_work_does_not_make_a_worker_dead() -> None:
-    """
-    A restart fixes neither Kafka nor Tencent nor a wrong key.
-    """
+    """A restart fixes neither Kafka nor Tencent nor a wrong key."""
     assert ask(Worker(obstacles=[ReadinessObstacle("main is halted: 70009")]), "/livez").status == 200
 
 
@@ -288,9 +284,7 @@ IDLE = 1_400
 
 
 async def answered(port: int, request: bytes = GET) -> bytes:
-    """
-    Return all that comes back for a request on a connection of its own.
-    """
+    """Return all that comes back for a request on a connection of its own."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
         writer.write(request)
@@ -324,9 +318,7 @@ def sockets(port: int, count: int, sent: bytes = b"") -> list[socket.socket]:
     ids=["silent", "half a head", "an empty line", "half a body"],
 )
 def test_probes_are_answered_beside_1400_connections_that_say_nothing_more(sent: bytes) -> None:
-    """
-    This many made `/livez` and `/readyz` fail, and the pod was restarted for it.
-    """
+    """This many made `/livez` and `/readyz` fail, and the pod was restarted for it."""
 
     async def flooded() -> None:
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -393,9 +385,7 @@ def test_what_is_too_large_is_not_read_on(request_: bytes) -> None:
 
 
 def test_one_request_is_answered_on_a_connection_and_it_is_closed() -> None:
-    """
-    Pipelined ones are not: nobody who watches a worker needs more, and idle connections need a bound.
-    """
+    """Pipelined ones are not: nobody who watches a worker needs more, and idle connections need a bound."""
 
     async def pipelined() -> None:
         async with served(Worker()) as port:
@@ -420,9 +410,7 @@ def test_one_request_is_answered_on_a_connection_and_it_is_closed() -> None:
 def test_what_is_no_http_is_refused_without_an_error_in_the_log(
     sent: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """
-    A scanner wrote an error with its traceback for each of its requests.
-    """
+    """A scanner wrote an error with its traceback for each of its requests."""
 
     async def answer() -> bytes:
         async with served(Worker()) as port:

@@ -18,9 +18,7 @@ WELL: Changes = (None, [], [])
 
 
 async def watched(*looks: Changes | BrokerError) -> tuple[TopicWatch, list[object], list[str]]:
-    """
-    Return a watch that has had these looks in order, with what it logged and why it stopped the worker.
-    """
+    """Return a watch that has had these looks in order, with what it logged and why it stopped the worker."""
     left = deque(looks)
     over = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -48,9 +46,7 @@ async def watched(*looks: Changes | BrokerError) -> tuple[TopicWatch, list[objec
 
 
 def seen(*looks: Changes | BrokerError) -> tuple[TopicWatch, list[object], list[str]]:
-    """
-    Return the same for a test that is no coroutine.
-    """
+    """Return the same for a test that is no coroutine."""
     return asyncio.run(watched(*looks))
 
 

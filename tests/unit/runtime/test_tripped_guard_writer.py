@@ -25,9 +25,7 @@ PATIENCE = 30.0
 
 @dataclass
 class Topic:
-    """
-    A control topic that takes nothing while it ``is_away``, nor the first ``failures`` writes.
-    """
+    """A control topic that takes nothing while it ``is_away``, nor the first ``failures`` writes."""
 
     failures: int = 0
     is_away: bool = False
@@ -49,9 +47,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_an_order_of_a_guard_is_written_until_kafka_has_it() -> None:
-    """
-    The other replicas learn of it from the topic alone.
-    """
+    """The other replicas learn of it from the topic alone."""
     topic = Topic(failures=3)
     writer = TrippedGuardWriter(topic.write, topic.log)
 
@@ -64,9 +60,7 @@ def test_an_order_of_a_guard_is_written_until_kafka_has_it() -> None:
 
 @pytest.mark.parametrize("newer", [ControlRecord(SCOPE, None), SHADOW])
 def test_what_is_read_back_for_the_scope_ends_the_attempts(newer: ControlRecord) -> None:
-    """
-    Whoever resumed the scope while the guard's record could not be written has decided later than the guard.
-    """
+    """Whoever resumed the scope while the guard's record could not be written has decided later than the guard."""
     topic = Topic(is_away=True)
     writer = TrippedGuardWriter(topic.write, topic.log)
 

@@ -24,9 +24,7 @@ if TYPE_CHECKING:
 
 
 class RecordingLog:
-    """
-    A log that remembers in which order it was used.
-    """
+    """A log that remembers in which order it was used."""
 
     def __init__(self) -> None:
         self.calls: list[str] = []
@@ -39,9 +37,7 @@ class RecordingLog:
 
 
 def test_what_is_started_ends_before_the_group_is_left_and_the_publisher_comes_last() -> None:
-    """
-    A handover has less time than a drain, and publishes through the publisher.
-    """
+    """A handover has less time than a drain, and publishes through the publisher."""
 
     async def scenario(harness: RunnerHarness) -> None:
         ended: list[str] = []

@@ -22,9 +22,7 @@ KEY: Final = "5bd2850fff3ecb11d7c805251c51ee463a25727bddc2385f3fa8bfee1bb93b5e"
 def minimal(
     *, kafka: Mapping[str, object] | None = None, app: Mapping[str, object] | None = None, **sections: object
 ) -> dict[str, Any]:
-    """
-    Return the least that is valid, with these settings of ``kafka``, of the app ``main``, and whole sections over it.
-    """
+    """Return the least that is valid, with these settings of ``kafka``, of the app ``main``, and whole sections over it."""
     main = {
         "sdk_app_id": 1400000001,
         "identifier": "admin",
@@ -40,9 +38,7 @@ def minimal(
 
 
 def load(data: object, environ: Mapping[str, str] | None = None) -> Settings:
-    """
-    Load the settings of a file with this content.
-    """
+    """Load the settings of a file with this content."""
     with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
         yaml.safe_dump(data, file)
         file.flush()
@@ -50,9 +46,7 @@ def load(data: object, environ: Mapping[str, str] | None = None) -> Settings:
 
 
 def problems(data: object, environ: Mapping[str, str] | None = None) -> dict[str, SettingProblem]:
-    """
-    Return why settings are refused, by name; nothing if they are not.
-    """
+    """Return why settings are refused, by name; nothing if they are not."""
     try:
         load(data, environ)
     except SettingsError as refused:

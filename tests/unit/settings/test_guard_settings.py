@@ -18,9 +18,7 @@ GUARD = {"scope": {"issuer": "*"}, "members": 500, "per_seconds": 60, "then": "p
 
 
 def remedy(guard: object, **sections: Any) -> str:
-    """
-    The one thing that is wrong with a guard.
-    """
+    """The one thing that is wrong with a guard."""
     (problem,) = problems(minimal(guards=[guard], **sections)).values()
     return str(problem)
 
@@ -78,9 +76,7 @@ def test_what_is_wrong_with_a_guard_is_said_with_what_to_write(
 
 
 def test_a_guard_that_follows_in_a_list_hides_no_other_problem() -> None:
-    """
-    A list has no hash: looking for it among what may follow ended in a traceback, and nothing else was told.
-    """
+    """A list has no hash: looking for it among what may follow ended in a traceback, and nothing else was told."""
     found = problems(minimal(guards=[GUARD | {"then": ["paused"]}], log={"level": "loud"}))
 
     assert set(found) == {"guards", "log.level"}

@@ -34,9 +34,7 @@ PATIENCE = 20.0
 
 
 def refused(path: Path | str, environ: dict[str, str] | None = None) -> str:
-    """
-    Why the file is refused, as one text that can be written anywhere.
-    """
+    """Why the file is refused, as one text that can be written anywhere."""
     began = time.monotonic()
     with pytest.raises(SettingsError) as error:
         load(path, environ or {})
@@ -93,9 +91,7 @@ def written(tmp_path: Path, content: str | bytes) -> Path:
     ],
 )
 def test_a_base_url_that_no_request_could_go_to_is_refused(url: str) -> None:
-    """
-    It would pass, and the first command would crash the worker after each restart.
-    """
+    """It would pass, and the first command would crash the worker after each restart."""
     found = problems(minimal(app={"region": None, "base_url": url}))
 
     assert set(found) == {f"{APP}.base_url"}
@@ -153,9 +149,7 @@ def test_a_host_that_cannot_be_one_is_told_as_the_host(host: str) -> None:
 @pytest.mark.parametrize("name", ["group_id", "instance_id", "outcome_topic", "dead_letter_topic"])
 @pytest.mark.parametrize("value", ["x" * 40_000, "a\nb", "\0", " a"])
 def test_a_name_that_kafka_would_refuse_or_that_floods_the_log_is_refused(name: str, value: str) -> None:
-    """
-    A group_id of 40 kB passed, and made 6,000 lines of the library.
-    """
+    """A group_id of 40 kB passed, and made 6,000 lines of the library."""
     found = problems(minimal(kafka={name: value}))
 
     assert set(found) == {f"kafka.{name}"}
@@ -208,9 +202,7 @@ def test_a_name_that_kafka_would_refuse_or_that_floods_the_log_is_refused(name: 
     ],
 )
 def test_a_value_that_kafka_python_would_not_take_is_refused_at_its_option(name: str, value: object) -> None:
-    """
-    It ended with exit code 1 and a traceback, or looped.
-    """
+    """It ended with exit code 1 and a traceback, or looped."""
     part, option = name.split(".")
 
     found = problems(minimal(kafka={part: {option: value}}))
@@ -229,9 +221,7 @@ def test_an_option_of_a_wrong_kind_is_refused_at_its_option(option: str, value: 
 
 
 def test_every_option_of_kafka_python_is_somebodys() -> None:
-    """
-    One that a new release brings would be taken with any value.
-    """
+    """One that a new release brings would be taken with any value."""
     theirs = KafkaConsumer.DEFAULT_CONFIG.keys() | KafkaProducer.DEFAULT_CONFIG.keys()
 
     assert RULES.keys() & OWNED.keys() == set()
@@ -309,9 +299,7 @@ def test_a_file_that_would_take_memory_time_or_the_process_is_refused(
 
 
 def test_a_megabyte_of_one_number_is_refused_at_once_and_hides_no_other_problem(tmp_path: Path) -> None:
-    """
-    PyYAML multiplies what it has so far by 60 for each of its parts: 42 seconds of a core.
-    """
+    """PyYAML multiplies what it has so far by 60 for each of its parts: 42 seconds of a core."""
     text = f"drain_seconds: {'1:' * 500_000}1\nserver: {{port: {'1' * 20_000}}}\nlog: {{level: loud}}\n"
     began = time.process_time()
 
@@ -339,9 +327,7 @@ def test_a_number_of_a_hundred_characters_is_read_as_it_is(tmp_path: Path, numbe
 def test_a_timeout_is_refused_by_its_own_rule_before_anything_is_computed_of_it(
     option: str, text: str
 ) -> None:
-    """
-    Divided by a thousand, one beyond any float ended in a traceback; true was taken for a millisecond.
-    """
+    """Divided by a thousand, one beyond any float ended in a traceback; true was taken for a millisecond."""
     found = problems(minimal(), {f"WORKER_KAFKA__CONSUMER__{option.upper()}": text})
 
     assert set(found) == {f"kafka.consumer.{option}"}
@@ -372,9 +358,7 @@ def made(tmp_path: Path, kind: str) -> Path:
 
 @pytest.mark.parametrize("kind", SPECIAL)
 def test_a_file_that_is_none_is_not_waited_for(tmp_path: Path, kind: str) -> None:
-    """
-    A pipe without a writer, and /dev/zero, hung the start for ever.
-    """
+    """A pipe without a writer, and /dev/zero, hung the start for ever."""
     path = made(tmp_path, kind)
     sasl = {"security_protocol": "SASL_SSL", "sasl_mechanism": "PLAIN", "sasl_plain_username": "u"}
 
@@ -460,9 +444,7 @@ def test_a_variable_that_would_end_in_a_traceback_is_refused_by_its_name(
 
 
 def test_two_variables_that_are_nested_alike_are_not_merged_without_end(tmp_path: Path) -> None:
-    """
-    Python 3.13 reads far deeper JSON than its functions may call themselves.
-    """
+    """Python 3.13 reads far deeper JSON than its functions may call themselves."""
     deep = '{"a":' * 9_000 + "1" + "}" * 9_000
 
     found = refused(
@@ -500,9 +482,7 @@ def test_byte_order_marks_and_line_ends_are_not_part_of_settings_keys_or_passwor
 def test_a_relative_path_in_a_file_is_taken_from_where_that_file_lies(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """
-    The worker is started from anywhere; what lies beside its settings is meant.
-    """
+    """The worker is started from anywhere; what lies beside its settings is meant."""
     place = tmp_path / "etc"
     (place / "secrets").mkdir(parents=True)
     (place / "secrets" / "key").write_text(KEY)
@@ -525,9 +505,7 @@ def test_a_relative_path_in_a_file_is_taken_from_where_that_file_lies(
 def test_a_relative_path_in_a_file_is_never_taken_from_the_working_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """
-    Whether the worker starts must not depend on where it is started, and another file of that name may be there.
-    """
+    """Whether the worker starts must not depend on where it is started, and another file of that name may be there."""
     (tmp_path / "etc").mkdir()
     for name in ("key", "ca.crt"):
         (tmp_path / name).write_text(KEY)
@@ -573,18 +551,14 @@ def test_a_relative_path_in_a_variable_is_taken_from_the_working_directory(
 def test_several_faults_of_one_value_hide_no_other_problem_and_make_none(
     wrong: dict[str, object], named: set[str]
 ) -> None:
-    """
-    The second took the whole section out, so its contradictions were told one start later.
-    """
+    """The second took the whole section out, so its contradictions were told one start later."""
     data = minimal(kafka={"max_gap": 1, **wrong}, dedupe={"window_seconds": 0}, drain_seconds=300)
 
     assert set(problems(data)) == {"kafka.max_gap", "dedupe.window_seconds", "drain_seconds", *named}
 
 
 def test_several_wrong_users_are_one_problem_and_do_not_cost_the_apps() -> None:
-    """
-    It went on to say that no app was named, which was not so.
-    """
+    """It went on to say that no app was named, which was not so."""
     data = minimal()
     data["tencent"]["protected_users"] = [1, 2, 3]
 
@@ -593,9 +567,7 @@ def test_several_wrong_users_are_one_problem_and_do_not_cost_the_apps() -> None:
 
 @pytest.mark.parametrize("hidden", ["\u3164", "\ufe0f", "\U000e0041", "\u200b", "\u115f", "\U0001d159"])
 def test_a_name_with_what_nobody_sees_is_refused_as_in_a_command(hidden: str) -> None:
-    """
-    A protected user whose id holds a filler is not the one that is meant, and would not be protected.
-    """
+    """A protected user whose id holds a filler is not the one that is meant, and would not be protected."""
     data = minimal(kafka={"group_id": f"a{hidden}"}, app={"identifier": f"admin{hidden}"})
     data["tencent"]["protected_users"] = [f"boss{hidden}"]
 
@@ -607,9 +579,7 @@ def test_a_name_with_what_nobody_sees_is_refused_as_in_a_command(hidden: str) ->
 
 @pytest.mark.parametrize("key", ['"{}"', "'{}'", "{}'"])
 def test_a_key_in_quotation_marks_is_refused(tmp_path: Path, key: str) -> None:
-    """
-    It would sign, and Tencent would refuse every call.
-    """
+    """It would sign, and Tencent would refuse every call."""
     (tmp_path / "key").write_text(key.format(KEY))
     file = minimal(app={"secret_key": None, "secret_key_file": str(tmp_path / "key")})
 
@@ -631,7 +601,5 @@ def test_a_password_file_with_a_nul_is_refused_as_the_password_would_be(tmp_path
 
 @pytest.mark.parametrize("variable", ["WORKER_", "WORKER_KAFKA__", "WORKER___X", "WORKER__KAFKA____X"])
 def test_a_variable_without_a_word_is_named_as_it_was_written(variable: str) -> None:
-    """
-    Nothing was shown in the place of its name.
-    """
+    """Nothing was shown in the place of its name."""
     assert set(problems(minimal(), {variable: "1"})) == {variable}

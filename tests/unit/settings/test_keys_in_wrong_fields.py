@@ -95,9 +95,7 @@ def test_no_error_shows_a_key_that_is_a_variables_name(variable: str) -> None:
 
 
 def test_an_app_may_not_be_called_by_its_key() -> None:
-    """
-    A name is in every metric and in the log's first line.
-    """
+    """A name is in every metric and in the log's first line."""
     with pytest.raises(SettingsError, match="looks like a key"):
         load(named(KEY))
 
@@ -128,9 +126,7 @@ def assert_hidden(error: SettingsError) -> None:
 def test_the_command_line_does_not_repeat_a_key(
     arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """
-    The terminal's own echo cannot be helped, but standard error goes into logs.
-    """
+    """The terminal's own echo cannot be helped, but standard error goes into logs."""
     monkeypatch.setattr(sys, "argv", ["moderation-worker", *arguments])
 
     with pytest.raises(SystemExit) as ended:
@@ -147,9 +143,7 @@ UNBAN = {"command_id": "c", "action": "group.unban_group_member", "group_id": "g
 
 @pytest.fixture
 def offline(tmp_path: Path) -> Path:
-    """
-    Settings that are well.
-    """
+    """Settings that are well."""
     path = tmp_path / "worker.yaml"
     path.write_text(yaml.safe_dump(minimal()))
     return path
@@ -173,9 +167,7 @@ def test_a_command_that_is_refused_does_not_repeat_a_key_in_it(
     wrong: dict[str, Any], as_json: tuple[str, ...], offline: Path,
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    """
-    With --json half of it was on standard output, which is not filtered as a whole.
-    """
+    """With --json half of it was on standard output, which is not filtered as a whole."""
     commands = offline.with_name("commands.jsonl")
     commands.write_text(json.dumps(UNBAN | wrong) + "\n")
     arguments = ["send", str(commands), "--config", str(offline), "--dry-run", *as_json]
@@ -207,9 +199,7 @@ def test_a_command_that_is_refused_does_not_repeat_a_key_in_it(
 def test_a_terminal_that_takes_ascii_alone_is_shown_no_key_either(
     arguments: list[str], as_json: tuple[str, ...], offline: Path
 ) -> None:
-    """
-    Where the encoding is ASCII (LANG=C in a cron job), click writes past what hides keys, into the stream below it.
-    """
+    """Where the encoding is ASCII (LANG=C in a cron job), click writes past what hides keys, into the stream below it."""
     done = subprocess.run(
         [sys.executable, "-m", "worker", *arguments, *as_json],
         env={"WORKER_CONFIG": str(offline), "PYTHONIOENCODING": "ascii"},

@@ -132,9 +132,7 @@ EXTENSIONS = {"logicalCluster": "lkc-1", "identityPoolId": "pool-2"}
 
 
 def with_client(write: Write, **oauth: object) -> Path:
-    """
-    Settings that sign in with tokens.
-    """
+    """Settings that sign in with tokens."""
     secret = write({}).with_name("secret")
     secret.write_text("s3cr3t\n")
     client = {"token_url": "https://idp.example/t", "client_id": "worker", "client_secret_file": str(secret)}
@@ -142,9 +140,7 @@ def with_client(write: Write, **oauth: object) -> Path:
 
 
 def test_a_mapping_of_texts_is_json_in_a_variable(write: Write) -> None:
-    """
-    It was taken for a text itself, as its names and values are texts: what Confluent Cloud needs could not be set so.
-    """
+    """It was taken for a text itself, as its names and values are texts: what Confluent Cloud needs could not be set so."""
     settings = load_from(
         with_client(write), {"WORKER_KAFKA__OAUTH__EXTENSIONS": '{"logicalCluster": "lkc-1", "identityPoolId": "pool-2"}'}
     )  # fmt: skip
@@ -153,9 +149,7 @@ def test_a_mapping_of_texts_is_json_in_a_variable(write: Write) -> None:
 
 
 def test_a_name_whose_capitals_no_variable_can_tell_is_refused_with_what_can(write: Write) -> None:
-    """
-    In small letters it would be another extension, and the broker would refuse the sign-in.
-    """
+    """In small letters it would be another extension, and the broker would refuse the sign-in."""
     with pytest.raises(SettingsError) as refused:
         load_from(with_client(write), {"WORKER_KAFKA__OAUTH__EXTENSIONS__LOGICALCLUSTER": "lkc-1"})
 
@@ -166,9 +160,7 @@ def test_a_name_whose_capitals_no_variable_can_tell_is_refused_with_what_can(wri
 
 @pytest.mark.parametrize("value", ["lkc-2", "2", "null"])
 def test_a_name_that_is_given_already_has_its_capitals_from_there(write: Write, value: str) -> None:
-    """
-    And its value is the text as it is, whatever it would be as JSON.
-    """
+    """And its value is the text as it is, whatever it would be as JSON."""
     one = {"WORKER_KAFKA__OAUTH__EXTENSIONS__LOGICALCLUSTER": value}
     as_json = {"WORKER_KAFKA__OAUTH__EXTENSIONS": '{"logicalCluster": "lkc-1"}'}
 
@@ -180,9 +172,7 @@ def test_a_name_that_is_given_already_has_its_capitals_from_there(write: Write, 
 
 
 def test_a_variable_finds_the_app_that_another_variable_names(write: Write) -> None:
-    """
-    It made a second app of the same name in small letters, which lacked everything else.
-    """
+    """It made a second app of the same name in small letters, which lacked everything else."""
     data = minimal()
     app = data["tencent"].pop("apps")["main"]
     del app["secret_key"]
@@ -311,9 +301,7 @@ def test_a_file_that_is_no_mapping_is_refused_without_its_text(write: Write, tex
 
 
 def test_a_time_needs_no_quotes(write: Write) -> None:
-    """
-    YAML makes an object of it, which would be refused with the advice to give a time.
-    """
+    """YAML makes an object of it, which would be refused with the advice to give a time."""
     path = write(yaml.safe_dump(minimal()).replace("kafka:\n", "kafka:\n  start: 2026-11-21T04:00:00Z\n"))
 
     assert load_from(path, {}).kafka.start == "2026-11-21T04:00:00Z"

@@ -14,9 +14,7 @@ CHART = Path(__file__).parents[3] / "helm" / "moderation-worker"
 
 
 def test_the_charts_memory_limit_holds_the_budget_and_what_the_process_takes_besides() -> None:
-    """
-    Else a backlog kills the pod, and the next one, and the next.
-    """
+    """Else a backlog kills the pod, and the next one, and the next."""
     values: dict[str, Any] = yaml.safe_load((CHART / "values.yaml").read_text())
     template = (CHART / "templates" / "_pod.tpl").read_text()
 

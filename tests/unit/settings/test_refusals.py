@@ -23,9 +23,7 @@ APP = "tencent.apps.main"
 
 
 def at(name: str, value: object) -> dict[str, Any]:
-    """
-    Return the least that is valid, with one setting changed.
-    """
+    """Return the least that is valid, with one setting changed."""
     data: Any = value
     for word in reversed(name.split(".")):
         data = {word: data}
@@ -176,9 +174,7 @@ LIST_SETTINGS = ("tencent.protected_users", "kafka.bootstrap_servers", "kafka.co
     ["['a:1','b:1']", '["a:1","b:1"', "[a:1, b:1]", '"a:1","b:1"', "a:1;b:1", "{a:1}", "a:1, 'b:1'"],
 )
 def test_a_list_that_is_no_list_is_refused_wherever_it_is_written(name: str, text: str) -> None:
-    """
-    Each was read as words separated by commas: users with brackets in their names were protected, and nobody else.
-    """
+    """Each was read as words separated by commas: users with brackets in their names were protected, and nobody else."""
     by_variable = problems(minimal(), {f"WORKER_{name.upper().replace('.', '__')}": text})
 
     assert set(by_variable) == set(problems(at(name, text))) == {name}
@@ -210,9 +206,7 @@ def test_a_path_beside_which_nothing_is_missing_but_the_file_is_shown(tmp_path: 
 
 
 def test_a_key_in_the_place_of_its_file_is_not_shown() -> None:
-    """
-    A slip that happens: the path is shown in all other problems of this setting.
-    """
+    """A slip that happens: the path is shown in all other problems of this setting."""
     found = problems(minimal(app={"secret_key": None, "secret_key_file": KEY}))
 
     assert f"{APP}.secret_key_file" in found
@@ -288,9 +282,7 @@ def test_a_password_that_yaml_reads_as_a_number_is_refused_and_not_shown() -> No
 def test_a_password_file_without_a_password_is_refused(
     tmp_path: Path, content: bytes | None, remedy: str
 ) -> None:
-    """
-    A folder, or a file of a wrong kind, would end the start with a traceback; an empty one with a wrong password.
-    """
+    """A folder, or a file of a wrong kind, would end the start with a traceback; an empty one with a wrong password."""
     path = tmp_path
     if content is not None:
         path = tmp_path / "password"
@@ -311,9 +303,7 @@ def test_a_password_file_without_a_password_is_refused(
 
 @pytest.mark.parametrize("mechanism", sorted(SASL_MECHANISMS))
 def test_a_mechanism_gets_what_it_needs_or_is_refused(mechanism: str) -> None:
-    """
-    kafka-python would only retry for ever, and say that Kafka cannot be reached.
-    """
+    """kafka-python would only retry for ever, and say that Kafka cannot be reached."""
     common = {"security_protocol": "SASL_SSL", "sasl_mechanism": mechanism}
 
     found = problems(minimal(kafka={"common": common}))
@@ -340,9 +330,7 @@ def test_sasl_without_its_protocol_has_no_effect_and_is_refused() -> None:
 
 
 def test_all_problems_are_reported_at_once_however_they_are_found() -> None:
-    """
-    A value of a wrong kind, an unknown name, a missing setting, a contradiction, an option of Kafka, a variable.
-    """
+    """A value of a wrong kind, an unknown name, a missing setting, a contradiction, an option of Kafka, a variable."""
     data = minimal(
         kafka={"max_gap": "wide", "consumer": {"enable_auto_commit": True}, "handover_seconds": 30},
         app={"sdk_app_id": None, "secret_key_file": "/no/such/key"},
@@ -371,9 +359,7 @@ def test_nothing_at_all_names_what_must_be_said() -> None:
 
 
 def test_what_was_refused_is_not_blamed_a_second_time() -> None:
-    """
-    A key that cannot be one is reported as invalid, and not as missing too.
-    """
+    """A key that cannot be one is reported as invalid, and not as missing too."""
     assert set(problems(minimal(app={"secret_key": "", "region": "mars"}))) == {
         f"{APP}.secret_key",
         f"{APP}.region",
@@ -442,9 +428,7 @@ def test_every_setting_has_a_description_and_a_rule() -> None:
 
 
 def test_every_default_is_well_by_the_rules_of_its_own_setting() -> None:
-    """
-    pydantic does not check defaults by itself.
-    """
+    """pydantic does not check defaults by itself."""
     data = minimal()
     for row in rows():
         if row.section is None and not row.required and NAME not in row.path and row.kind is not dict:

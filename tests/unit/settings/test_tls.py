@@ -17,9 +17,7 @@ PASSWORD = "hunter2-hunter2"
 
 @pytest.fixture(scope="module")
 def pem(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """
-    Certificates, keys, encrypted keys, and what is left of some after an accident.
-    """
+    """Certificates, keys, encrypted keys, and what is left of some after an accident."""
     folder = tmp_path_factory.mktemp("pem")
 
     def make(command: str) -> None:
@@ -74,9 +72,7 @@ def pem(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_files_of_tls_that_openssl_could_not_use_are_refused_at_the_right_one(
     pem: Path, given: dict[str, str], setting: str | None
 ) -> None:
-    """
-    kafka-python would say that Kafka cannot be reached, or wait at a terminal for the password.
-    """
+    """kafka-python would say that Kafka cannot be reached, or wait at a terminal for the password."""
     files = {name: value if name == "ssl_password" else str(pem / value) for name, value in given.items()}
 
     found = problems(minimal(kafka={"common": {"security_protocol": "SSL", **files}}))

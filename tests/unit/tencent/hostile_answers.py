@@ -116,18 +116,14 @@ def hostile(draw: random.Random) -> bytes:
 
 @dataclass(frozen=True)
 class Fault:
-    """
-    What was wrong with reading an answer.
-    """
+    """What was wrong with reading an answer."""
 
     what: str
     body: bytes
 
 
 class Judge:
-    """
-    Reads answers as the client does, and finds what is wrong with the reading of one.
-    """
+    """Reads answers as the client does, and finds what is wrong with the reading of one."""
 
     def __init__(self) -> None:
         self._redaction = Redaction([KEY])

@@ -24,9 +24,7 @@ APP = AppCredentials("main", 1400000001, "administrator", "https://console.tim.q
 
 @dataclass(slots=True)
 class Clock:
-    """
-    Wall time and monotonic time, which pass together unless a test sets the wall clock.
-    """
+    """Wall time and monotonic time, which pass together unless a test sets the wall clock."""
 
     wall: float = 1_750_000_000.0
     monotonic: float = 500.0
@@ -38,9 +36,7 @@ class Clock:
 
 @dataclass(slots=True)
 class Bench:
-    """
-    A signer with its clock and what it logged.
-    """
+    """A signer with its clock and what it logged."""
 
     app: AppCredentials = APP
     clock: Clock = field(default_factory=Clock)
@@ -65,9 +61,7 @@ class Bench:
 
 
 def opened(usersig: str) -> dict[str, object]:
-    """
-    Return the content of a UserSig, read without the library that made it.
-    """
+    """Return the content of a UserSig, read without the library that made it."""
     packed = base64.b64decode(usersig.replace("*", "+").replace("-", "/").replace("_", "="), validate=True)
     content: dict[str, object] = json.loads(zlib.decompress(packed))
     return content
@@ -83,9 +77,7 @@ def made_with(usersig: str, key: str) -> bool:
 
 
 def renew(bench: Bench) -> int:
-    """
-    Have the current signature refused and renewed; return the new serial.
-    """
+    """Have the current signature refused and renewed; return the new serial."""
     assert bench.signer.refused(bench.serial)
     return bench.serial
 

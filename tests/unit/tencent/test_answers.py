@@ -85,9 +85,7 @@ def test_a_text_that_was_cut_inside_a_character_costs_no_success() -> None:
     "body", ['{"ErrorCode":0,"ErrorInfo":"é"}'.encode(), b'{"ErrorCode":0,"ErrorInfo":"\xc3"}']
 )
 def test_a_byte_order_mark_costs_no_success(body: bytes) -> None:
-    """
-    A gateway that decodes and encodes again may put one in front: a call that was carried out counted as unanswered.
-    """
+    """A gateway that decodes and encodes again may put one in front: a call that was carried out counted as unanswered."""
     plain = answers.read(body)
 
     assert plain is not None
@@ -205,9 +203,7 @@ def test_a_region_that_does_not_exist_is_no_address() -> None:
 
 
 def told_by_a_client(info: str) -> str:
-    """
-    Return what a client that signs with APP's key keeps of an ErrorInfo.
-    """
+    """Return what a client that signs with APP's key keeps of an ErrorInfo."""
     redaction = Redaction()
     signature = UserSigSigner(KEYED, redaction=redaction).signature().value
     text = info.replace("SIGNATURE", signature).replace("KEY", KEY)
@@ -259,9 +255,7 @@ def test_a_key_that_has_come_into_use_later_is_hidden_from_then_on(tmp_path: Pat
     "shape", ["usersig=" + "\\" * 65_000, "usersig" * 9_000, "eJx" * 20_000, "%25" * 20_000]
 )
 def test_a_long_text_is_cut_before_it_is_cleaned(shape: str) -> None:
-    """
-    64 kB of backslashes behind a name took sixteen seconds.
-    """
+    """64 kB of backslashes behind a name took sixteen seconds."""
     body = json.dumps({"ErrorCode": 1, "ErrorInfo": shape}).encode()
     began = time.process_time()
 

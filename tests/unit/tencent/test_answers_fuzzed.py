@@ -13,9 +13,7 @@ from worker.tencent import answers
 
 @pytest.mark.parametrize("seed", range(4))
 def test_no_hostile_answer_raises_is_slow_or_gets_a_secret_through(seed: int) -> None:
-    """
-    An exception would end the call's task, and a second in here is a second without any call.
-    """
+    """An exception would end the call's task, and a second in here is a second without any call."""
     draw, judge = random.Random(seed), Judge()
 
     faults = [fault for fault in (judge.fault(hostile(draw)) for _ in range(250)) if fault is not None]

@@ -194,9 +194,7 @@ class Outbox:
         )
 
     def committed(self, wall: float, seconds: float = 0.0) -> list[OpenRecord]:
-        """
-        Finish the records of the transaction: it is committed, and took ``seconds``. Return those that were not dropped.
-        """
+        """Finish the records of the transaction: it is committed, and took ``seconds``. Return those that were not dropped."""
         done = self._end()
         self._resize(len(done.records), too_slow=seconds > SLOW_SECONDS)
         finished = [record for record in done.records if not record.dropped]

@@ -17,9 +17,7 @@ MOST = 20
 
 
 def seen(*, good: int, bad: int) -> AdaptiveBatchSize:
-    """
-    What is made of so many members, the good ones first.
-    """
+    """What is made of so many members, the good ones first."""
     size = AdaptiveBatchSize(MOST)
     for _ in range(good):
         size.learn(good=1)
@@ -29,9 +27,7 @@ def seen(*, good: int, bad: int) -> AdaptiveBatchSize:
 
 
 def settled_per_call(share: float, seed: int, *, learns: bool, at_once: int = 1) -> float:
-    """
-    How many members a call settles when so many of a target's members are bad, and so many calls are under way at once.
-    """
+    """How many members a call settles when so many of a target's members are bad, and so many calls are under way at once."""
     members = 2000
     size = AdaptiveBatchSize(MOST)
     chance = Random(seed)
@@ -126,9 +122,7 @@ def test_what_a_call_settles_for_a_share_of_bad_members(
 
 
 def test_bad_members_that_come_together_from_many_calls_make_few_batches_smaller() -> None:
-    """
-    A good batch is known after one call and a bad member after five, so what comes first says nothing of the share.
-    """
+    """A good batch is known after one call and a bad member after five, so what comes first says nothing of the share."""
     learnt, whole = (
         sum(settled_per_call(0.02, seed, learns=learns, at_once=20) for seed in range(20)) / 20
         for learns in (True, False)

@@ -10,9 +10,7 @@ from worker.domain.calls.age_heap import FEW, AgeHeap
 
 
 class Waiter:
-    """
-    Something that waits.
-    """
+    """Something that waits."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -74,9 +72,7 @@ def test_one_that_has_become_younger_is_the_oldest_no_more() -> None:
 
 
 def test_what_is_left_behind_does_not_pile_up_under_one_that_waits_for_long() -> None:
-    """
-    While an endpoint is halted its oldest waits for hours, and others come and go.
-    """
+    """While an endpoint is halted its oldest waits for hours, and others come and go."""
     ages: AgeHeap[Waiter] = AgeHeap()
     ages.set(patient := Waiter("patient"), 0.0, 0)
 
@@ -90,9 +86,7 @@ def test_what_is_left_behind_does_not_pile_up_under_one_that_waits_for_long() ->
 
 
 def test_one_that_waits_again_since_the_same_time_leaves_nothing_behind() -> None:
-    """
-    Else the heap would grow with each probe of the same waiter.
-    """
+    """Else the heap would grow with each probe of the same waiter."""
     ages: AgeHeap[Waiter] = AgeHeap()
     ages.set(Waiter("patient"), 0.0, 0)
     blocked = Waiter("blocked")

@@ -16,9 +16,7 @@ LATER = AttemptResult(sent_at=3.0, ended_at=4.0, verdict=Verdict.MEMBER, error_c
 
 
 class Searched:
-    """
-    A search that was played to its end, against an endpoint that refuses every call with a bad member in it.
-    """
+    """A search that was played to its end, against an endpoint that refuses every call with a bad member in it."""
 
     def __init__(self, members: list[int], bad: set[int]) -> None:
         self.applied: list[int] = []

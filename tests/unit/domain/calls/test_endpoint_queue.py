@@ -22,16 +22,12 @@ PATIENT = 1e9
 
 
 def command_to(target: str, *users: str, **fields: Any) -> OpenCommand:
-    """
-    An open ban of these users.
-    """
+    """An open ban of these users."""
     return open_command({**BAN, "group_id": target, "user_ids": list(users), "duration": 60, **fields})
 
 
 def put(queue: EndpointQueue, target: str, *users: str, now: float = 10.0, **fields: Any) -> list[MemberTask]:
-    """
-    These users of one command wait, from now on.
-    """
+    """These users of one command wait, from now on."""
     some = waiting(command_to(target, *users, **fields).tasks)
     for member in some:
         queue.put(member, now)
@@ -39,9 +35,7 @@ def put(queue: EndpointQueue, target: str, *users: str, now: float = 10.0, **fie
 
 
 def waiting(some: Iterable[MemberTask]) -> list[MemberTask]:
-    """
-    The same, which wait from now on.
-    """
+    """The same, which wait from now on."""
     some = list(some)
     for member in some:
         member.move_to(TaskState.WAITING)
@@ -49,9 +43,7 @@ def waiting(some: Iterable[MemberTask]) -> list[MemberTask]:
 
 
 def start(queue: EndpointQueue, command: OpenCommand) -> None:
-    """
-    The command is started.
-    """
+    """The command is started."""
     command.start()
     for member in command.tasks:
         queue.note_started(member)
@@ -60,16 +52,12 @@ def start(queue: EndpointQueue, command: OpenCommand) -> None:
 def taken(
     queue: EndpointQueue, now: float = 10.0, overdue_after: float = PATIENT, patience: float = 0.0
 ) -> list[str]:
-    """
-    The users of the next batch.
-    """
+    """The users of the next batch."""
     return [member.user for member in queue.take(now, overdue_after, patience)]
 
 
 def target_of(batch: list[MemberTask]) -> str:
-    """
-    Whose members they are.
-    """
+    """Whose members they are."""
     return batch[0].command.spec.target
 
 
@@ -151,9 +139,7 @@ def test_after_its_patience_the_oldest_goes_and_not_the_fullest() -> None:
 
 
 def test_a_batch_that_is_whole_for_its_target_does_not_wait_for_more() -> None:
-    """
-    Where many members are bad, and where each goes alone, a batch is smaller.
-    """
+    """Where many members are bad, and where each goes alone, a batch is smaller."""
     queue = EndpointQueue(20)
     (member,) = put(queue, "a", "u1")
     queue.learn(queue.target("a"), good=10, bad=20)
@@ -368,9 +354,7 @@ def test_of_a_target_with_many_groups_what_is_started_goes_first() -> None:
 def test_a_change_of_a_target_costs_no_more_for_many_groups(
     happens: str,
 ) -> None:
-    """
-    Kicks of one room, each with a score in its reason: the room is blocked and set free with every call to it.
-    """
+    """Kicks of one room, each with a score in its reason: the room is blocked and set free with every call to it."""
 
     def cost(groups: int) -> int:
         queue = EndpointQueue(20)
@@ -471,9 +455,7 @@ def test_a_member_may_leave_while_it_rests_and_is_not_woken_any_more() -> None:
 
 
 def test_what_comes_and_is_undone_while_nothing_leaves_does_not_pile_up() -> None:
-    """
-    A night long an app is halted, and bans are undone before they are sent.
-    """
+    """A night long an app is halted, and bans are undone before they are sent."""
     queue = EndpointQueue(20)
     put(queue, "a", "u0", now=1.0)
 

@@ -25,17 +25,13 @@ WHY = HaltReason("main", None, 70009, "70009: wrong key", "check the secret key"
 
 
 def fail(breaker: CircuitBreaker, times: int, target: str = "a", now: float = 10.0) -> None:
-    """
-    That many attempts without an answer.
-    """
+    """That many attempts without an answer."""
     for _ in range(times):
         breaker.failed(ended(None, status=None, ended_at=now), target, members("u1"), now)
 
 
 def opened(now: float = 10.0) -> CircuitBreaker:
-    """
-    A breaker that opened then.
-    """
+    """A breaker that opened then."""
     breaker = CircuitBreaker()
     fail(breaker, FAILURES_TO_OPEN, now=now)
     return breaker
@@ -108,9 +104,7 @@ def test_codes_and_missing_answers_in_one_row_are_counted_together() -> None:
 
 
 def test_codes_that_may_be_an_outage_count_once_something_sent_after_them_has_succeeded() -> None:
-    """
-    Else a command of few attempts would fail for the outage that the next code shows.
-    """
+    """Else a command of few attempts would fail for the outage that the next code shows."""
     breaker, first, second = CircuitBreaker(), members("u1"), members("u2")
     breaker.failed(ended(BUSY, ended_at=10.0), "a", first, 10.0)
     breaker.failed(ended(BUSY, ended_at=10.0), "b", second, 10.0)
@@ -135,9 +129,7 @@ def test_retry_codes_of_two_targets_with_a_success_between_are_none() -> None:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_transient_codes_by_chance_do_not_open_it_in_an_hour_of_the_whole_quota(seed: int) -> None:
-    """
-    At 1 % of the answers two in a row come every minute: to stop for them would be to stop for nothing.
-    """
+    """At 1 % of the answers two in a row come every minute: to stop for them would be to stop for nothing."""
     chance, breaker, some = Random(seed), CircuitBreaker(), members("u1")
     busy, applied = ended(BUSY), ended(0, sent_at=11.0)
 
@@ -288,9 +280,7 @@ def test_a_halt_is_probed_every_second_at_first_and_then_every_half_minute() -> 
 
 
 def test_a_target_that_was_not_refused_yet_may_probe_at_once_and_then_every_second() -> None:
-    """
-    Those that are refused by their own fault must not hold up the others for half a minute.
-    """
+    """Those that are refused by their own fault must not hold up the others for half a minute."""
     halt = ConfigHalt()
     halt.halt(WHY, 10.0)
     assert halt.fresh_probe_at == 10.0

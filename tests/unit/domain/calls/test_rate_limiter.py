@@ -14,18 +14,14 @@ from worker.domain.calls.replica_lending import LoanRequest
 
 
 def permits(owned: int, *, from_send: bool = False) -> RateLimiter:
-    """
-    This many permits, for a second.
-    """
+    """This many permits, for a second."""
     made = RateLimiter(1.0, window_from_send=from_send)
     made.set_share(owned)
     return made
 
 
 def use(some: RateLimiter, count: int, sent_at: float, answered_at: float, *, accepted: bool = True) -> None:
-    """
-    So many requests are sent and answered.
-    """
+    """So many requests are sent and answered."""
     for _ in range(count):
         some.acquire(sent_at)
     for _ in range(count):
@@ -93,9 +89,7 @@ def test_counted_from_the_sending_a_permit_comes_back_whatever_the_answer_does()
 
 
 def test_a_request_that_did_not_leave_holds_its_permit_no_longer_than_others() -> None:
-    """
-    Even when that it did not leave becomes known only after its second: it waited for a connection.
-    """
+    """Even when that it did not leave becomes known only after its second: it waited for a connection."""
     some = permits(2, from_send=True)
     some.acquire(10.0)
     some.acquire(10.5)
@@ -154,9 +148,7 @@ def test_the_ceiling_is_lowered_at_most_once_a_second() -> None:
 
 
 def test_what_is_accepted_within_a_second_after_a_refusal_counts_as_well() -> None:
-    """
-    Of requests that left together, a refused one may be answered before those that were accepted.
-    """
+    """Of requests that left together, a refused one may be answered before those that were accepted."""
     some = permits(200)
     for _ in range(121):
         some.acquire(10.0)
@@ -243,9 +235,7 @@ def test_what_is_out_and_what_is_lent_count_as_long_as_they_are() -> None:
 
 @pytest.mark.parametrize("seed", range(20))
 def test_a_server_that_counts_any_rolling_second_never_sees_more_than_the_permits(seed: int) -> None:
-    """
-    Whatever the way there and back takes: the server reads a request between its sending and its answer.
-    """
+    """Whatever the way there and back takes: the server reads a request between its sending and its answer."""
     chance, now = Random(seed), 100.0
     owned = chance.randint(1, 10)
     some = permits(owned)
@@ -273,9 +263,7 @@ def test_a_server_that_counts_any_rolling_second_never_sees_more_than_the_permit
 
 @pytest.mark.parametrize("seed", range(40))
 def test_the_two_owners_of_a_slice_send_no_more_than_the_quota_in_any_rolling_second(seed: int) -> None:
-    """
-    The old one goes on with what remains, and the next one begins when the slice is free: both as fast as they can.
-    """
+    """The old one goes on with what remains, and the next one begins when the slice is free: both as fast as they can."""
     chance, now = Random(seed), 100.0
     owned, going = chance.randint(2, 8), chance.randint(1, 4)
     old, heir = permits(owned + going), permits(0)

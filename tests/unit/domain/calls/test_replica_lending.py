@@ -30,16 +30,12 @@ if TYPE_CHECKING:
 
 
 def request(number: int, wanted: int, keeps: int = 0, borrower: str = "b") -> LoanRequest:
-    """
-    A borrower asks the lender "l".
-    """
+    """A borrower asks the lender "l"."""
     return LoanRequest("lane", borrower, number, wanted, {"l": keeps} if keeps else {})
 
 
 def asked(now: float = 10.0, wanted: int = 5) -> Borrower:
-    """
-    A borrower that has just asked.
-    """
+    """A borrower that has just asked."""
     borrower = Borrower("lane", "b")
     borrower.need(wanted)
     assert borrower.message(now, 0) == LoanRequest("lane", "b", 1, wanted, {})
@@ -335,7 +331,5 @@ def test_a_borrower_borrows_from_a_bounded_number_of_lenders() -> None:
 
 
 def test_what_an_owner_had_lent_is_over_when_the_next_one_uses_its_slices() -> None:
-    """
-    A longer lease needs a longer wait of new owners.
-    """
+    """A longer lease needs a longer wait of new owners."""
     assert HOLD == COOLING_OFF_SECONDS

@@ -43,9 +43,7 @@ SAMPLES: dict[str, dict[str, Any]] = {
 
 
 def body_of(value: dict[str, Any]) -> dict[str, Any]:
-    """
-    The body of the call that carries all members of this command.
-    """
+    """The body of the call that carries all members of this command."""
     read = command(value)
     made: dict[str, Any] = json.loads(read.action.body(read.target, read.users, read.parameters))
     return made
@@ -57,9 +55,7 @@ def test_a_command_becomes_the_sample_request_of_its_page(value: dict[str, Any])
 
 
 def test_an_update_carries_only_what_it_sets() -> None:
-    """
-    An empty string is a value: it clears the field. An absent one leaves it as it is.
-    """
+    """An empty string is a value: it clears the field. An absent one leaves it as it is."""
     body = body_of({**UPDATE, "member_info": {"name_card": ""}})
 
     assert body["MemberInfo"] == {"Member_Account": "user4", "NameCard": ""}
@@ -129,9 +125,7 @@ def test_only_a_kick_is_an_event() -> None:
 
 
 def test_actions_of_one_endpoint_agree_on_how_many_members_a_call_carries() -> None:
-    """
-    The endpoint's queue has one size for all its batches.
-    """
+    """The endpoint's queue has one size for all its batches."""
     row = ACTIONS["group.ban_group_member"]
     same, other = replace(row, name="group.same"), replace(row, name="group.other", members_per_call=7)
 

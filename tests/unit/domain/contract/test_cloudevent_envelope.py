@@ -41,9 +41,7 @@ def test_a_record_that_is_no_object_still_has_the_id_of_its_header(value: bytes 
 
 
 def test_a_broken_id_in_the_record_is_not_replaced_by_a_header() -> None:
-    """
-    Two ids, one of them broken: which one the issuer waits for cannot be known.
-    """
+    """Two ids, one of them broken: which one the issuer waits for cannot be known."""
     assert rejected({**BAN, "command_id": ""}, (("ce_id", b"e-1"),)).command_id is None
 
 

@@ -96,9 +96,7 @@ def test_every_duration_of_32_bits_is_passed_through(duration: int) -> None:
     ids=["shortest", "longest", "users", "user", "group", "reason", "no-reason", "metadata"],
 )
 def test_what_is_at_its_limit_passes_the_careful_path_too(limit: dict[str, Any]) -> None:
-    """
-    A colon that is written as an escape is what the fast path leaves to it.
-    """
+    """A colon that is written as an escape is what the fast path leaves to it."""
     value = encoded({**BAN, **limit, "issuer": "detector:7"})
 
     assert command(value.replace(b"detector:7", b"detector\\u003a7")) == command(value)
@@ -125,9 +123,7 @@ def test_a_reason_may_have_several_lines() -> None:
     ],
 )
 def test_a_field_may_have_exactly_as_many_bytes_as_allowed(name: str, value: object) -> None:
-    """
-    Bytes of UTF-8, however the JSON was written: with or without escapes.
-    """
+    """Bytes of UTF-8, however the JSON was written: with or without escapes."""
     plain = json.dumps({**BAN, name: value}, ensure_ascii=False).encode()
 
     assert command({**BAN, name: value}) == command(plain)
@@ -148,9 +144,7 @@ def test_a_field_given_twice_inside_metadata_is_nobodys_business(size: int) -> N
 
 @pytest.mark.parametrize("leaf", [b"1", b'"%b"' % (b"x" * 2000), b'["a",{"b":[]}]'])
 def test_metadata_may_be_as_deep_as_allowed_and_no_deeper(leaf: bytes) -> None:
-    """
-    The depth is that of objects and lists; what stands in the innermost one is no level of its own.
-    """
+    """The depth is that of objects and lists; what stands in the innermost one is no level of its own."""
     levels = 32 - leaf.count(b"[") - leaf.count(b"{")
 
     def nested(depth: int) -> bytes:
@@ -176,18 +170,14 @@ def test_metadata_may_be_as_deep_as_allowed_and_no_deeper(leaf: bytes) -> None:
     ],
 )
 def test_the_end_of_a_ban_is_kept_as_written_and_as_seconds(text: str, instant: float) -> None:
-    """
-    RFC 3339 whole: small letters, fractions of any length, offsets, leap seconds.
-    """
+    """RFC 3339 whole: small letters, fractions of any length, offsets, leap seconds."""
     read = command({**without(BAN, "duration"), "banned_until": text})
 
     assert (read.banned_until, read.parameters.banned_until) == (instant, text)
 
 
 def test_issued_at_is_passed_through_whatever_it_says() -> None:
-    """
-    It decides nothing, so it is no reason to let a ban go.
-    """
+    """It decides nothing, so it is no reason to let a ban go."""
     assert command({**BAN, "issued_at": "yesterday"}).issued_at == "yesterday"
 
 

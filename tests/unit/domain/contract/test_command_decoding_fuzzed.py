@@ -81,9 +81,7 @@ HEADERS = st.lists(
 
 @st.composite
 def damaged(draw: st.DrawFn) -> bytes:
-    """
-    A valid command after one to three cuts, insertions or repetitions.
-    """
+    """A valid command after one to three cuts, insertions or repetitions."""
     value = draw(st.sampled_from(VALID))
     for _ in range(draw(st.integers(1, 3))):
         place = draw(st.integers(0, len(value)))
@@ -96,9 +94,7 @@ def damaged(draw: st.DrawFn) -> bytes:
 
 @st.composite
 def altered(draw: st.DrawFn) -> bytes:
-    """
-    A valid command with up to three fields that are missing, new, or something else.
-    """
+    """A valid command with up to three fields that are missing, new, or something else."""
     command = dict(draw(st.sampled_from([*ONE_OF_EACH, EVERYTHING])))
     for _ in range(draw(st.integers(1, 3))):
         name = draw(st.sampled_from([*FIELDS, "userids"]) | st.text(max_size=5))
@@ -131,9 +127,7 @@ RIGHT: dict[str, list[Any]] = {
 
 @st.composite
 def recombined(draw: st.DrawFn) -> dict[str, Any]:
-    """
-    A valid command with up to three fields that are missing, new or another, each of them right by itself.
-    """
+    """A valid command with up to three fields that are missing, new or another, each of them right by itself."""
     command = dict(draw(st.sampled_from([*ONE_OF_EACH, EVERYTHING])))
     for name in draw(st.lists(st.sampled_from(list(RIGHT)), max_size=3, unique=True)):
         if draw(st.booleans()) or name in REQUIRED:
@@ -149,9 +143,7 @@ RECORDS = damaged() | altered() | st.binary() | JSON.map(lambda value: json.dump
 @settings(max_examples=600, deadline=None)
 @given(RECORDS, HEADERS)
 def test_no_record_makes_the_decoder_raise(value: bytes, headers: Headers) -> None:
-    """
-    And whatever it says of a record can be put into an outcome.
-    """
+    """And whatever it says of a record can be put into an outcome."""
     decoded = DECODER.decode(Record(value, headers=headers))
 
     msgspec.json.encode(
@@ -167,9 +159,7 @@ def test_no_record_makes_the_decoder_raise(value: bytes, headers: Headers) -> No
 @settings(max_examples=600, deadline=None)
 @given(damaged() | altered())
 def test_what_the_fast_path_takes_alone_the_careful_one_finds_right(value: bytes) -> None:
-    """
-    The other way round as well: what the typed decoder refuses, the careful one can explain.
-    """
+    """The other way round as well: what the typed decoder refuses, the careful one can explain."""
     reading = read(value)
     try:
         wire = TYPED.decode(value)
@@ -188,9 +178,7 @@ def test_what_the_fast_path_takes_alone_the_careful_one_finds_right(value: bytes
 def test_fields_are_taken_together_just_when_nothing_is_found_wrong_with_them(
     fields: dict[str, Any], headers: Headers
 ) -> None:
-    """
-    Each rule about fields together stands twice: ``_judge`` keeps it, ``_faults_together`` says what breaks it.
-    """
+    """Each rule about fields together stands twice: ``_judge`` keeps it, ``_faults_together`` says what breaks it."""
     value = json.dumps(fields).encode()
     reading = read(value)
     assert not reading.faults
@@ -227,9 +215,7 @@ def test_a_command_says_what_an_ordinary_parser_reads(value: bytes) -> None:
 
 
 def escaped(text: str, random: Random) -> str:
-    """
-    JSON with some of the characters of its strings written as escapes, as every encoder may.
-    """
+    """JSON with some of the characters of its strings written as escapes, as every encoder may."""
 
     def string(found: re.Match[str]) -> str:
         return "".join(

@@ -65,9 +65,7 @@ def test_a_scope_reads_as_what_it_covers() -> None:
     ],
 )
 def test_a_key_that_is_no_scope_changes_nothing(key: bytes | None) -> None:
-    """
-    An unknown field must not widen the scope to everything, and a second spelling of a key would outlive its tombstone.
-    """
+    """An unknown field must not widen the scope to everything, and a second spelling of a key would outlive its tombstone."""
     assert isinstance(read_control(key, control_value(ORDER)), UnreadableControl)
     assert isinstance(read_control(key, None), UnreadableControl)
 
@@ -90,9 +88,7 @@ def test_a_key_that_is_no_scope_changes_nothing(key: bytes | None) -> None:
     ],
 )
 def test_a_value_that_is_no_order_changes_nothing(value: bytes) -> None:
-    """
-    Of a misspelt end the pause would never end, and of two states the last was obeyed: a pause cancelled commands.
-    """
+    """Of a misspelt end the pause would never end, and of two states the last was obeyed: a pause cancelled commands."""
     assert isinstance(read_control(b"{}", value), UnreadableControl)
 
 

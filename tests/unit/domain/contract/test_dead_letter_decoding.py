@@ -12,9 +12,7 @@ from worker.domain.contract.dead_letter_encoding import SMALLEST_LIMIT, DeadLett
 
 
 class Original(Struct):
-    """
-    A record of the command topic.
-    """
+    """A record of the command topic."""
 
     key: bytes | None
     value: bytes | None
@@ -39,9 +37,7 @@ HEADERS = st.lists(
 def test_what_was_fitted_is_read_back(
     key: bytes | None, value: bytes | None, headers: list[tuple[str, bytes | None]]
 ) -> None:
-    """
-    Also if the original has headers of our names.
-    """
+    """Also if the original has headers of our names."""
     read = letter_of(Original(key, value, headers))
 
     assert isinstance(read, ParsedDeadLetter)

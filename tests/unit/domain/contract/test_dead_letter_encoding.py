@@ -39,9 +39,7 @@ def letter(record: Record, message: str = "reason is missing", topic: str = "com
 
 
 def named(fitted: FittedDeadLetter) -> dict[str, bytes]:
-    """
-    The headers by name; of a repeated one the last, as readers take it.
-    """
+    """The headers by name; of a repeated one the last, as readers take it."""
     return dict(fitted.headers)
 
 
@@ -50,9 +48,7 @@ def sha256(content: bytes) -> bytes:
 
 
 def built_bytes(fitted: FittedDeadLetter, compression: int) -> int:
-    """
-    How long a batch of this one record really is, as kafka-python builds it.
-    """
+    """How long a batch of this one record really is, as kafka-python builds it."""
     builder = DefaultRecordBatchBuilder(2, compression, True, 2**40, 7, 2**30, 2**31 - 1)
     assert builder.append(0, 2**45, fitted.key, fitted.value, fitted.headers) is not None
     return len(builder.build())
@@ -124,9 +120,7 @@ def test_a_value_that_does_not_fit_is_left_out_and_can_be_recognised() -> None:
 
 
 def test_what_was_never_read_is_told_by_what_it_was() -> None:
-    """
-    It would be hundreds of megabytes.
-    """
+    """It would be hundreds of megabytes."""
     headers: Any = OmittedHeaders(7, "cc")
     unread = Record(OmittedBytes(9, "aa"), OmittedBytes(8, "bb"), headers)
 
@@ -173,9 +167,7 @@ def test_a_tombstone_whose_key_does_not_fit_can_still_be_sent() -> None:
 
 
 def test_the_value_goes_before_the_headers_and_these_before_the_key() -> None:
-    """
-    The key is the target: it is what a person looks for first.
-    """
+    """The key is the target: it is what a person looks for first."""
     part = b"x" * 3000
     record = Record(part, part, (("h", part),))
 
@@ -220,9 +212,7 @@ RECORDS: st.SearchStrategy[Any] = st.builds(
 def test_every_dead_letter_fits_and_is_something_that_kafka_takes(
     record: Record, message: str, limit: int, compression: int
 ) -> None:
-    """
-    The batch is really built, by kafka-python, with each compression; the topic's name is as long as Kafka allows.
-    """
+    """The batch is really built, by kafka-python, with each compression; the topic's name is as long as Kafka allows."""
     fitted = fit(letter(record, message, "t" * 249), limit)
 
     assert fitted.key is not None or fitted.value is not None

@@ -137,16 +137,12 @@ def test_codes_from_60000_to_79999_speak_of_the_app(code: int, platform: bool) -
 def test_a_status_other_than_200_never_speaks_for_tencent(
     status: int | None, code: int | None, verdict: Verdict
 ) -> None:
-    """
-    Tencent answers 200 for everything: another status comes from something in between, whatever its body says.
-    """
+    """Tencent answers 200 for everything: another status comes from something in between, whatever its body says."""
     assert judge(status, code) is verdict
 
 
 def test_no_verdict_is_tried_again_and_proves_that_the_endpoint_lives() -> None:
-    """
-    What the endpoint decided, it decides again.
-    """
+    """What the endpoint decided, it decides again."""
     assert [verdict for verdict in Verdict if verdict.again and verdict.proves_life] == []
 
 
@@ -197,9 +193,7 @@ def test_only_what_the_endpoint_itself_decided_proves_that_it_lives() -> None:
 
 
 def test_a_wished_state_holds_already_only_by_codes_that_blame_one_member() -> None:
-    """
-    In a batch the same code must lead to a search for that member, never to a success of all.
-    """
+    """In a batch the same code must lead to a search for that member, never to a success of all."""
     assert set(ALREADY) == {("room.kick_user_out", 100005), ("group.ban_group_member", 100016)}
     for action, code in ALREADY:
         assert action in ACTIONS
@@ -207,9 +201,7 @@ def test_a_wished_state_holds_already_only_by_codes_that_blame_one_member() -> N
 
 
 def test_every_code_that_can_halt_has_a_remedy_of_its_own_and_no_other_code() -> None:
-    """
-    The general sentence sends an operator to a page of Tencent's, at night.
-    """
+    """The general sentence sends an operator to a page of Tencent's, at night."""
     can_halt = {Verdict.FATAL, Verdict.FORBIDDEN, Verdict.RESIGN, Verdict.LOCKED}
 
     assert set(REMEDIES) == {code for code, verdict in VERDICTS.items() if verdict in can_halt}

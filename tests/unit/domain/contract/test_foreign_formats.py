@@ -123,9 +123,7 @@ def test_a_foreign_format_is_named_with_its_cure(value: object, code: str, words
 
 @pytest.mark.parametrize("value", [CONNECT, DEBEZIUM, {"schema": {}, "payload": DEBEZIUM}, {"data": BAN}])
 def test_who_waits_for_a_command_in_an_envelope_is_told(value: dict[str, Any]) -> None:
-    """
-    It is not carried out, but its id, its issuer and its users can be read.
-    """
+    """It is not carried out, but its id, its issuer and its users can be read."""
     refused = rejected(value)
 
     assert (refused.command_id, refused.group_id) == (BAN["command_id"], BAN["group_id"])
@@ -163,9 +161,7 @@ def test_who_waits_for_a_command_in_an_envelope_is_told(value: dict[str, Any]) -
     ],
 )
 def test_what_resembles_nothing_is_told_as_what_it_is_not(value: bytes) -> None:
-    """
-    A wrong guess would send its sender to the wrong place.
-    """
+    """A wrong guess would send its sender to the wrong place."""
     refused = rejected(value)
 
     assert refused.code in ("not_json", "not_utf8")

@@ -57,9 +57,7 @@ TYPES: Final[dict[str, tuple[type, ...]]] = {
 
 
 def is_valid(value: Any, schema: Any, root: dict[str, Any]) -> bool:
-    """
-    Whether the value is valid, by the keywords of JSON Schema 2020-12 that our schemas use; KeyError at any other keyword.
-    """
+    """Whether the value is valid, by the keywords of JSON Schema 2020-12 that our schemas use; KeyError at any other keyword."""
     if isinstance(schema, bool):
         return schema
     return all(
@@ -217,9 +215,7 @@ PIECES: Final = st.sampled_from([
 def test_schema_and_decoder_agree_on_whatever_is_put_together(
     command: dict[str, Any], put: dict[str, Any], taken: set[str]
 ) -> None:
-    """
-    The pieces avoid what no schema can say: here both must agree exactly, but for the names of apps.
-    """
+    """The pieces avoid what no schema can say: here both must agree exactly, but for the names of apps."""
     value = without(command, *taken) | put
     if value.get("app") not in (None, "main", "second") and isinstance(value["app"], str):
         return
@@ -232,9 +228,7 @@ def test_schema_and_decoder_agree_on_whatever_is_put_together(
     [*FIELDS.items(), *((f"member_info.{name}", check) for name, check in MEMBER_INFO.items())],
 )
 def test_a_text_is_as_long_in_the_schema_as_in_the_table_of_fields(name: str, check: object) -> None:
-    """
-    In characters there, in bytes here; the description says so.
-    """
+    """In characters there, in bytes here; the description says so."""
     part = COMMAND
     for step in name.split("."):
         part = part["properties"][step]
@@ -250,9 +244,7 @@ def test_a_user_is_as_long_in_the_schema_as_in_the_table_of_fields() -> None:
 
 
 def test_every_field_of_a_command_is_described_in_words_of_its_own() -> None:
-    """
-    The limit alone, which is written by itself, says nothing of what the field is for.
-    """
+    """The limit alone, which is written by itself, says nothing of what the field is for."""
     descriptions = {name: COMMAND["properties"][name]["description"] for name in FIELDS}
 
     assert [name for name, text in descriptions.items() if text.startswith("At most")] == []
@@ -343,9 +335,7 @@ def test_an_outcome_that_lacks_what_every_outcome_has_is_not_valid(name: str) ->
 
 
 def test_every_field_of_an_outcome_is_in_the_schema_and_the_other_way_round() -> None:
-    """
-    ``duplicate_of``, ``superseded_by`` and ``user_ids`` of the outcome go with statuses of their own.
-    """
+    """``duplicate_of``, ``superseded_by`` and ``user_ids`` of the outcome go with statuses of their own."""
     assert set(OUTCOME["properties"]) == set(written(EVERY_FIELD)) | {
         "duplicate_of",
         "superseded_by",
@@ -356,9 +346,7 @@ def test_every_field_of_an_outcome_is_in_the_schema_and_the_other_way_round() ->
 
 
 def test_a_reader_of_outcomes_may_not_rely_on_knowing_all_fields() -> None:
-    """
-    Fields are added in later versions.
-    """
+    """Fields are added in later versions."""
     assert is_valid({**written(EVERY_FIELD), "new": 1}, OUTCOME, OUTCOME)
     assert "additionalProperties" not in json.dumps(OUTCOME)
 

@@ -29,16 +29,12 @@ HEAD = encoded(BAN)[:-1]
 
 
 def grown(head: bytes, unit: bytes, tail: bytes) -> Callable[[int], bytes]:
-    """
-    A shape that repeats a unit until it has so many bytes.
-    """
+    """A shape that repeats a unit until it has so many bytes."""
     return lambda size: head + unit * ((size - len(head) - len(tail)) // len(unit)) + tail
 
 
 def nested(head: bytes, opening: bytes, closing: bytes, tail: bytes) -> Callable[[int], bytes]:
-    """
-    A shape that is nested until it has so many bytes.
-    """
+    """A shape that is nested until it has so many bytes."""
 
     def shape(size: int) -> bytes:
         depth = (size - len(head) - len(tail)) // (len(opening) + len(closing))
@@ -48,9 +44,7 @@ def nested(head: bytes, opening: bytes, closing: bytes, tail: bytes) -> Callable
 
 
 def names(size: int) -> bytes:
-    """
-    As many fields as there is room for, each of its own name.
-    """
+    """As many fields as there is room for, each of its own name."""
     return encoded({f"{number:x}": 1 for number in range(size // 13)} | BAN)
 
 
@@ -141,9 +135,7 @@ HOSTILE: dict[str, Callable[[int], bytes]] = {
 
 
 def seconds(value: bytes, rounds: int = 3) -> float:
-    """
-    The CPU time that reading the record takes, at least.
-    """
+    """The CPU time that reading the record takes, at least."""
     record = Record(value)
     spent = []
     for _ in range(rounds):
@@ -186,9 +178,7 @@ def test_no_shape_that_is_repeated_takes_more_than_its_length(head: bytes, unit:
 
 
 def test_what_is_read_of_the_longest_shapes_is_still_what_they_say() -> None:
-    """
-    Fast because it is read, and not because it is given up.
-    """
+    """Fast because it is read, and not because it is given up."""
     for shape in (HOSTILE["nested lists"], HOSTILE["lists beside each other"], HOSTILE["many fields"]):
         decoded = DECODER.decode(Record(shape(4 * SIZE)))
 

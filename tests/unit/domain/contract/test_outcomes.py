@@ -42,9 +42,7 @@ SETS = [set(some) for count in range(1, 9) for some in combinations(ALONE, count
 
 
 def expected(kinds: set[str]) -> str:
-    """
-    The rule as the contract has it, sentence by sentence.
-    """
+    """The rule as the contract has it, sentence by sentence."""
     as_statuses = {ALONE[kind] for kind in kinds}
     if len(as_statuses) == 1:
         return as_statuses.pop()
@@ -57,9 +55,7 @@ def expected(kinds: set[str]) -> str:
 
 @pytest.mark.parametrize("kinds", SETS, ids=lambda kinds: "+".join(sorted(kinds)))
 def test_the_status_follows_from_which_kinds_of_results_there_are(kinds: set[str]) -> None:
-    """
-    All 255 mixtures that there can be.
-    """
+    """All 255 mixtures that there can be."""
     results = [Result(f"u{place}", ResultStatus(kind)) for place, kind in enumerate(sorted(kinds))]
 
     assert status_of(results) == expected(kinds)

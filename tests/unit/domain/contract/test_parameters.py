@@ -47,9 +47,7 @@ PAIRS: Final = [
 
 
 def ended(fields: dict[str, Any]) -> OpenCommand:
-    """
-    The command with its outcome, all of whose users it was applied to.
-    """
+    """The command with its outcome, all of whose users it was applied to."""
     made = open_command(fields)
     give(made, *[ResultStatus.APPLIED for _ in made.tasks])
     made.outcome = outcome_of(made, RULES, 100.0, WALL)
@@ -73,9 +71,7 @@ def test_each_parameter_that_is_written_is_tried_here() -> None:
 def test_a_parameter_is_part_of_all_that_is_made_of_a_command(
     one: dict[str, Any], other: dict[str, Any]
 ) -> None:
-    """
-    Of the effect, what the id stands for, the request and the outcome, and of what a new owner reads from the outcome.
-    """
+    """Of the effect, what the id stands for, the request and the outcome, and of what a new owner reads from the outcome."""
     first, second = command(one), command(other)
 
     assert first.effect != second.effect

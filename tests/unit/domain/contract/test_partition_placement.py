@@ -25,7 +25,5 @@ def test_a_key_is_hashed_as_kafka_python_hashes_it(key: bytes) -> None:
     ],
 )
 def test_a_key_is_hashed_as_java_hashes_it(key: bytes, signed: int) -> None:
-    """
-    The values of Apache Kafka's own test of its hash.
-    """
+    """The values of Apache Kafka's own test of its hash."""
     assert murmur2(key) == signed & 0xFFFFFFFF

@@ -259,9 +259,7 @@ def test_what_is_wrong_is_named_by_code_and_field(value: object, code: str, fiel
 def test_the_message_is_short_and_can_be_printed_anywhere(
     value: object, code: str, field: str | None
 ) -> None:
-    """
-    It ends in logs, in a header of the dead letter and on somebody's screen at night.
-    """
+    """It ends in logs, in a header of the dead letter and on somebody's screen at night."""
     message = rejected(value).message
 
     assert message.isprintable()
@@ -275,9 +273,7 @@ def test_the_message_is_short_and_can_be_printed_anywhere(
 
 @pytest.mark.parametrize("value", [row[1] for row in REFUSED], ids=[row[0] for row in REFUSED])
 def test_the_command_id_is_kept_whenever_it_can_be_read(value: object) -> None:
-    """
-    Without it there is no outcome, and whoever issued the command waits for ever.
-    """
+    """Without it there is no outcome, and whoever issued the command waits for ever."""
     text = value if isinstance(value, bytes) else encoded(value)
     try:
         found = json.loads(text.decode(), parse_int=float)
@@ -292,17 +288,13 @@ def test_the_command_id_is_kept_whenever_it_can_be_read(value: object) -> None:
 
 
 def test_every_code_of_the_table_is_shown_by_an_example() -> None:
-    """
-    ``command_id_reused`` needs to know what came before: the engine finds it.
-    """
+    """``command_id_reused`` needs to know what came before: the engine finds it."""
     assert {code for _, _, code, _ in REFUSED} == set(REJECTIONS) - {"command_id_reused"}
 
 
 @pytest.mark.parametrize("depth", [64, 900, 5000, 20_000])
 def test_of_a_record_that_is_nested_too_deep_all_that_is_not_deep_is_kept(depth: int) -> None:
-    """
-    How deep the parsers get is another number on each Python; what becomes of a record must not be.
-    """
+    """How deep the parsers get is another number on each Python; what becomes of a record must not be."""
     deep = b"[" * depth + b'{"a":"]\\"]"}' + b"]" * depth
     value = b'{"a":{"b":[]},"x":%b,"command_id":"c-1","y":[%b,[]],"issuer":"i"}' % (deep, deep)
 
@@ -499,16 +491,12 @@ def test_the_same_stands_there_when_the_fields_are_right_but_not_together() -> N
 def test_whom_a_refused_command_named_is_told_as_far_as_it_can_be_read(
     users: object, kept: tuple[str, ...]
 ) -> None:
-    """
-    "What became of the ban of this user?" is asked by the user.
-    """
+    """ "What became of the ban of this user?" is asked by the user."""
     assert rejected({**BAN, "user_ids": users, "zzz": 1}).user_ids == kept
 
 
 def problems(refused: Rejected) -> list[tuple[str, str | None]]:
-    """
-    All that is told of a record, in order.
-    """
+    """All that is told of a record, in order."""
     return [(refused.code, refused.field), *((problem.code, problem.field) for problem in refused.also)]
 
 
@@ -605,9 +593,7 @@ SEVERAL: list[tuple[str, object, list[tuple[str, str | None]]]] = [
 def test_everything_that_is_wrong_with_a_record_is_told_at_once(
     value: object, told: list[tuple[str, str | None]]
 ) -> None:
-    """
-    Whoever mends one mistake a day needs a week for a record with seven.
-    """
+    """Whoever mends one mistake a day needs a week for a record with seven."""
     refused = rejected(value)
 
     assert problems(refused) == told
@@ -652,9 +638,7 @@ def test_what_stands_behind_the_first_64_fields_is_checked(ending: bytes, code: 
 
 
 def test_an_id_that_ends_in_a_blank_is_refused_with_an_outcome_of_that_id() -> None:
-    """
-    Whoever issued it waits for exactly this id.
-    """
+    """Whoever issued it waits for exactly this id."""
     refused = rejected({**BAN, "command_id": "c-1 "})
 
     assert (refused.code, refused.field, refused.command_id) == ("bad_character", "command_id", "c-1 ")
@@ -694,9 +678,7 @@ def test_a_target_that_is_too_long_is_repeated_in_the_refusal() -> None:
     ],
 )
 def test_the_cure_of_a_number_in_a_text_is_json_that_is_taken(text: str, cure: str) -> None:
-    """
-    It said to write 007, which is no JSON, or digits of another script.
-    """
+    """It said to write 007, which is no JSON, or digits of another script."""
     assert rejected(BAN | {"duration": text}).message == (
         f"duration must be a whole number of seconds, not a string{cure}"
     )

@@ -67,9 +67,7 @@ def test_a_field_in_another_spelling_is_answered_with_the_one_that_was_meant(nam
 
 @pytest.mark.parametrize("name", [*FIELDS])
 def test_a_misspelt_field_is_not_told_as_missing_too(name: str) -> None:
-    """
-    One mistake is one problem.
-    """
+    """One mistake is one problem."""
     value = {**BAN, "member_info": {"role": "Admin"}, "room_id": "r"}
     camel = "".join(word.title() for word in name.split("_"))
     refused = rejected(without(value, name) | {camel: value.get(name, "x")})
@@ -119,9 +117,7 @@ def test_an_action_that_may_be_one_of_several_is_answered_with_each(name: str) -
 
 @pytest.mark.parametrize("name", ["live.ban_member", "group.banish_group_member", "room.ban_room_member"])
 def test_a_ban_is_never_taken_for_an_unban(name: str) -> None:
-    """
-    Whoever copies the answer would do the opposite.
-    """
+    """Whoever copies the answer would do the opposite."""
     assert "did you mean 'live.unban" not in rejected({**BAN, "action": name}).message
     assert not any("unban" in meant for meant in meant_actions(name))
 
@@ -134,9 +130,7 @@ def test_a_ban_is_never_taken_for_an_unban(name: str) -> None:
     ],
 )
 def test_an_action_is_never_taken_for_one_with_another_target_or_verb(name: str) -> None:
-    """
-    A ban of a room's member was answered with that of a group's, and a mute with a ban.
-    """
+    """A ban of a room's member was answered with that of a group's, and a mute with a ban."""
     assert meant_actions(name) == ()
     assert all(action in rejected({**BAN, "action": name}).message for action in ACTIONS)
 
@@ -148,9 +142,7 @@ def test_an_action_that_resembles_none_is_answered_with_all() -> None:
 
 
 def test_a_field_that_has_no_other_name_is_known_by_its_own() -> None:
-    """
-    A field that is added to a command needs no row here, and no unknown one beside it makes the decoder raise.
-    """
+    """A field that is added to a command needs no row here, and no unknown one beside it makes the decoder raise."""
     known = (*FIELDS, "evidence")
 
     assert meant_field("Evidence", known) == "evidence"

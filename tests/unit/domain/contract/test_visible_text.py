@@ -83,16 +83,12 @@ OF_EACH = pytest.mark.parametrize(("value", "field"), [row[1:] for row in IDS], 
 
 
 def filled(value: Any, text: str) -> Any:
-    """
-    The command with this text for each X.
-    """
+    """The command with this text for each X."""
     return json.loads(json.dumps(value).replace('"X"', json.dumps(text)))
 
 
 def each_way(value: object) -> list[bytes]:
-    """
-    As producers write it: escaped or not, with blanks or without.
-    """
+    """As producers write it: escaped or not, with blanks or without."""
     return [
         json.dumps(value, ensure_ascii=ensure, separators=separators).encode()
         for ensure in (True, False)
@@ -106,9 +102,7 @@ def each_way(value: object) -> list[bytes]:
 def test_a_character_that_nobody_sees_is_refused_by_name_and_place(
     value: Any, field: str, hidden: str, place: str
 ) -> None:
-    """
-    Such an id is another user than the one that a person reads.
-    """
+    """Such an id is another user than the one that a person reads."""
     text = {"start": f"{hidden}ab", "middle": f"a{hidden}b", "end": f"ab{hidden}"}[place]
     for written in each_way(filled(value, text)):
         refused = rejected(written)
@@ -136,9 +130,7 @@ def test_an_id_with_a_blank_at_an_end_is_refused(value: Any, field: str, text: s
     "text", ["a b", "a  b", "用户", "😀", "@TGS#a", "a:b/c", "é", "e\u0301", "\uff21\uff22", "\U0001fae8"]
 )
 def test_an_id_that_can_be_seen_whole_is_taken(value: Any, field: str, text: str) -> None:
-    """
-    Blanks inside are allowed, as Tencent allows them; so is a letter newer than this Python.
-    """
+    """Blanks inside are allowed, as Tencent allows them; so is a letter newer than this Python."""
     read = [command(written) for written in each_way(filled(value, text))]
 
     assert field
@@ -160,9 +152,7 @@ def test_a_text_for_people_may_hold_anything(value: dict[str, Any]) -> None:
 
 
 def test_every_format_and_control_character_of_this_python_is_hidden() -> None:
-    """
-    All but marks that join or precede what is seen, and halves of surrogate pairs, which are refused on their own.
-    """
+    """All but marks that join or precede what is seen, and halves of surrogate pairs, which are refused on their own."""
     kinds = {"Cc", "Cf", "Zl", "Zp", "Co"}
     characters = [chr(point) for point in range(0x110000) if not 0xD800 <= point < 0xE000]
     seen = [one for one in characters if unicodedata.category(one) in kinds and hidden_in(one) is None]
@@ -177,9 +167,7 @@ def test_every_format_and_control_character_of_this_python_is_hidden() -> None:
 
 
 def test_the_class_of_hidden_characters_is_one_that_other_languages_can_read_too() -> None:
-    """
-    It stands in the JSON Schema: escapes of four digits only, and nothing beyond the basic plane.
-    """
+    """It stands in the JSON Schema: escapes of four digits only, and nothing beyond the basic plane."""
     assert HIDDEN.isascii()
     assert re.sub(r"\\u[0-9a-f]{4}|\\x[0-9a-f]{2}|-", "", HIDDEN) == ""
 
@@ -194,9 +182,7 @@ def test_the_class_of_hidden_characters_is_one_that_other_languages_can_read_too
     ],
 )  # fmt: skip
 def test_a_user_who_is_written_like_a_protected_one_is_protected(user: str, protected: str) -> None:
-    """
-    In small or capital letters, wide or narrow, composed or not: a person takes them for one another.
-    """
+    """In small or capital letters, wide or narrow, composed or not: a person takes them for one another."""
     names = frozenset({"moderator", "Straße", "fire", "e\u0301", "i\u0307", "iv", "\uff32\uff2f\uff2f\uff34"})
     decoder = CommandDecoder(EngineRules("t", 8, {"main": "administrator"}, "main", RULES.worker, names))
 

@@ -20,9 +20,7 @@ AMBIGUOUS = 10004
 
 
 def drive(harness: EngineHarness, bad: Container[str], code: int = BAD) -> None:
-    """
-    Answers until nothing is out: a request that carries a bad user is refused and applies nothing.
-    """
+    """Answers until nothing is out: a request that carries a bad user is refused and applies nothing."""
     for _ in range(500):
         if not harness.out:
             return
@@ -226,9 +224,7 @@ def test_two_members_alone_with_an_ambiguous_code_condemn_the_rest_of_their_batc
 
 
 def test_a_room_that_does_not_exist_costs_two_calls_a_batch() -> None:
-    """
-    Its batches stay whole: that every member is refused says nothing about the members.
-    """
+    """Its batches stay whole: that every member is refused says nothing about the members."""
     harness = EngineHarness(default_calls_per_second=8, max_gap=2_000)  # one or two calls of a room at a time
     harness.receive(ban("x", command_id="first"))
     harness.receive_together(*(ban(user) for user in users(400)))
@@ -355,9 +351,7 @@ def test_a_search_does_not_go_on_while_the_app_is_halted(is_passed: bool) -> Non
 
 
 def test_a_half_that_waits_for_a_permit_is_withdrawn_by_a_halt() -> None:
-    """
-    The client has not heard of it, so nothing is cancelled there.
-    """
+    """The client has not heard of it, so nothing is cancelled there."""
     harness = EngineHarness(default_calls_per_second=1)
     harness.receive(ban(*users(4), command_id="c"), unban("x"))
     harness.code(harness.request("ban"), BAD)  # the half has no permit yet, and no client
@@ -392,9 +386,7 @@ def test_an_unknown_code_is_tried_three_times_and_believed_where_another_room_pa
 @pytest.mark.parametrize("code", [123456, 70999])
 @pytest.mark.parametrize("happens", ["outage", "halt"])
 def test_an_unknown_code_fails_nobody_when_an_outage_or_a_halt_comes_between(code: int, happens: str) -> None:
-    """
-    Its call had attempts left, which it gets afterwards.
-    """
+    """Its call had attempts left, which it gets afterwards."""
     harness = EngineHarness()
     harness.receive(*(ban("u", group=group, command_id=group) for group in "abc"))
     first, *others = harness.out
@@ -418,9 +410,7 @@ def test_an_unknown_code_fails_nobody_when_an_outage_or_a_halt_comes_between(cod
 
 
 def test_an_unknown_code_is_not_believed_of_what_left_before_something_else_passed() -> None:
-    """
-    What all got for a second has failed whose last try was under way at its end.
-    """
+    """What all got for a second has failed whose last try was under way at its end."""
     harness = EngineHarness()
     harness.receive(ban("u", command_id="c"))
     for _ in range(2):
@@ -439,9 +429,7 @@ def test_an_unknown_code_is_not_believed_of_what_left_before_something_else_pass
 
 
 def test_of_an_unknown_code_that_every_target_gets_no_more_is_kept_than_is_needed() -> None:
-    """
-    Memory: an endpoint with a new code for every call has no success that would clear what is kept.
-    """
+    """Memory: an endpoint with a new code for every call has no success that would clear what is kept."""
     harness = EngineHarness()
     for number in range(50):
         harness.receive(kick("u", room=f"r{number}"))
@@ -457,9 +445,7 @@ def test_of_an_unknown_code_that_every_target_gets_no_more_is_kept_than_is_neede
 
 
 def passing_elsewhere(harness: EngineHarness) -> None:
-    """
-    Another group's command comes, and is applied.
-    """
+    """Another group's command comes, and is applied."""
     harness.wait(0.01)
     harness.receive(ban("somebody", group=f"other {harness.now}"))
     harness.ok(next(each for each in harness.out if each.target.startswith("other")))
@@ -483,9 +469,7 @@ def test_an_unknown_code_is_searched_for_like_a_members_where_another_room_passe
 
 
 def test_an_unknown_platform_code_from_one_target_refuses_its_call() -> None:
-    """
-    Another target passes, so it is not the app's fault.
-    """
+    """Another target passes, so it is not the app's fault."""
     harness = EngineHarness()
     harness.receive(ban("u", "v", command_id="c"))
     for _ in range(2):
@@ -499,9 +483,7 @@ def test_an_unknown_platform_code_from_one_target_refuses_its_call() -> None:
 
 
 def test_where_most_members_are_bad_each_is_soon_asked_for_alone() -> None:
-    """
-    Searching whole batches for them would cost almost three calls a member.
-    """
+    """Searching whole batches for them would cost almost three calls a member."""
     harness = EngineHarness()
     harness.receive_together(*(kick(user) for user in users(100)))
     drive(harness, {f"u{number}" for number in range(100) if number % 4})

@@ -15,9 +15,7 @@ if TYPE_CHECKING:
 
 
 def busy(permits: int = 1, **rules: Any) -> EngineHarness:
-    """
-    A harness all of whose permits for bans are out, with one target each, so that what comes now waits.
-    """
+    """A harness all of whose permits for bans are out, with one target each, so that what comes now waits."""
     harness = EngineHarness(**{"default_calls_per_second": permits, "overdue_after": 60.0} | rules)
     for number in range(permits):
         harness.receive(ban("x", group=f"busy{number}"))
@@ -26,9 +24,7 @@ def busy(permits: int = 1, **rules: Any) -> EngineHarness:
 
 
 def next_after_answer(harness: EngineHarness) -> Request:
-    """
-    The request that leaves when the permit of the only one that is out has come back.
-    """
+    """The request that leaves when the permit of the only one that is out has come back."""
     harness.ok(harness.request())
     harness.wait(1.0)
     return harness.request()
@@ -186,9 +182,7 @@ def test_a_full_group_does_not_go_twice_before_another_full_one() -> None:
 
 
 def test_a_started_command_goes_before_a_fuller_group() -> None:
-    """
-    What is started must be finished at a drain, so it had better be few.
-    """
+    """What is started must be finished at a drain, so it had better be few."""
     harness = busy()
     harness.receive(ban(*users(21), group="a"))
     harness.receive(ban("v", "w", group="b"))

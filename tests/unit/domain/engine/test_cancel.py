@@ -56,9 +56,7 @@ def test_what_was_paused_can_be_cancelled() -> None:
 
 
 def test_another_issuers_command_on_the_same_call_is_sent() -> None:
-    """
-    It was coalesced with one that is cancelled now: it takes its place, and takes the others along.
-    """
+    """It was coalesced with one that is cancelled now: it takes its place, and takes the others along."""
     harness = EngineHarness(default_calls_per_second=1)
     harness.receive(ban("first"))
     harness.receive_together(
@@ -86,9 +84,7 @@ def test_what_is_on_its_way_ends_and_is_not_tried_again() -> None:
 
 
 def test_what_may_have_been_applied_is_not_said_to_be_cancelled() -> None:
-    """
-    It is told at once: its call, which would wait for its backoff, is over.
-    """
+    """It is told at once: its call, which would wait for its backoff, is over."""
     harness = EngineHarness()
     harness.receive(mad("u", command_id="a"))
     harness.timeout(harness.request())
@@ -101,9 +97,7 @@ def test_what_may_have_been_applied_is_not_said_to_be_cancelled() -> None:
 
 
 def test_a_copy_of_a_command_that_was_carried_out_stays_a_duplicate() -> None:
-    """
-    Told as cancelled, its id would be free again, and a third copy would be carried out a second time.
-    """
+    """Told as cancelled, its id would be free again, and a third copy would be carried out a second time."""
     harness = EngineHarness()
     harness.receive(ban("u", command_id="x", issuer="mad"))
     harness.order("cancel", **MAD)
@@ -147,9 +141,7 @@ def test_of_a_command_that_is_partly_done_the_rest_is_cancelled() -> None:
 
 
 def test_a_member_whose_queue_goes_on_meets_the_next_cancelled_one() -> None:
-    """
-    One order cancels several commands of one member, with others' tasks coalesced with them.
-    """
+    """One order cancels several commands of one member, with others' tasks coalesced with them."""
     harness = EngineHarness(default_calls_per_second=1, supersede=False)
     harness.receive(ban("u", issuer="good", duration=5))
     harness.receive(
@@ -165,9 +157,7 @@ def test_a_member_whose_queue_goes_on_meets_the_next_cancelled_one() -> None:
 
 
 def test_one_that_another_took_along_is_not_said_to_be_cancelled_either() -> None:
-    """
-    A ban that two issuers asked for was carried by a request without an answer: whichever is cancelled, it may be in place.
-    """
+    """A ban that two issuers asked for was carried by a request without an answer: whichever is cancelled, it may be in place."""
     harness = EngineHarness(default_calls_per_second=1)
     harness.receive(ban("first"))
     harness.receive_together(
@@ -210,9 +200,7 @@ def test_one_that_went_with_a_call_of_which_nothing_came_is_not_sent_again() -> 
 
 @pytest.mark.parametrize("is_out", [True, False])
 def test_one_that_went_with_a_call_does_not_go_with_the_next_one_after_a_pause(is_out: bool) -> None:
-    """
-    The command that shared its call is paused while a request of that is out, or before the next try.
-    """
+    """The command that shared its call is paused while a request of that is out, or before the next try."""
     harness = EngineHarness(default_calls_per_second=1)
     harness.receive(ban("first"))
     harness.receive_together(ban("u", command_id="a"), mad("u", command_id="b"))
@@ -233,9 +221,7 @@ def test_one_that_went_with_a_call_does_not_go_with_the_next_one_after_a_pause(i
 
 
 def test_a_ban_that_gave_way_to_a_cancelled_one_stays_superseded() -> None:
-    """
-    Its outcome may be published already: nobody carries out either.
-    """
+    """Its outcome may be published already: nobody carries out either."""
     harness = EngineHarness(default_calls_per_second=1)
     harness.receive(ban("first"))
     harness.receive_together(ban("u", command_id="a"), mad("u", command_id="b", duration=1))

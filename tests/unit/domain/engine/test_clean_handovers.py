@@ -17,18 +17,14 @@ if TYPE_CHECKING:
 
 
 def free_in(transaction: Transaction | None, partition: int = 0) -> int | None:
-    """
-    In how many milliseconds the partition's slice is free, as the transaction's commit says; None: it says nothing of that.
-    """
+    """In how many milliseconds the partition's slice is free, as the transaction's commit says; None: it says nothing of that."""
     if transaction is None or partition not in transaction.commits:
         return None
     return slice_free_in_ms(transaction.commits[partition].metadata)
 
 
 def says_so(transaction: Transaction | None, partition: int = 0) -> bool:
-    """
-    The transaction's commit for the partition says that the handover is clean.
-    """
+    """The transaction's commit for the partition says that the handover is clean."""
     return free_in(transaction, partition) is not None
 
 

@@ -13,9 +13,7 @@ SOON = rfc3339(WALL + COOLING_OFF + 5.0)
 
 
 def statuses(harness: EngineHarness) -> list[str]:
-    """
-    Of all outcomes, in the order of their publication.
-    """
+    """Of all outcomes, in the order of their publication."""
     harness.publish()
     return [outcome.status.value for outcome in harness.published.outcomes]
 
@@ -46,9 +44,7 @@ def test_a_repeat_that_is_too_late_for_the_first_one_waits_for_its_answer() -> N
 
 
 def test_a_repeat_that_expires_while_the_first_is_out_waits_for_its_answer() -> None:
-    """
-    The answer decides for both.
-    """
+    """The answer decides for both."""
     harness = EngineHarness()
     harness.receive(kick("u", command_id="c"), kick("u", command_id="c", not_after=SOON))
     harness.wait(9.0)

@@ -48,9 +48,7 @@ def test_an_issuer_that_sends_too_much_is_paused_and_the_others_are_not() -> Non
 
 @pytest.mark.parametrize("issuer", ["", None])
 def test_no_order_is_given_for_an_issuer_that_no_order_can_name(issuer: str | None) -> None:
-    """
-    Its record was read by nobody, and so it held on one replica, until that was restarted.
-    """
+    """Its record was read by nobody, and so it held on one replica, until that was restarted."""
     harness = EngineHarness(guards=(PER_ISSUER,))
     fields = {} if issuer is None else {"issuer": issuer}
     harness.receive_together(*(ban(user, **fields) for user in users(200)))
@@ -101,9 +99,7 @@ def test_issuers_whose_members_share_a_call_are_paused_together() -> None:
 
 
 def test_after_a_trip_no_other_endpoint_sends_of_the_scope() -> None:
-    """
-    Each sent one more batch.
-    """
+    """Each sent one more batch."""
     harness = EngineHarness(guards=(RunawayGuard(Scope(issuer="*"), 20, 60.0),))
     commands = ban(*users(20)), unban(*users(20)), live_unban(*users(20)), kick(*users(20))
     harness.receive_together(*(command | {"issuer": "mad"} for command in commands))
@@ -180,9 +176,7 @@ def test_a_command_without_the_field_is_not_counted() -> None:
 
 
 def test_so_many_values_are_counted_and_no_more() -> None:
-    """
-    A stranger may name a new issuer in each command.
-    """
+    """A stranger may name a new issuer in each command."""
     guards = GuardCounters((PER_ISSUER,))
     harness = EngineHarness()
     harness.receive(ban("u", issuer="x"))
@@ -203,9 +197,7 @@ def test_what_is_in_force_already_trips_no_guard_again(state: OrderState) -> Non
 
 
 def test_a_guard_does_not_replace_what_a_person_has_ordered_and_has_that_written_again() -> None:
-    """
-    Both at the same instant. In a compacted topic only the last record of a scope is left: it must be the person's.
-    """
+    """Both at the same instant. In a compacted topic only the last record of a scope is left: it must be the person's."""
     harness = EngineHarness(guards=(PER_ISSUER,))
     flood(harness, "mad", 200)
     (tripped,) = harness.ordered

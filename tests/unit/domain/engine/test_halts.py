@@ -80,9 +80,7 @@ def test_a_halt_lasts_since_its_beginning_however_often_it_is_probed() -> None:
 
 
 def test_a_probe_of_a_halt_whose_time_is_over_is_not_sent_and_the_next_one_goes_at_once() -> None:
-    """
-    It would cost half a minute, in which nobody looks whether the key was fixed.
-    """
+    """It would cost half a minute, in which nobody looks whether the key was fixed."""
     harness = EngineHarness()
     harness.receive(ban("u", group="a"))
     harness.code(harness.request(), FATAL)
@@ -182,9 +180,7 @@ def test_a_success_that_was_under_way_does_not_end_an_apps_halt() -> None:
 
 
 def try_thrice(harness: EngineHarness, code: int) -> None:
-    """
-    All calls that are out get this code at each of their three attempts.
-    """
+    """All calls that are out get this code at each of their three attempts."""
     for _ in range(3):
         for request in list(harness.out):
             harness.code(request, code)
@@ -291,9 +287,7 @@ def test_a_target_that_alone_halts_its_app_takes_not_every_turn_of_the_held_ones
 
 
 def test_a_lock_lasts_no_time_of_the_members() -> None:
-    """
-    As long as another program signs wrongly in the app's name, Tencent locks it again each minute.
-    """
+    """As long as another program signs wrongly in the app's name, Tencent locks it again each minute."""
     harness = EngineHarness(give_up_after=100.0)
     harness.receive(ban("u", command_id="c"))
     for _ in range(3):
@@ -308,9 +302,7 @@ def test_a_lock_lasts_no_time_of_the_members() -> None:
 
 
 def test_a_batch_that_is_refused_in_a_halt_may_be_a_probe_like_any_other() -> None:
-    """
-    Its search cannot go on, and nothing else of the endpoint may be there to be tried.
-    """
+    """Its search cannot go on, and nothing else of the endpoint may be there to be tried."""
     harness = EngineHarness()
     harness.receive(ban("u", "v", command_id="c"), kick("w"))
     harness.code(harness.request("kick"), FATAL)

@@ -194,9 +194,7 @@ def test_a_partition_that_goes_before_its_backlog_is_left_holds_up_nothing(
 
 
 def test_those_that_share_calls_are_left_in_time_however_many_a_member_has() -> None:
-    """
-    Each that rides on another's call knows that other: looked for, it would cost as much as there are of them.
-    """
+    """Each that rides on another's call knows that other: looked for, it would cost as much as there are of them."""
 
     def seconds(pairs: int) -> float:
         harness = EngineHarness(default_calls_per_second=10)
@@ -213,9 +211,7 @@ def test_those_that_share_calls_are_left_in_time_however_many_a_member_has() -> 
 
 
 def test_a_handover_does_not_wait_for_results_that_it_can_commit_no_more() -> None:
-    """
-    They lie too far above commands that are left to the next owner, which carries them out again in any case.
-    """
+    """They lie too far above commands that are left to the next owner, which carries them out again in any case."""
     harness = EngineHarness(0, 1, default_calls_per_second=2, max_gap=40)
     for partition in (0, 1):
         harness.receive(kick("x", room=f"first-{partition}"), partition=partition)
@@ -304,9 +300,7 @@ def test_under_an_open_breaker_what_is_started_is_given_up_at_once() -> None:
 
 
 def test_what_comes_after_one_that_is_given_up_is_left_with_it() -> None:
-    """
-    The next owner bans the user again: an unban that it believes to be done would be undone.
-    """
+    """The next owner bans the user again: an unban that it believes to be done would be undone."""
     harness = EngineHarness()
     harness.receive(ban(*users(21), command_id="earlier"))
     rest, first = sorted(harness.out, key=lambda request: len(request.users))
@@ -395,9 +389,7 @@ def test_a_call_in_its_backoff_ends_when_all_its_commands_have_gone() -> None:
 
 
 def test_what_waited_behind_a_call_whose_commands_have_gone_goes_at_once() -> None:
-    """
-    Also to an endpoint that had its turn before the call's: else it would wait for whatever comes next.
-    """
+    """Also to an endpoint that had its turn before the call's: else it would wait for whatever comes next."""
     harness = EngineHarness()
     harness.receive(unban("u", "v"))
     harness.code(harness.request(), 60008)
@@ -461,9 +453,7 @@ def test_the_heir_of_a_call_is_the_command_that_rode_on_it() -> None:
 
 
 def test_a_coalesced_task_goes_on_alone_when_the_other_has_gone() -> None:
-    """
-    The call that carried both has failed.
-    """
+    """The call that carried both has failed."""
     harness = EngineHarness(0, 1)
     leader, rider = harness.record(kick("u")), harness.record(kick("u", command_id="rider"), partition=1)
     harness.fetch([leader, rider])
@@ -529,9 +519,7 @@ def test_what_was_misplaced_goes_without_breaking_the_order_of_what_was_not(is_b
 
 
 def test_what_comes_after_one_that_is_given_up_is_left_with_it_over_a_misplaced_one() -> None:
-    """
-    The first command waits for a paused one when its partition is closing. The third one has its result.
-    """
+    """The first command waits for a paused one when its partition is closing. The third one has its result."""
     harness = EngineHarness(0, 1, supersede=False)
     harness.order("paused", issuer="slow")
     harness.receive(kick("v", issuer="slow"))
@@ -662,9 +650,7 @@ def test_a_handover_takes_no_longer_for_a_command_because_thousands_ride_on_one_
 
 
 def test_those_that_ride_on_a_call_go_before_it_with_their_partition() -> None:
-    """
-    Were the oldest dropped first, each would leave the call to the next one, which goes at once as well.
-    """
+    """Were the oldest dropped first, each would leave the call to the next one, which goes at once as well."""
 
     def cost(*who: str) -> int:
         harness = EngineHarness()

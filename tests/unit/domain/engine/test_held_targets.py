@@ -12,16 +12,12 @@ FORBIDDEN = 10007
 
 
 def refuse(harness: EngineHarness, target: str) -> None:
-    """
-    This target's ban is refused for want of permission.
-    """
+    """This target's ban is refused for want of permission."""
     harness.code(harness.request("ban", target), FORBIDDEN, "no permission")
 
 
 def held(*targets: str) -> EngineHarness:
-    """
-    A harness in which these groups were refused for want of permission.
-    """
+    """A harness in which these groups were refused for want of permission."""
     harness = EngineHarness()
     harness.receive(*(ban("u", group=target, command_id=target) for target in targets))
     for target in targets:
@@ -309,9 +305,7 @@ def test_the_proof_of_a_targets_fault_is_good_for_five_seconds() -> None:
 
 
 def test_a_proof_is_good_for_the_refusal_that_it_was_about() -> None:
-    """
-    A group that is not permitted is no reason to fail its commands while a gateway answers 404 to everybody.
-    """
+    """A group that is not permitted is no reason to fail its commands while a gateway answers 404 to everybody."""
     harness = held("a")
     harness.wait(0.25)
     harness.receive(ban("v", group="b"))
@@ -327,9 +321,7 @@ def test_a_proof_is_good_for_the_refusal_that_it_was_about() -> None:
 
 
 def test_of_several_refusals_the_proof_is_of_the_one_that_it_was_about() -> None:
-    """
-    Two calls of the group are under way when the gateway begins to answer 404: neither must fail for it.
-    """
+    """Two calls of the group are under way when the gateway begins to answer 404: neither must fail for it."""
     harness = EngineHarness()
     harness.receive(ban("u", group="a", command_id="c"), ban("v", group="a", command_id="d"))
     for request in list(harness.out):
@@ -432,9 +424,7 @@ def test_a_held_target_with_nothing_left_to_send_is_held_no_longer() -> None:
 
 
 def test_a_held_target_whose_last_command_expires_halts_nothing_though_the_loop_is_late() -> None:
-    """
-    A halt with nothing to probe would keep the worker unready until another command comes.
-    """
+    """A halt with nothing to probe would keep the worker unready until another command comes."""
     harness = EngineHarness()
     harness.receive(ban("u", group="a", command_id="a", not_after=rfc3339(WALL + 6.0)))
     refuse(harness, "a")

@@ -19,9 +19,7 @@ POOLS = {"main": "workers/1400000000"}
 
 
 def replica(number: int, **rules: Any) -> EngineHarness:
-    """
-    One of two, with half of a quota of 20.
-    """
+    """One of two, with half of a quota of 20."""
     defaults: dict[str, Any] = {
         "partitions": 2,
         "default_calls_per_second": 20,
@@ -32,9 +30,7 @@ def replica(number: int, **rules: Any) -> EngineHarness:
 
 
 def rooms(harness: EngineHarness, number: int, name: str = "t") -> None:
-    """
-    So many bans that share no call.
-    """
+    """So many bans that share no call."""
     partition = next(iter(harness.engine._partitions))
     harness.receive_together(
         *(ban("u", group=f"{name}{place}") for place in range(number)), partition=partition
@@ -42,18 +38,14 @@ def rooms(harness: EngineHarness, number: int, name: str = "t") -> None:
 
 
 def told(harness: EngineHarness) -> list[Any]:
-    """
-    What the replica has said since the last time.
-    """
+    """What the replica has said since the last time."""
     said = [decode(payload) for payload in harness.quota_messages]
     harness.quota_messages.clear()
     return said
 
 
 def of_bans(harness: EngineHarness) -> EndpointSnapshot:
-    """
-    The endpoint of bans.
-    """
+    """The endpoint of bans."""
     endpoints = harness.engine.snapshot(harness.now).endpoints
     return next(each for each in endpoints if each.app == "main" and each.endpoint == ENDPOINT_OF["ban"])
 

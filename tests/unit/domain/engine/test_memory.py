@@ -19,9 +19,7 @@ FOR_TWO = int(2 * ONE / PARTS["commands"])
 
 
 def held(harness: EngineHarness, part: str = "commands") -> int:
-    """
-    Bytes that the part takes.
-    """
+    """Bytes that the part takes."""
     return harness.engine.snapshot(harness.now).memory[part]
 
 
@@ -45,9 +43,7 @@ def test_open_commands_are_bounded_and_the_rest_waits() -> None:
 
 @pytest.mark.parametrize("part", ["key", "value", "headers"])
 def test_whatever_a_record_brings_is_counted(part: str) -> None:
-    """
-    Six hundred commands with headers of 900 kB took 1.4 GB, and 3 MB of it were counted.
-    """
+    """Six hundred commands with headers of 900 kB took 1.4 GB, and 3 MB of it were counted."""
     harness = EngineHarness(memory_budget=10_000_000)
     for number in range(60):
         record = harness.record(kick("u", room=f"r{number}"))
@@ -63,9 +59,7 @@ def test_whatever_a_record_brings_is_counted(part: str) -> None:
 
 
 def test_commands_that_come_together_cost_no_more_than_one_by_one() -> None:
-    """
-    Counted as if each stood alone, a fetch of a busy room took more than twice of the memory that it takes.
-    """
+    """Counted as if each stood alone, a fetch of a busy room took more than twice of the memory that it takes."""
     together, one_by_one = (
         EngineHarness(default_calls_per_second=1),
         EngineHarness(default_calls_per_second=1),
@@ -111,9 +105,7 @@ def test_a_partition_that_comes_has_its_part_though_memory_is_full() -> None:
 
 
 def test_when_memory_is_full_nothing_more_is_fetched_of_any_partition() -> None:
-    """
-    Else each of a hundred partitions would bring some batches more.
-    """
+    """Else each of a hundred partitions would bring some batches more."""
     harness = EngineHarness(0, 1, 2, memory_budget=FOR_TWO)
     harness.receive(*(kick("u", room=f"r{number}") for number in range(4)))
 
@@ -125,9 +117,7 @@ def test_when_memory_is_full_nothing_more_is_fetched_of_any_partition() -> None:
 
 
 def test_a_partition_that_takes_all_there_is_leaves_the_others_their_parts() -> None:
-    """
-    It may be stuck: its commands are paused, or the dead letters of its records are refused.
-    """
+    """It may be stuck: its commands are paused, or the dead letters of its records are refused."""
     harness = EngineHarness(0, 1, memory_budget=20 * 1024 * 1024)
     harness.order("paused", issuer="mad")
     while 0 not in harness.paused:
@@ -156,9 +146,7 @@ def test_what_waits_to_be_admitted_is_counted() -> None:
 
 
 def test_the_memory_that_a_partition_frees_as_it_closes_is_used_by_the_others() -> None:
-    """
-    They waited until something was committed, perhaps for as long as the handover.
-    """
+    """They waited until something was committed, perhaps for as long as the handover."""
     harness = EngineHarness(0, 1, memory_budget=8 * FOR_TWO)
     harness.order("paused", issuer="mad")
     harness.receive(*(kick("u", room=f"r{number}", issuer="mad") for number in range(20)), partition=1)
@@ -197,9 +185,7 @@ def test_a_record_is_kept_no_longer_than_it_may_be_dead_lettered() -> None:
 
 
 def test_results_that_cannot_be_published_are_bounded_by_their_memory() -> None:
-    """
-    What is done must be told before more is done, and no more is admitted than can be told.
-    """
+    """What is done must be told before more is done, and no more is admitted than can be told."""
     harness = EngineHarness(memory_budget=100_000)
     for number in range(60):
         harness.receive(kick("u", room=f"r{number}"))
@@ -260,9 +246,7 @@ def test_ids_and_effects_are_forgotten_oldest_first_and_counted() -> None:
 
 
 def test_a_record_that_would_fit_now_does_not_overtake_those_that_wait_to_fit() -> None:
-    """
-    What it overtakes would be taken for done.
-    """
+    """What it overtakes would be taken for done."""
     harness = EngineHarness(0, 1, memory_budget=FOR_TWO * 3 // 2)
     harness.receive(ban("u"), unban("u"))
     harness.receive(kick("u", room="open"), kick("u", room="first", command_id="first"), partition=1)

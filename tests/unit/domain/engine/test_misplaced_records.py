@@ -17,9 +17,7 @@ PARTITIONS = 12
 
 
 def right_place(target: str) -> int:
-    """
-    Where kafka-python's producer puts this key.
-    """
+    """Where kafka-python's producer puts this key."""
     return (murmur2(target.encode()) & 0x7FFFFFFF) % PARTITIONS
 
 
@@ -34,9 +32,7 @@ def misplaced(harness: EngineHarness) -> dict[str, int]:
 
 
 def send(harness: EngineHarness, partition: int, key: bytes | None, command: dict[str, Any]) -> None:
-    """
-    The command comes on this partition, under this key.
-    """
+    """The command comes on this partition, under this key."""
     record = harness.record(command, partition=partition)
     harness.fetch([Record(record.partition, record.offset, key, record.value)])
 
@@ -80,9 +76,7 @@ def test_of_a_bad_record_with_a_key_nothing_is_said() -> None:
     "key", [b"user-1", b"", b"G", b'"g"', b" g", b"g\n", b"\x00\x00\x00\x00\x01g", b"\xff"], ids=repr
 )
 def test_a_key_that_is_not_the_target_is_told(key: bytes) -> None:
-    """
-    Quoted, framed by a serializer, or of something else: it leads elsewhere than the plain id of another producer.
-    """
+    """Quoted, framed by a serializer, or of something else: it leads elsewhere than the plain id of another producer."""
     harness = EngineHarness()
     send(harness, 0, key, ban("u", issuer="i"))
 
@@ -93,9 +87,7 @@ def test_a_key_that_is_not_the_target_is_told(key: bytes) -> None:
 
 @pytest.mark.parametrize("make", [ban, kick])
 def test_a_target_on_two_partitions_is_told(make: Callable[..., dict[str, Any]]) -> None:
-    """
-    One command_id, one key, two partitions: it is carried out twice, and that must not go unsaid.
-    """
+    """One command_id, one key, two partitions: it is carried out twice, and that must not go unsaid."""
     harness = desk_of_all()
     command = make("u", command_id="c")
     target = str(command.get("group_id") or command["room_id"])
@@ -110,9 +102,7 @@ def test_a_target_on_two_partitions_is_told(make: Callable[..., dict[str, Any]])
 
 
 def test_a_partition_that_murmur2_would_not_choose_is_logged() -> None:
-    """
-    The other partition is another replica's: nobody sees both.
-    """
+    """The other partition is another replica's: nobody sees both."""
     wrong = (right_place("g") + 1) % PARTITIONS
     harness = EngineHarness(wrong, partitions=PARTITIONS)
     for _ in range(3):

@@ -92,9 +92,7 @@ def test_a_failed_command_lets_the_next_one_go() -> None:
 
 
 def test_a_command_that_is_done_is_not_told_before_the_earlier_one_that_shares_a_member() -> None:
-    """
-    Else a crash would redo the earlier one and skip the later one.
-    """
+    """Else a crash would redo the earlier one and skip the later one."""
     harness = EngineHarness()
     harness.receive(ban("u", "v", command_id="first"), unban("u", command_id="second"))
     harness.code(harness.request(), 10019)

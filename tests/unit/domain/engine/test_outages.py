@@ -13,9 +13,7 @@ from worker.domain.contract.error_codes import Verdict
 
 
 def down(failures: int = 5, **rules: Any) -> EngineHarness:
-    """
-    A harness whose ban endpoint has had so many failures in a row, each of another group (five make an outage).
-    """
+    """A harness whose ban endpoint has had so many failures in a row, each of another group (five make an outage)."""
     harness = EngineHarness(**rules)
     for number in range(failures):
         harness.receive(ban("u", group=f"g{number}", command_id=f"g{number}"))
@@ -51,9 +49,7 @@ def test_a_success_between_keeps_the_breaker_closed() -> None:
 
 
 def busy(harness: EngineHarness, times: int = 5) -> None:
-    """
-    The next attempts get a retry code, oldest first; those whose backoff is over ask at once.
-    """
+    """The next attempts get a retry code, oldest first; those whose backoff is over ask at once."""
     for _ in range(times):
         if not harness.out:
             harness.request_permit(harness.waiting[0])
@@ -72,9 +68,7 @@ def test_five_retry_codes_of_two_targets_open_the_breaker() -> None:
 
 @pytest.mark.parametrize("code", [10019, 10010, 10004])
 def test_a_refusal_between_retry_codes_shows_that_the_endpoint_works(code: int) -> None:
-    """
-    At 1 % of transient codes and 2 % of bad users, a breaker that counts successes only would open every minute.
-    """
+    """At 1 % of transient codes and 2 % of bad users, a breaker that counts successes only would open every minute."""
     harness = EngineHarness()
     for number in range(30):
         for group in "ab":
@@ -226,9 +220,7 @@ def test_the_answer_to_a_call_that_was_under_way_closes_the_breaker() -> None:
 
 
 def test_a_call_that_fails_while_the_breaker_is_open_is_not_tried_again() -> None:
-    """
-    It was under way when the breaker opened; its members wait for the probes.
-    """
+    """It was under way when the breaker opened; its members wait for the probes."""
     harness = EngineHarness()
     harness.receive(ban("slow", group="slow", command_id="slow"))
     slow = harness.request()
@@ -341,9 +333,7 @@ def test_nobody_is_given_up_for_what_is_no_members_fault(verdict: Verdict) -> No
 
 @pytest.mark.parametrize("verdict", [Verdict.THROTTLE, Verdict.THROTTLE_APP, Verdict.RESIGN])
 def test_nobody_fails_for_it_either_whose_attempts_are_used_up(verdict: Verdict) -> None:
-    """
-    The probe of an open breaker got such an answer, and its members were dead-lettered for that.
-    """
+    """The probe of an open breaker got such an answer, and its members were dead-lettered for that."""
     harness = EngineHarness(max_attempts=1)
     harness.receive(ban("u", group="spent", command_id="spent"))
     harness.refuse_connection(harness.request())

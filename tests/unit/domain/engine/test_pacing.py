@@ -17,9 +17,7 @@ assert PACE * QUOTA >= SLOWEST_PACE
 
 
 def backlog(members: int) -> EngineHarness:
-    """
-    So many members wait at once, over forty rooms.
-    """
+    """So many members wait at once, over forty rooms."""
     harness = EngineHarness(default_calls_per_second=QUOTA)
     harness.receive_together(
         *(ban(*users(20, f"u{place}-"), group=f"g{place % 40}") for place in range(members // 20))
@@ -28,9 +26,7 @@ def backlog(members: int) -> EngineHarness:
 
 
 def left_in(harness: EngineHarness, seconds: float) -> list[float]:
-    """
-    When requests leave in this time, each answered at once.
-    """
+    """When requests leave in this time, each answered at once."""
     begin, before = harness.now, len(harness.sent)
     while harness.now < begin + seconds:
         harness.wait(INTERVAL / 4)

@@ -115,9 +115,7 @@ def test_a_call_of_which_all_is_paused_is_over() -> None:
 
 
 def test_a_later_command_of_the_same_member_waits_behind_a_paused_one() -> None:
-    """
-    Order per member holds against an operator, too. Whoever does not want to wait cancels.
-    """
+    """Order per member holds against an operator, too. Whoever does not want to wait cancels."""
     harness = EngineHarness(supersede=False)
     harness.order("paused", **MAD)
     harness.receive(mad("u", command_id="a"), unban("u", command_id="b"), unban("v", command_id="c"))
@@ -134,9 +132,7 @@ def test_a_later_command_of_the_same_member_waits_behind_a_paused_one() -> None:
 
 @pytest.mark.parametrize("later", [unban, ban])
 def test_a_paused_command_makes_none_before_it_needless(later: Callable[..., dict[str, Any]]) -> None:
-    """
-    It may be cancelled, and then neither would be carried out.
-    """
+    """It may be cancelled, and then neither would be carried out."""
     harness = EngineHarness(default_calls_per_second=1)
     harness.order("paused", **MAD)
     harness.receive(ban("x", group="first"), ban("u", duration=604_800, command_id="human"))
@@ -181,9 +177,7 @@ def test_a_pause_that_is_over_before_it_is_read_is_none() -> None:
 
 
 def test_a_partition_that_goes_does_not_wait_for_what_is_paused() -> None:
-    """
-    Neither for what was never sent nor for what was: the pause may last for days, and the next owner has it as well.
-    """
+    """Neither for what was never sent nor for what was: the pause may last for days, and the next owner has it as well."""
     harness = EngineHarness()
     harness.receive(mad("u", command_id="a"))
     harness.order("paused", **MAD)
@@ -262,9 +256,7 @@ def test_an_order_that_is_given_again_changes_nothing_and_is_logged_once() -> No
 
 
 def test_the_strongest_order_holds() -> None:
-    """
-    All is paused, and one issuer cancelled; then all that is left is in shadow.
-    """
+    """All is paused, and one issuer cancelled; then all that is left is in shadow."""
     harness = EngineHarness()
     harness.order("paused")
     harness.order("cancel", **MAD)
@@ -290,9 +282,7 @@ def test_a_call_of_others_that_waits_for_its_retry_goes_on() -> None:
 
 
 def test_what_still_waits_for_its_connection_a_second_later_does_not_leave() -> None:
-    """
-    Where nobody answers a connection takes many seconds, and an operator was promised two.
-    """
+    """Where nobody answers a connection takes many seconds, and an operator was promised two."""
     harness = EngineHarness()
     harness.receive(mad("u", command_id="a"), ban("v", group="h"))
     stopped, other = (harness.request(target=each) for each in "gh")

@@ -10,16 +10,12 @@ URGENT = "urgent"
 
 
 def backlog(harness: EngineHarness, number: int = 10) -> None:
-    """
-    So many rooms wait, and one permit is out.
-    """
+    """So many rooms wait, and one permit is out."""
     harness.receive_together(*(ban("u", group=f"g{place}") for place in range(number)))
 
 
 def order_of(harness: EngineHarness, calls: int) -> list[str]:
-    """
-    The targets of the next calls.
-    """
+    """The targets of the next calls."""
     harness.sent.clear()
     while len(harness.sent) < calls:
         harness.ok()
@@ -28,9 +24,7 @@ def order_of(harness: EngineHarness, calls: int) -> list[str]:
 
 
 def slow() -> EngineHarness:
-    """
-    One permit a second.
-    """
+    """One permit a second."""
     return EngineHarness(default_calls_per_second=1, overdue_after=60.0)
 
 

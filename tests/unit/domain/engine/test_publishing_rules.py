@@ -28,9 +28,7 @@ if TYPE_CHECKING:
 
 
 def hear(harness: EngineHarness, result: PublishResult) -> None:
-    """
-    The engine is told what became of its transaction, as the service's loop tells it.
-    """
+    """The engine is told what became of its transaction, as the service's loop tells it."""
     match result:
         case Published():
             harness.engine.published(harness.now)
@@ -221,9 +219,7 @@ def test_what_is_far_above_the_gap_is_told_once_the_gap_has_moved() -> None:
 
 
 def test_what_is_far_above_the_gap_is_not_overtaken_by_a_later_command_of_its_member() -> None:
-    """
-    A crash between the two transactions would do the earlier one again, after the later one.
-    """
+    """A crash between the two transactions would do the earlier one again, after the later one."""
     harness = EngineHarness(max_gap=8_000)
     harness.receive(ban("u", group="oldest", command_id="oldest"))
     far = [ban("u", command_id="earlier"), unban("u", command_id="later")]
@@ -264,9 +260,7 @@ def test_a_transaction_has_at_most_so_many_commands() -> None:
 
 
 def test_a_transaction_holds_only_so_many_bytes() -> None:
-    """
-    A thousand dead letters of a megabyte would never pass within the transaction's timeout.
-    """
+    """A thousand dead letters of a megabyte would never pass within the transaction's timeout."""
     harness = EngineHarness()
     harness.fetch([Record(0, offset, b"k", b"{" * 1_000_000) for offset in range(20)])
 
@@ -280,9 +274,7 @@ def test_a_transaction_holds_only_so_many_bytes() -> None:
 
 
 def test_after_a_transaction_that_took_too_long_the_next_is_half_as_large() -> None:
-    """
-    The same size again would take too long again, for ever.
-    """
+    """The same size again would take too long again, for ever."""
     harness = EngineHarness()
     harness.fetch([Record(0, offset, b"k", None) for offset in range(12 * PER_TRANSACTION)])
 
@@ -312,17 +304,13 @@ def test_however_often_it_takes_too_long_one_command_goes() -> None:
 
 
 def refuse_letters(harness: EngineHarness) -> None:
-    """
-    The next transaction is refused for its dead letters alone.
-    """
+    """The next transaction is refused for its dead letters alone."""
     assert harness.take().dead_letters
     harness.abort(dead_letters_refused=True)
 
 
 def test_without_a_dead_letter_topic_outcomes_that_need_none_go_on() -> None:
-    """
-    One bad record would stop the outcomes of everybody.
-    """
+    """One bad record would stop the outcomes of everybody."""
     harness = EngineHarness()
     harness.receive(ban("administrator", command_id="bad"), ban("u", command_id="good"))
     harness.ok()
@@ -353,9 +341,7 @@ def test_what_waits_for_the_dead_letter_topic_is_tried_alone_and_then_all_goes()
 
 
 def test_a_later_command_of_the_same_member_waits_with_it() -> None:
-    """
-    Finished before the earlier one, it would be undone after a crash.
-    """
+    """Finished before the earlier one, it would be undone after a crash."""
     harness = EngineHarness()
     harness.receive(ban("u", command_id="failed"))
     harness.code(harness.request(), 10010, "no such group")
@@ -371,9 +357,7 @@ def test_a_later_command_of_the_same_member_waits_with_it() -> None:
 
 
 def test_what_goes_again_is_not_put_behind_what_is_held_back_meanwhile() -> None:
-    """
-    Finished after the later commands of its member, it would be done again after a crash.
-    """
+    """Finished after the later commands of its member, it would be done again after a crash."""
     harness = EngineHarness(supersede=False)
     harness.receive(ban("administrator", command_id="bad"))
     refuse_letters(harness)
@@ -393,9 +377,7 @@ def test_what_goes_again_is_not_put_behind_what_is_held_back_meanwhile() -> None
 
 
 def test_a_dead_letter_too_far_above_the_gap_is_not_the_one_that_is_tried() -> None:
-    """
-    The broker would refuse each trial for its metadata, and the gap, which waits behind it, would never close.
-    """
+    """The broker would refuse each trial for its metadata, and the gap, which waits behind it, would never close."""
     harness = EngineHarness(max_gap=50)
     harness.receive(kick("u", command_id="gap"))
     harness.fetch([[harness.record({"oops": 1, "command_id": "far"}) for _ in range(40)][-1]])
@@ -412,9 +394,7 @@ def test_a_dead_letter_too_far_above_the_gap_is_not_the_one_that_is_tried() -> N
 
 
 def test_what_was_far_above_the_gap_goes_after_an_earlier_dead_letter_of_its_member() -> None:
-    """
-    When dead letters were taken again it came first, and a crash would have done the earlier command again, after it.
-    """
+    """When dead letters were taken again it came first, and a crash would have done the earlier command again, after it."""
     harness = EngineHarness(max_gap=8, supersede=False)
     harness.order("cancel", issuer="mad")
     harness.receive(ban("x", issuer="mad", command_id="gap"), kick("y"), kick("z"))
@@ -439,9 +419,7 @@ def test_what_was_far_above_the_gap_goes_after_an_earlier_dead_letter_of_its_mem
 
 
 def test_of_those_far_above_the_gap_the_earlier_command_of_a_member_goes_first() -> None:
-    """
-    It may have become far later, as the broker took less and less.
-    """
+    """It may have become far later, as the broker took less and less."""
     harness = EngineHarness(max_gap=16, supersede=False)
     harness.receive(kick("v", command_id="gap"), kick("w", room="other", command_id="other"))
     commands = ban("u", command_id="earlier"), unban("u", command_id="later")
@@ -465,9 +443,7 @@ def test_of_those_far_above_the_gap_the_earlier_command_of_a_member_goes_first()
 
 
 def test_dead_letters_that_are_refused_hold_up_no_other_partition_however_many() -> None:
-    """
-    What one producer writes into one partition while that topic is away must not stop all the others.
-    """
+    """What one producer writes into one partition while that topic is away must not stop all the others."""
     harness = EngineHarness(0, 1, memory_budget=2 * 1024 * 1024)
     harness.receive({"oops": 1})
     refuse_letters(harness)
@@ -491,9 +467,7 @@ def test_dead_letters_that_are_refused_hold_up_no_other_partition_however_many()
 
 
 def test_once_refused_dead_letters_are_put_aside_the_backlogs_of_other_partitions_go_on() -> None:
-    """
-    They waited until that topic was back: nothing else would be committed, and only a commit had them admitted.
-    """
+    """They waited until that topic was back: nothing else would be committed, and only a commit had them admitted."""
     harness = EngineHarness(0, 1)
     harness.fetch([Record(0, offset, b"k", None) for offset in range(MAX_UNPUBLISHED)])
     harness.receive(ban("u", command_id="other"), partition=1)
@@ -509,9 +483,7 @@ def test_once_refused_dead_letters_are_put_aside_the_backlogs_of_other_partition
 
 
 def test_a_transaction_costs_the_same_however_much_is_held_back() -> None:
-    """
-    With 9,000 held back, each looked at all of them, which took the loop 25 ms.
-    """
+    """With 9,000 held back, each looked at all of them, which took the loop 25 ms."""
     harness = EngineHarness()
 
     def cost(held_back: int) -> int:
@@ -572,9 +544,7 @@ def test_a_record_too_far_above_the_oldest_open_one_waits_and_pauses_its_partiti
 
 
 def test_with_nothing_open_the_consumers_position_is_committed_once_in_five_seconds() -> None:
-    """
-    Behind the last record of a transactional producer stands its marker, which was told as lag for ever.
-    """
+    """Behind the last record of a transactional producer stands its marker, which was told as lag for ever."""
     harness = EngineHarness(0, 1)
     harness.receive(ban("u"))
     harness.ok()
@@ -598,9 +568,7 @@ def test_with_nothing_open_the_consumers_position_is_committed_once_in_five_seco
 
 
 def test_a_position_is_not_committed_while_something_is_open_or_waits_to_be_admitted() -> None:
-    """
-    What it passes would be taken for done.
-    """
+    """What it passes would be taken for done."""
     harness = EngineHarness(0, 1, max_gap=1)
     harness.receive(ban("u"), ban("v"))
     harness.engine.reached({0: 2})
@@ -622,9 +590,7 @@ def test_a_partition_that_goes_commits_no_position_any_more() -> None:
 
 
 def test_a_position_never_passes_what_a_partition_that_goes_had_in_its_backlog() -> None:
-    """
-    It is the next owner's, and was committed as done with the last outcome.
-    """
+    """It is the next owner's, and was committed as done with the last outcome."""
     harness = EngineHarness(max_gap=1)
     harness.receive(ban("u"), ban("v"))
     harness.revoking(0)

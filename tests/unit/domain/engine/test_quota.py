@@ -11,17 +11,13 @@ from worker.domain.effects import RestoredPartition
 
 
 def spread(harness: EngineHarness, number: int, name: str = "t") -> None:
-    """
-    So many bans that have nothing to do with each other.
-    """
+    """So many bans that have nothing to do with each other."""
     for place in range(number):
         harness.receive(ban("u", group=f"{name}{place}"))
 
 
 def test_no_command_is_called_until_three_seconds_after_the_assignment() -> None:
-    """
-    Until then what the owner before has sent has taken effect, and its permits are back.
-    """
+    """Until then what the owner before has sent has taken effect, and its permits are back."""
     harness = EngineHarness(settled=False)
     harness.receive(ban("u"))
     harness.wait(2.75)
@@ -220,9 +216,7 @@ def test_throttling_counts_at_most_once_a_second() -> None:
 
 
 def granted(harness: EngineHarness, action: str) -> int:
-    """
-    The permits of the endpoint that may be used at once.
-    """
+    """The permits of the endpoint that may be used at once."""
     endpoints = harness.engine.snapshot(harness.now).endpoints
     return next(each.permits_granted for each in endpoints if each.endpoint == ENDPOINT_OF[action])
 
@@ -284,9 +278,7 @@ def test_throttle_codes_are_no_attempts() -> None:
 
 @pytest.mark.parametrize("verdict", [each for each in Verdict if each.again is RetryBudget.ALWAYS])
 def test_the_time_to_give_up_does_not_run_on_what_is_no_members_fault(verdict: Verdict) -> None:
-    """
-    Else the first transient code after ten minutes of throttling would be a dead letter.
-    """
+    """Else the first transient code after ten minutes of throttling would be a dead letter."""
     harness = EngineHarness(give_up_after=10.0)
     harness.receive(ban("u", command_id="c"))
     for _ in range(30):

@@ -27,9 +27,7 @@ HELD = pytest.mark.parametrize("answer", [*CODES, *STATUSES], ids=str)
 
 
 def answer_all(harness: EngineHarness, answer: Answer, rounds: int = 8) -> None:
-    """
-    Every request gets this answer, and every call that may be tried again is.
-    """
+    """Every request gets this answer, and every call that may be tried again is."""
     for _ in range(rounds):
         for request in list(harness.out):
             harness.code(request, **answer)
@@ -40,9 +38,7 @@ def answer_all(harness: EngineHarness, answer: Answer, rounds: int = 8) -> None:
 
 
 def bring_to_an_end(harness: EngineHarness) -> None:
-    """
-    Everything passes from now on.
-    """
+    """Everything passes from now on."""
     for _ in range(60):
         harness.ok()
         while harness.waiting:
@@ -53,9 +49,7 @@ def bring_to_an_end(harness: EngineHarness) -> None:
 @ALL
 @pytest.mark.parametrize("targets", [1, 2, 20])
 def test_what_everybody_is_refused_for_fails_nobody(answer: Answer, targets: int) -> None:
-    """
-    A gateway that answers 413, or a code that Tencent added yesterday: 500 of 500 commands were dead within seconds.
-    """
+    """A gateway that answers 413, or a code that Tencent added yesterday: 500 of 500 commands were dead within seconds."""
     harness = EngineHarness()
     harness.receive(*(ban(*users(3), group=f"g{number}") for number in range(targets)))
     answer_all(harness, answer)
@@ -112,9 +106,7 @@ def test_a_target_at_fault_fails_once_another_one_has_passed(answer: Answer) -> 
 def test_in_a_stream_of_one_room_a_strange_user_is_found_by_smaller_and_smaller_probes(
     answer: Answer,
 ) -> None:
-    """
-    No other room can show that the endpoint works; but what passes of this one does.
-    """
+    """No other room can show that the endpoint works; but what passes of this one does."""
     harness = EngineHarness()
     harness.receive(ban(*users(20), group="a", command_id="c"))
     for _ in range(400):
@@ -230,9 +222,7 @@ def test_an_outage_that_may_pass_leaves_the_worker_ready(status: int | None) -> 
 
 
 def test_the_remedy_is_that_of_what_answers_now() -> None:
-    """
-    The outage begins with a broken line and ends in a sign-in page.
-    """
+    """The outage begins with a broken line and ends in a sign-in page."""
     harness = EngineHarness()
     harness.receive(*(ban("u", group=f"g{number}") for number in range(5)))
     for request in list(harness.out):

@@ -53,9 +53,7 @@ def test_after_a_while_it_shares_a_call_again() -> None:
 
 
 def test_one_that_waits_long_goes_before_a_full_batch() -> None:
-    """
-    Nobody starves: what has waited longest goes first, alone or not.
-    """
+    """Nobody starves: what has waited longest goes first, alone or not."""
     harness = EngineHarness(default_calls_per_second=2)
     refused(harness, "bad")
     harness.wait(1.0)

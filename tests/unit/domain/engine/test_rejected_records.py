@@ -13,18 +13,14 @@ def lines(harness: EngineHarness, event: str = "record.rejected") -> list[dict[s
 
 
 def fetch(harness: EngineHarness, *values: bytes) -> None:
-    """
-    Records with these values come.
-    """
+    """Records with these values come."""
     for value in values:
         record = harness.record({})
         harness.fetch([Record(record.partition, record.offset, record.key, value)])
 
 
 def test_a_rejection_names_issuer_id_code_and_field() -> None:
-    """
-    Whoever is on call sees at once whose records they are, before anybody complains.
-    """
+    """Whoever is on call sees at once whose records they are, before anybody complains."""
     harness = EngineHarness()
 
     harness.receive(ban("u", issuer="detector-7", duration=-1) | {"command_id": "c-9"})
@@ -52,9 +48,7 @@ def test_what_could_not_be_read_is_absent_from_the_line() -> None:
 
 
 def test_foreign_text_is_short_and_printable_in_the_line() -> None:
-    """
-    The issuer is whatever a stranger wrote.
-    """
+    """The issuer is whatever a stranger wrote."""
     harness = EngineHarness()
 
     harness.receive(ban("u", issuer="\x1b[31m" + "x" * 400))

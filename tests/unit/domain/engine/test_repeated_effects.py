@@ -204,9 +204,7 @@ def test_what_others_change_as_well_counts_as_done_when_the_settings_say_so(comm
 
 @OTHERS_CHANGE_IT
 def test_what_others_change_as_well_is_shared_while_it_waits(command: dict[str, Any]) -> None:
-    """
-    Both have been commanded before the one call leaves, so it does what both want.
-    """
+    """Both have been commanded before the one call leaves, so it does what both want."""
     harness = EngineHarness()
     harness.receive_together(command, command)
     harness.ok()
@@ -265,9 +263,7 @@ def test_an_effect_counts_for_no_longer_than_the_setting_says() -> None:
 
 
 def test_of_an_earlier_assignment_nothing_is_known_of_effects() -> None:
-    """
-    Another owner may have changed the state since.
-    """
+    """Another owner may have changed the state since."""
     harness = EngineHarness()
     harness.receive(ban("u"))
     harness.ok()

@@ -146,9 +146,7 @@ LATE = pytest.mark.parametrize("known", ["open", "published", "restored"])
 
 
 def later(harness: EngineHarness, known: str) -> EngineHarness:
-    """
-    The harness to which the copy comes.
-    """
+    """The harness to which the copy comes."""
     if known == "open":
         return harness
     harness.publish()
@@ -164,9 +162,7 @@ def later(harness: EngineHarness, known: str) -> EngineHarness:
 
 @LATE
 def test_a_late_copy_of_a_superseded_command_does_not_undo_what_came_after_it(known: str) -> None:
-    """
-    ban, unban, ban: carried out late, the copy of the unban would lift the ban.
-    """
+    """ban, unban, ban: carried out late, the copy of the unban would lift the ban."""
     harness = EngineHarness()
     harness.receive_together(ban("u", duration=60), unban("u", command_id="x"), ban("u"))
     harness.ok()
@@ -196,9 +192,7 @@ def test_a_copy_of_a_copy_of_a_superseded_command_names_the_first_one(known: str
 
 
 def test_a_copy_of_a_superseded_command_that_is_open_calls_nobody() -> None:
-    """
-    The superseded one still waits for its other users.
-    """
+    """The superseded one still waits for its other users."""
     harness = EngineHarness()
     harness.receive_together(ban("u", "v", command_id="x"), unban("v"), ban("u", "v", command_id="x"))
     harness.ok()
@@ -232,9 +226,7 @@ def test_of_a_partly_superseded_command_a_copy_carries_out_only_whom_it_failed_f
 def test_a_copy_of_an_expired_command_leaves_out_superseded_users(
     known: str,
 ) -> None:
-    """
-    The command expired for one user, and a later one made another user needless.
-    """
+    """The command expired for one user, and a later one made another user needless."""
     harness = EngineHarness()
     harness.receive(kick("u"))  # so that u's update waits, and is too late in the end
     harness.receive_together(
@@ -406,9 +398,7 @@ def test_an_id_is_forgotten_after_so_many_outcomes_of_its_partition() -> None:
 
 
 def test_a_rejected_command_counts_as_an_outcome_of_its_partition() -> None:
-    """
-    A restoration counts records, and what is remembered must not depend on who remembers it.
-    """
+    """A restoration counts records, and what is remembered must not depend on who remembers it."""
     harness = EngineHarness(restore_records=2)
     harness.receive(kick("u", command_id="a"))
     harness.ok()
@@ -431,17 +421,13 @@ def test_an_id_that_is_too_old_takes_no_memory() -> None:
 
 
 def live_command_count() -> int:
-    """
-    How many commands are in memory.
-    """
+    """How many commands are in memory."""
     gc.collect()
     return sum(isinstance(each, OpenCommand) for each in gc.get_objects())
 
 
 def test_of_a_stream_of_repeats_each_keeps_only_the_one_before_it() -> None:
-    """
-    With always one of them open, all of them would be kept for ever.
-    """
+    """With always one of them open, all of them would be kept for ever."""
     harness = EngineHarness()
     harness.receive(kick("u", command_id="c"))
     harness.ok()

@@ -121,9 +121,7 @@ def test_each_endpoint_takes_turns_with_shadow_by_itself() -> None:
 
 
 def test_it_waits_for_nothing_but_permits() -> None:
-    """
-    An endpoint that is down for what is sent must not be probed with what is not.
-    """
+    """An endpoint that is down for what is sent must not be probed with what is not."""
     harness = EngineHarness()
     harness.order("shadow", **MAD)
     harness.receive(*(ban("u", group=f"g{number}") for number in range(5)))
@@ -151,9 +149,7 @@ def test_it_leaves_no_trace_of_its_id() -> None:
 
 
 def test_among_themselves_commands_in_shadow_repeat_each_other_as_those_that_are_sent_do() -> None:
-    """
-    What is shown is what would have happened: a copy, and another command with the same effect, would have needed no call.
-    """
+    """What is shown is what would have happened: a copy, and another command with the same effect, would have needed no call."""
     harness = EngineHarness()
     harness.order("shadow", **MAD)
     harness.receive(mad("u", command_id="x"), mad("u", command_id="x"), mad("u", command_id="y"))
@@ -212,9 +208,7 @@ def test_it_neither_supersedes_nor_coalesces_with_what_is_sent_nor_the_other_way
 
 
 def test_a_copy_that_passed_in_shadow_does_not_hide_that_its_id_was_carried_out() -> None:
-    """
-    Done, then a copy that was waiting when the shadow came, then another copy: it must not be carried out a second time.
-    """
+    """Done, then a copy that was waiting when the shadow came, then another copy: it must not be carried out a second time."""
     harness = EngineHarness()
     harness.receive(mad("u", command_id="x"))
     harness.receive(mad("u", command_id="x"))
@@ -230,9 +224,7 @@ def test_a_copy_that_passed_in_shadow_does_not_hide_that_its_id_was_carried_out(
 
 
 def test_what_was_only_simulated_under_an_id_that_is_sent_is_not_done_for_it() -> None:
-    """
-    Else the id, sent again, would never be carried out for that member.
-    """
+    """Else the id, sent again, would never be carried out for that member."""
     harness = EngineHarness(default_calls_per_second=1)
     for command_id, first in (("a", "u"), ("b", "w")):
         harness.receive(update(first, "v", command_id=command_id, role="Member"))
@@ -259,9 +251,7 @@ def test_what_was_only_simulated_under_an_id_that_is_sent_is_not_done_for_it() -
 
 
 def test_what_waits_when_the_shadow_comes_parts_from_those_that_are_sent() -> None:
-    """
-    Another issuer's ban of the same user was to go with it: it must go.
-    """
+    """Another issuer's ban of the same user was to go with it: it must go."""
     harness = EngineHarness(default_calls_per_second=1)
     harness.receive(ban("first"))
     harness.receive_together(
@@ -296,9 +286,7 @@ def test_what_waits_when_the_shadow_comes_parts_from_those_that_are_sent() -> No
 
 
 def test_one_that_was_to_go_with_a_ban_in_shadow_is_sent_though_that_ban_needs_no_call() -> None:
-    """
-    For those in shadow the user was banned a moment ago.
-    """
+    """For those in shadow the user was banned a moment ago."""
     harness = EngineHarness(default_calls_per_second=1)
     harness.order("shadow", **MAD)
     harness.receive(mad("u"))
@@ -380,9 +368,7 @@ def test_what_goes_into_shadow_on_a_call_parts_from_the_others_if_that_comes_to_
 
 
 def test_one_in_shadow_that_waits_costs_no_order_more_for_those_that_have_its_effect() -> None:
-    """
-    It waits for the end of a request without an answer. Behind it are commands of a scope that is paused and resumed.
-    """
+    """It waits for the end of a request without an answer. Behind it are commands of a scope that is paused and resumed."""
 
     def seconds(number: int) -> float:
         harness = EngineHarness(supersede=False)
@@ -457,9 +443,7 @@ def test_what_was_in_shadow_is_forgotten_with_its_target() -> None:
 
 
 def test_nothing_is_read_back_from_an_outcome_in_shadow() -> None:
-    """
-    What a new owner reads in the outcome topic must agree with what the old one remembered.
-    """
+    """What a new owner reads in the outcome topic must agree with what the old one remembered."""
     harness = EngineHarness(shadow=True)
     harness.receive(ban("u", command_id="x"))
     outcome = harness.outcome("x")
@@ -468,9 +452,7 @@ def test_nothing_is_read_back_from_an_outcome_in_shadow() -> None:
 
 
 def test_one_whose_time_is_over_leaves_no_trace_either() -> None:
-    """
-    Told as `expired`, its id would be known after a restart, and the same id for something else would be refused.
-    """
+    """Told as `expired`, its id would be known after a restart, and the same id for something else would be refused."""
     harness = EngineHarness(default_calls_per_second=1)
     harness.order("shadow", **MAD)
     harness.receive(mad("u"), mad("v", command_id="x", banned_until="2030-03-17T17:46:44.500Z"))
@@ -516,9 +498,7 @@ def raid(harness: EngineHarness, seed: int) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_shadow_shows_what_would_have_been(seed: int) -> None:
-    """
-    The outcomes of a raid in shadow are those of the raid: the same repeats, needless commands, rejections and calls.
-    """
+    """The outcomes of a raid in shadow are those of the raid: the same repeats, needless commands, rejections and calls."""
     live, shadow = EngineHarness(), EngineHarness(shadow=True)
     assert raid(shadow, seed) == raid(live, seed)
     assert live.sent

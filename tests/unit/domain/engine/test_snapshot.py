@@ -14,9 +14,7 @@ if TYPE_CHECKING:
 
 
 def endpoint_of(harness: EngineHarness, action: str) -> EndpointSnapshot:
-    """
-    The picture of one endpoint of the default app.
-    """
+    """The picture of one endpoint of the default app."""
     endpoints = harness.engine.snapshot(harness.now).endpoints
     return next(each for each in endpoints if (each.app, each.endpoint) == ("main", ENDPOINT_OF[action]))
 
@@ -72,9 +70,7 @@ def test_a_picture_tells_of_each_partition() -> None:
 
 
 def test_no_part_is_printed_longer_for_more_work() -> None:
-    """
-    An assertion that fails prints what it is about: with 60,000 open commands that must still be a line.
-    """
+    """An assertion that fails prints what it is about: with 60,000 open commands that must still be a line."""
 
     def longest(commands: int) -> dict[str, int]:
         harness = EngineHarness(default_calls_per_second=1)
@@ -94,9 +90,7 @@ def test_no_part_is_printed_longer_for_more_work() -> None:
 
 
 def parts_of(engine: Engine) -> list[object]:
-    """
-    What the engine is made of, as far as references lead, and prints itself.
-    """
+    """What the engine is made of, as far as references lead, and prints itself."""
     seen: dict[int, object] = {}
     queue: list[object] = [engine]
     while queue:
@@ -109,9 +103,7 @@ def parts_of(engine: Engine) -> list[object]:
 
 
 def prints_itself(kind: type) -> bool:
-    """
-    Whether it is a class of the core with a printed form that a person wrote: a dataclass's own is wrapped.
-    """
+    """Whether it is a class of the core with a printed form that a person wrote: a dataclass's own is wrapped."""
     written = vars(kind).get("__repr__")
     return (
         kind.__module__.startswith("worker.domain")

@@ -133,9 +133,7 @@ def test_of_a_superseded_command_the_other_users_are_carried_out() -> None:
 
 
 def test_a_repeat_of_an_open_id_is_not_superseded_before_its_turn() -> None:
-    """
-    It is not known yet whether it will be sent at all.
-    """
+    """It is not known yet whether it will be sent at all."""
     harness = EngineHarness()
     harness.receive(ban("u", command_id="a"), ban("u", command_id="a"), unban("u", command_id="b"))
     harness.ok()

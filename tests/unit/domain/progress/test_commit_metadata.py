@@ -32,18 +32,14 @@ MARK = mark_of("worker-0")
 
 
 def signed(head: str, bitmap: bytes | str) -> str:
-    """
-    A text with a right checksum, whatever it says.
-    """
+    """A text with a right checksum, whatever it says."""
     text = bitmap if isinstance(bitmap, str) else base64.b64encode(bitmap).decode()
     return f"{head};{zlib.crc32(f'{head};{text}'.encode()):08x};{text}"
 
 
 @pytest.mark.parametrize("bits", [0, 0b1101])
 def test_the_commit_of_a_clean_handover_says_when_its_slice_is_free(bits: int) -> None:
-    """
-    A build that does not know this format takes it for a foreign text, and waits as long as after a crash.
-    """
+    """A build that does not know this format takes it for a foreign text, and waits as long as after a crash."""
     text = encode(HERE, 20, bits, 350)
 
     assert text == signed(f"mw2;id:{ID};3;{20:019d};0350", bits.to_bytes((bits > 0) * 1, "little"))
@@ -61,9 +57,7 @@ def test_a_topic_without_an_id_is_named_by_its_name() -> None:
 
 
 def test_where_nothing_is_done_above_the_offset_there_is_none() -> None:
-    """
-    So a broker that takes hardly any metadata still takes commits.
-    """
+    """So a broker that takes hardly any metadata still takes commits."""
     assert encode(HERE, 20, 0) == ""
     assert decode("", HERE, 20) == 0
 
@@ -73,9 +67,7 @@ def test_where_nothing_is_done_above_the_offset_there_is_none() -> None:
 def test_a_static_member_names_itself_in_each_commit(
     free_in_ms: int | None, tag: str, last: str, bits: int
 ) -> None:
-    """
-    When it comes back it knows that nobody else has called anything since.
-    """
+    """When it comes back it knows that nobody else has called anything since."""
     text = encode(HERE, 20, bits, free_in_ms, MARK)
 
     assert text == signed(f"{tag};id:{ID};3;{20:019d};{MARK}{last}", bits.to_bytes((bits > 0) * 1, "little"))
@@ -84,9 +76,7 @@ def test_a_static_member_names_itself_in_each_commit(
 
 @pytest.mark.parametrize("text", ["", "mw3", f"mw3;id:{ID};3;{20:019d};{MARK}", OURS, "mw3;;;;;;;;"])
 def test_what_is_not_signed_by_a_static_member_names_nobody(text: str) -> None:
-    """
-    The text may be anybody's: whether to believe it is asked before.
-    """
+    """The text may be anybody's: whether to believe it is asked before."""
     assert owner_of(text) == ""
 
 
@@ -104,9 +94,7 @@ def test_what_was_written_is_read_back(bits: int, base: int, partition: int) -> 
 
 
 def test_the_fullest_bitmap_fits_into_what_a_broker_takes() -> None:
-    """
-    Under the longest name, the highest partition and the highest offset.
-    """
+    """Under the longest name, the highest partition and the highest offset."""
     whose = label("n" * NAME_BYTES, None, 2**31 - 1)
     text = encode(whose, 2**63 - 1, (1 << MAX_SPAN) - 1, owner=MARK)
 
@@ -116,9 +104,7 @@ def test_the_fullest_bitmap_fits_into_what_a_broker_takes() -> None:
 
 
 def test_a_clean_handover_that_does_not_fit_beside_the_fullest_bitmap_is_not_said() -> None:
-    """
-    The next owner waits as after a crash. A bit less, and it is said.
-    """
+    """The next owner waits as after a crash. A bit less, and it is said."""
     whose, fullest = label("n" * NAME_BYTES, None, 2**31 - 1), (1 << MAX_SPAN) - 1
     text = encode(whose, 2**63 - 1, fullest, 350, MARK)
 
@@ -162,16 +148,12 @@ FOREIGN = {
 
 @pytest.mark.parametrize("text", FOREIGN.values(), ids=FOREIGN.keys())
 def test_what_is_not_ours_or_not_of_here_is_none(text: str) -> None:
-    """
-    It was believed where it happened to be base64: commands vanished without a word.
-    """
+    """It was believed where it happened to be base64: commands vanished without a word."""
     assert decode(text, HERE, 20) is None
 
 
 def test_no_part_of_it_can_be_cut_off_and_no_bit_be_turned() -> None:
-    """
-    But for the whole of it, which is no metadata at all.
-    """
+    """But for the whole of it, which is no metadata at all."""
     cut = [OURS[:end] for end in range(1, len(OURS))]
     turned = [
         OURS[:place] + chr(ord(OURS[place]) ^ 1 << bit) + OURS[place + 1 :]

@@ -13,9 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True, eq=False)
 class Command:
-    """
-    As much of a OpenCommand as is looked at.
-    """
+    """As much of a OpenCommand as is looked at."""
 
     emitted: bool = False
     dropped: bool = False
@@ -39,9 +37,7 @@ def test_commands_come_out_in_the_order_of_their_last_moments() -> None:
 
 
 def test_finished_commands_with_a_far_last_moment_are_not_kept_until_then() -> None:
-    """
-    A ban until next year would hold its command, and its record, in memory for a year.
-    """
+    """A ban until next year would hold its command, and its record, in memory for a year."""
     expiries = DeadlineHeap()
     for _ in range(10_000):
         command = add(expiries, 1e9)

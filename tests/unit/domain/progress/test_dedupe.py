@@ -44,16 +44,12 @@ DUPLICATE, SUPERSEDED = ResultStatus.DUPLICATE, ResultStatus.SUPERSEDED
 
 
 def outcome(fields: dict[str, Any], *results: ResultStatus, **details: Any) -> Outcome:
-    """
-    The outcome of a command whose members ended like this.
-    """
+    """The outcome of a command whose members ended like this."""
     return outcome_of(give(open_command(fields), *results, **details), RULES, 100.0, WALL)
 
 
 def known(command_id: str, at: float = WALL, done: HashedUserSet | None = None) -> RememberedCommandId:
-    """
-    What is known of an id.
-    """
+    """What is known of an id."""
     return RememberedCommandId(command_id, 1, f"outcome of {command_id}", done, at)
 
 
@@ -113,9 +109,7 @@ def test_two_actions_with_the_same_parameters_are_not_the_same() -> None:
     "fields", [*ONE_OF_EACH, EVERYTHING, BANNED_UNTIL], ids=lambda each: str(each["action"])
 )
 def test_a_restored_id_is_known_like_one_that_was_never_forgotten(fields: dict[str, Any]) -> None:
-    """
-    A restart must not change what is a repeat, or a misuse, of an id.
-    """
+    """A restart must not change what is a repeat, or a misuse, of an id."""
     work = give(open_command(fields), *[APPLIED for _ in fields["user_ids"]])
     work.outcome = outcome_of(work, RULES, 100.0, WALL)
 
@@ -145,9 +139,7 @@ def test_after_a_partial_success_those_are_done_for_whom_it_holds() -> None:
 
 
 def test_what_a_later_command_has_made_needless_is_done() -> None:
-    """
-    Carried out late, a copy would undo the later command.
-    """
+    """Carried out late, a copy would undo the later command."""
     wholly, partly = (
         remembered(outcome(BAN, SUPERSEDED, SUPERSEDED)),
         remembered(outcome(BAN, FAILED, SUPERSEDED)),
@@ -227,17 +219,13 @@ def test_an_outcome_with_an_impossible_time_tells_nothing() -> None:
 
 
 def ids_of(max_records: int, memory: CommandIdBudget | None = None) -> CommandIds:
-    """
-    The ids of one partition, with memory for all of them.
-    """
+    """The ids of one partition, with memory for all of them."""
     return CommandIds(3600.0, max_records, memory or CommandIdBudget(PLENTY))
 
 
 @pytest.mark.parametrize("done", [0, 1, 49, 50, 51, 99, 100])
 def test_of_a_partial_success_the_smaller_side_is_kept(done: int) -> None:
-    """
-    The names of 100 users take 16 kB for an id: a partition of such ids would take more than a pod has.
-    """
+    """The names of 100 users take 16 kB for an id: a partition of such ids would take more than a pod has."""
     users = [f"a-user-with-a-long-name-{number:06d}" for number in range(100)]
 
     kept = HashedUserSet.of(users[:done], users[done:])
@@ -248,9 +236,7 @@ def test_of_a_partial_success_the_smaller_side_is_kept(done: int) -> None:
 
 
 def test_only_a_text_beyond_ascii_is_counted_as_a_wide_one() -> None:
-    """
-    Python gives each character of such a text up to four bytes, and those of the other texts one.
-    """
+    """Python gives each character of such a text up to four bytes, and those of the other texts one."""
     narrow, wide = "c" * USUAL, "\N{OGHAM LETTER BEITH}" * USUAL
     of_outcome = len("outcome of ")
 
@@ -283,9 +269,7 @@ def test_a_partition_that_learns_ids_takes_no_memory_from_one_that_has_less() ->
 
 
 def test_a_partition_that_comes_gets_its_part_from_the_one_that_has_most() -> None:
-    """
-    Else a handover would know nothing of what was done before it.
-    """
+    """Else a handover would know nothing of what was done before it."""
     memory = CommandIdBudget(10 * ID_BYTES)
     first = ids_of(100, memory)
     for number in range(10):
@@ -322,9 +306,7 @@ def test_the_newest_outcome_of_an_id_counts() -> None:
 
 
 def test_only_so_many_outcomes_are_remembered_whatever_they_tell() -> None:
-    """
-    A restoration reads so many records: memory must not know more than the next owner will.
-    """
+    """A restoration reads so many records: memory must not know more than the next owner will."""
     ids = ids_of(3)
     ids.remember(known("c-1"))
     ids.remember(None)
@@ -368,9 +350,7 @@ def test_what_is_older_than_the_window_is_forgotten() -> None:
 
 
 def member(user: str) -> tuple[str, str, str]:
-    """
-    Its place.
-    """
+    """Its place."""
     return ("main", "@TGS#1", user)
 
 
@@ -378,9 +358,7 @@ U1, U2, U3 = member("u1"), member("u2"), member("u3")
 
 
 def effect(at: float = 10.0, keep: float = 60.0, what: object = "ban") -> AppliedState:
-    """
-    An effect that was applied then.
-    """
+    """An effect that was applied then."""
     return AppliedState(what, at, keep, "moderation.commands-3-42", "request-1", partition())
 
 

@@ -29,18 +29,14 @@ from worker.domain.progress.lost_commit_recovery import (
 
 
 def ids(*offsets: int) -> dict[int, str]:
-    """
-    A command_id for each of these offsets.
-    """
+    """A command_id for each of these offsets."""
     return {offset: f"id-{offset}" for offset in offsets}
 
 
 def place(
     records: dict[int, str], told: dict[int, str], start: int = 0, end: int = 100, **changes: Any
 ) -> RecoveredPosition | UnclearPosition:
-    """
-    Where it goes on when nothing was ever deleted and the group began at the first record.
-    """
+    """Where it goes on when nothing was ever deleted and the group began at the first record."""
     return recover_position(start, end, records, told, **{"is_whole": True, "from_start": True, **changes})
 
 
@@ -49,18 +45,14 @@ def test_where_every_record_has_its_outcome_it_goes_on_behind_the_last() -> None
 
 
 def test_where_every_record_that_is_left_has_an_outcome_it_goes_on() -> None:
-    """
-    Older outcomes were deleted.
-    """
+    """Older outcomes were deleted."""
     told = ids(7, 8, 9)
 
     assert place(ids(8, 9), told, start=8, is_whole=False, from_start=False) == RecoveredPosition(10, 0)
 
 
 def test_a_record_without_an_outcome_is_begun_with_and_the_rest_is_done() -> None:
-    """
-    It is below a record that has one.
-    """
+    """It is below a record that has one."""
     assert place(ids(0, 1, 2, 3, 5), ids(0, 2, 5)) == RecoveredPosition(1, 0b10010)
 
 
@@ -77,9 +69,7 @@ def test_where_outcomes_were_deleted_a_missing_one_is_a_doubt() -> None:
 
 
 def test_where_the_group_may_have_begun_later_the_records_before_are_a_doubt() -> None:
-    """
-    ``kafka.start: latest`` left them out on purpose.
-    """
+    """``kafka.start: latest`` left them out on purpose."""
     found = place(ids(0, 1, 2, 3), ids(2, 3), from_start=False)
 
     assert isinstance(found, UnclearPosition)
@@ -87,16 +77,12 @@ def test_where_the_group_may_have_begun_later_the_records_before_are_a_doubt() -
 
 
 def test_where_the_group_may_have_begun_later_one_missing_outcome_is_open() -> None:
-    """
-    It is missing after the first outcome that there is.
-    """
+    """It is missing after the first outcome that there is."""
     assert place(ids(0, 1, 2), ids(0, 2), from_start=False) == RecoveredPosition(1, 0b10)
 
 
 def test_an_outcome_of_another_record_is_a_doubt() -> None:
-    """
-    The topic was made again: what stands there was never carried out.
-    """
+    """The topic was made again: what stands there was never carried out."""
     found = place(ids(0, 1), {0: "id-0", 1: "another"})
 
     assert isinstance(found, UnclearPosition)
@@ -111,16 +97,12 @@ def test_outcomes_beyond_the_end_of_the_partition_are_a_doubt() -> None:
 
 
 def test_when_the_records_with_outcomes_are_deleted_it_goes_on_with_the_first() -> None:
-    """
-    The first that is left: what was deleted is done.
-    """
+    """The first that is left: what was deleted is done."""
     assert place({}, ids(5), start=50) == RecoveredPosition(50, 0)
 
 
 def test_what_is_further_below_the_last_outcome_than_a_bitmap_reaches_is_done() -> None:
-    """
-    A record is admitted only so far above the oldest open one.
-    """
+    """A record is admitted only so far above the oldest open one."""
     top = MAX_SPAN + 1000
     told = ids(top - 2, top)
 
@@ -171,9 +153,7 @@ def test_a_record_without_a_readable_id_is_named_by_its_value_and_never_like_an_
 @pytest.mark.parametrize("limit", [SMALLEST_LIMIT, 1_000_000])
 @pytest.mark.parametrize("value", [None, b"", b"?1", b"?" * 2 * SMALLEST_LIMIT, OmittedBytes(9, "ab" * 32)])
 def test_its_dead_letter_names_it_alike_whatever_headers_it_brought(value: bytes | None, limit: int) -> None:
-    """
-    A letter that somebody produced again by hand has headers of our names: they are of another value.
-    """
+    """A letter that somebody produced again by hand has headers of our names: they are of another value."""
     headers = (("x-value-omitted", b"5"), ("x-value-sha256", b"cd" * 32))
     record = Record(value, b"room", headers)
     fitted = fit(DeadLetter(record, "commands", "commands-3-7", "not_json", "no JSON"), limit)

@@ -16,9 +16,7 @@ HERE = "id:AAAAAAAAAAAAAAAAAAAAAQ;3"
 
 
 def opened(*offsets: int, position: int = 0, span: int = 100) -> OffsetTracker:
-    """
-    These records were received, and are open.
-    """
+    """These records were received, and are open."""
     made = OffsetTracker(position, 0, span, HERE)
     for offset in offsets:
         made.admit(offset)
@@ -26,16 +24,12 @@ def opened(*offsets: int, position: int = 0, span: int = 100) -> OffsetTracker:
 
 
 def bits(*places: int) -> int:
-    """
-    The bitmap that says of these places above an offset that they are done.
-    """
+    """The bitmap that says of these places above an offset that they are done."""
     return sum(1 << place for place in places)
 
 
 def commit(offset: int, *places: int) -> OffsetCommit:
-    """
-    The commit at that offset which says so.
-    """
+    """The commit at that offset which says so."""
     return OffsetCommit(offset, encode(HERE, offset, bits(*places)))
 
 
@@ -84,9 +78,7 @@ def test_before_anything_is_received_the_position_is_committed() -> None:
 
 
 def test_what_an_earlier_owner_has_done_stays_in_the_metadata() -> None:
-    """
-    The next owner would do it again.
-    """
+    """The next owner would do it again."""
     offsets = OffsetTracker(10, bits(2, 5), 100, HERE)
     offsets.admit(10)
     offsets.admit(11)
@@ -125,9 +117,7 @@ def test_a_done_record_that_was_passed_moves_the_committed_offset_when_nothing_i
 
 
 def test_offsets_without_a_record_do_not_hold_anything_back() -> None:
-    """
-    Transaction markers and compaction leave gaps.
-    """
+    """Transaction markers and compaction leave gaps."""
     offsets = opened(3, 50, 51)
 
     offsets.finish([3])
@@ -143,9 +133,7 @@ def test_a_record_fits_while_it_is_less_than_the_span_above_the_oldest_open_one(
 
 
 def test_with_nothing_open_the_next_record_fits_however_many_offsets_were_skipped() -> None:
-    """
-    Else a partition with a gap wider than the span would stand still for ever.
-    """
+    """Else a partition with a gap wider than the span would stand still for ever."""
     offsets = opened(5, span=10)
     offsets.finish([5])
 
@@ -153,9 +141,7 @@ def test_with_nothing_open_the_next_record_fits_however_many_offsets_were_skippe
 
 
 def test_a_jump_over_any_number_of_offsets_costs_no_memory() -> None:
-    """
-    Kafka may have deleted all that lies between; a bitmap of it would take a hundred gigabytes.
-    """
+    """Kafka may have deleted all that lies between; a bitmap of it would take a hundred gigabytes."""
     offsets = opened(10**12)
 
     assert offsets.propose([10**12]) == OffsetCommit(10**12 + 1, "")
@@ -182,9 +168,7 @@ def test_each_refusal_of_the_metadata_halves_the_span_down_to_one() -> None:
 
 
 def test_with_nothing_open_a_position_behind_the_last_record_is_committed() -> None:
-    """
-    Markers of transactions stand there, and what was aborted: uncommitted they are lag for ever.
-    """
+    """Markers of transactions stand there, and what was aborted: uncommitted they are lag for ever."""
     offsets = opened(4)
     offsets.reached(7)
     still = offsets.propose([])
@@ -238,9 +222,7 @@ def test_finishing_what_is_not_open_is_a_fault_of_the_code() -> None:
 
 
 def heir(left: OffsetCommit, span: int) -> OffsetTracker:
-    """
-    The next owner's, from what the last one has committed.
-    """
+    """The next owner's, from what the last one has committed."""
     done = decode(left.metadata, HERE, left.offset)
     assert done is not None
     return OffsetTracker(left.offset, done, span, HERE)
@@ -248,9 +230,7 @@ def heir(left: OffsetCommit, span: int) -> OffsetTracker:
 
 @dataclass
 class Model:
-    """
-    A partition that remembers every offset, and its owner.
-    """
+    """A partition that remembers every offset, and its owner."""
 
     records: list[int]
     done: set[int] = field(default_factory=set)

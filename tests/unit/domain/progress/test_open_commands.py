@@ -34,9 +34,7 @@ MOST = 2 * CALLS_AT_EITHER_END
 
 
 def commands(number: int) -> list[OpenCommand]:
-    """
-    Commands of one partition.
-    """
+    """Commands of one partition."""
     of = partition()
     return [open_command(offset=offset, of=of) for offset in range(number)]
 
@@ -77,9 +75,7 @@ def test_nothing_waits_for_a_command_that_is_over(end: str) -> None:
 
 
 def test_the_last_command_that_names_a_member_is_known_for_each_partition() -> None:
-    """
-    The second of three partitions is the right one.
-    """
+    """The second of three partitions is the right one."""
     queue = member_queue()
     (a,), (b1, b2), (c,) = commands(1), commands(2), commands(1)
 
@@ -119,9 +115,7 @@ def member_queue(*tasks: MemberTask) -> MemberQueue:
 
 
 def in_order(queue: MemberQueue) -> list[MemberTask]:
-    """
-    Its tasks, oldest first; in the other direction they are the same.
-    """
+    """Its tasks, oldest first; in the other direction they are the same."""
     found, task = [], queue.first
     while task is not None:
         found.append(task)
@@ -157,9 +151,7 @@ def test_an_heir_takes_the_place_of_a_task_or_the_one_behind_it() -> None:
 
 
 def test_a_task_leaves_a_member_queue_as_fast_however_many_there_are() -> None:
-    """
-    One detector of two that name the same user is cancelled: looked for, each would cost as much as there are of them.
-    """
+    """One detector of two that name the same user is cancelled: looked for, each would cost as much as there are of them."""
 
     def seconds(number: int) -> float:
         command, queue = open_command(), member_queue()
@@ -201,9 +193,7 @@ def test_a_try_that_carried_several_of_its_members_counts_once() -> None:
 
 
 def test_a_try_without_a_request_id_is_listed_without_one() -> None:
-    """
-    The group service returns none.
-    """
+    """The group service returns none."""
     command = open_command()
 
     command.record_attempt(call_try(1, request_id=None), 10.0, 10.5)
@@ -274,9 +264,7 @@ def test_a_later_command_leaves_an_earlier_one_to_be_carried_out(
 
 
 def test_what_overwrites_leaves_the_state_that_both_would_leave() -> None:
-    """
-    Judged by a member's state as Tencent keeps it, for all pairs.
-    """
+    """Judged by a member's state as Tencent keeps it, for all pairs."""
     samples = [
         BAN,
         {**BAN, "duration": 60},

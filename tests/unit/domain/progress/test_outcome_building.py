@@ -38,27 +38,21 @@ UNREADABLE = b"{"
 
 
 def told(command: OpenCommand, now: float = 100.0) -> Outcome:
-    """
-    The command's outcome, finished at WALL.
-    """
+    """The command's outcome, finished at WALL."""
     made = outcome_of(command, RULES, now, WALL)
     command.emit(made, 1000)
     return made
 
 
 def finished(fields: dict[str, Any] = BAN, *results: ResultStatus, **details: Any) -> OpenCommand:
-    """
-    A command whose outcome is made.
-    """
+    """A command whose outcome is made."""
     command = give(open_command(fields), *results, **details)
     told(command)
     return command
 
 
 def told_rejection(value: bytes) -> RejectedRecord:
-    """
-    A rejected record whose outcome is made.
-    """
+    """A rejected record whose outcome is made."""
     rejected = rejected_record(value)
     rejected.emit(rejection_outcome(rejected, RULES, 100.0, WALL), 1000)
     return rejected

@@ -42,9 +42,7 @@ STEP = 0.05
 
 
 class StandIn:
-    """
-    Carries out a list of records and keeps the evidence.
-    """
+    """Carries out a list of records and keeps the evidence."""
 
     def __init__(self, bad_users: tuple[str, ...] = ()) -> None:
         self._bad_users = frozenset(bad_users)
@@ -167,18 +165,14 @@ class StandIn:
 
 
 def as_sent(effect: CommandedEffect, at: float) -> CommandedEffect:
-    """
-    Return what the request says when it is read at ``at``: the end of a ban has become a duration.
-    """
+    """Return what the request says when it is read at ``at``: the end of a ban has become a duration."""
     if effect.until is None:
         return effect
     return dataclasses.replace(effect, until=None, duration=round(effect.until - at))
 
 
 def honest_run(raid: Scenario) -> Evidence:
-    """
-    Return the evidence of a run without any violation.
-    """
+    """Return the evidence of a run without any violation."""
     worker = StandIn(raid.bad_users)
     for planned in raid.records:
         worker.carry_out(planned)

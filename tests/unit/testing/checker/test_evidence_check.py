@@ -32,9 +32,7 @@ def found(evidence: Evidence) -> set[ViolationKind]:
 
 
 def details(evidence: Evidence) -> str:
-    """
-    Return the findings in words: they tell apart two violations of one kind.
-    """
+    """Return the findings in words: they tell apart two violations of one kind."""
     return "\n".join(finding.what for finding in check(evidence).examples)
 
 
@@ -43,9 +41,7 @@ def with_outcome(
     choose: Callable[[PublishedOutcome], bool],
     run: Evidence = HONEST,
 ) -> Evidence:
-    """
-    Return the honest run with the first outcome changed that ``choose`` accepts.
-    """
+    """Return the honest run with the first outcome changed that ``choose`` accepts."""
     index = next(number for number, one in enumerate(run.outcomes) if choose(one))
     outcomes = (*run.outcomes[:index], change(run.outcomes[index]), *run.outcomes[index + 1 :])
     return replace(run, outcomes=outcomes)
@@ -68,9 +64,7 @@ def is_applied_kick(one: PublishedOutcome) -> bool:
 
 
 def letter_of_a_good_command() -> PublishedDeadLetter:
-    """
-    Whole and unaltered: there must only be none.
-    """
+    """Whole and unaltered: there must only be none."""
     name = next(one.body.outcome_id for one in HONEST.outcomes if is_applied_kick(one))
     sent = next(one for one in HONEST.sent if outcome_id(HONEST.topic, one.partition, one.offset) == name)
     return PublishedDeadLetter(name, "x", sent.planned.key, sent.planned.value)
@@ -297,9 +291,7 @@ def test_a_ban_applied_after_the_unban_that_followed_it_is_out_of_order() -> Non
 
 
 def test_a_repeat_of_a_duplicate_asks_for_nothing_even_after_something_else_came() -> None:
-    """
-    unban, unban under another id (a duplicate by its effect), ban, and the second unban's record again.
-    """
+    """unban, unban under another id (a duplicate by its effect), ban, and the second unban's record again."""
     worker = StandIn()
     for planned in (_unban("one"), _unban("two"), _ban("three"), _unban("two")):
         worker.carry_out(planned)
@@ -313,9 +305,7 @@ def test_a_repeat_of_a_duplicate_asks_for_nothing_even_after_something_else_came
 
 
 def _late_copy(copy: Callable[[PublishedOutcome], PublishedOutcome]) -> Evidence:
-    """
-    unban, superseded by a ban; then the unban's record again, and what ``copy`` makes of its outcome, which is a duplicate.
-    """
+    """unban, superseded by a ban; then the unban's record again, and what ``copy`` makes of its outcome, which is a duplicate."""
     worker = StandIn()
     for planned in (_unban("two"), _ban("three"), _unban("two")):
         worker.carry_out(planned)
@@ -431,9 +421,7 @@ def test_all_findings_are_counted_and_the_first_few_are_examples() -> None:
 
 
 def test_results_of_the_stand_in_are_of_every_kind() -> None:
-    """
-    Otherwise the clean run above would prove little.
-    """
+    """Otherwise the clean run above would prove little."""
     statuses = {result.status for one in HONEST.outcomes for result in one.body.results}
     fates = {one.planned.fate for one in HONEST.sent}
 

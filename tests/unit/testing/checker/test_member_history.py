@@ -190,9 +190,7 @@ def test_a_command_without_an_outcome_excuses_no_other() -> None:
 
 
 def test_a_command_superseded_in_its_first_life_may_be_applied_in_its_second() -> None:
-    """
-    The ban waits and is superseded, the unban is applied; a crash comes before either is published; both are repeated.
-    """
+    """The ban waits and is superseded, the unban is applied; a crash comes before either is published; both are repeated."""
     parts = [applied(HOUR, "1", published=110), applied(FREE, "2", published=110)]
 
     assert found(parts, done(FREE, HOUR, FREE), 100.5) == set()
@@ -216,9 +214,7 @@ def test_a_handover_that_takes_its_time_excuses_what_was_unpublished_when_it_beg
 
 
 def test_a_rider_whose_command_was_not_published_is_done_again_by_itself() -> None:
-    """
-    Two commands shared a call; one of them was published before the crash, the other and a later one were not.
-    """
+    """Two commands shared a call; one of them was published before the crash, the other and a later one were not."""
     parts = [
         applied(HOUR, "1", published=100.2),
         applied(HOUR, "2", published=110),
@@ -230,9 +226,7 @@ def test_a_rider_whose_command_was_not_published_is_done_again_by_itself() -> No
 
 @pytest.mark.parametrize("action", ["group.ban_group_member", "live.ban_member"])
 def test_where_a_ban_is_kept_is_a_row_of_the_table(action: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """
-    A ban of another service is judged like the group's, also one that has an end instead of a duration.
-    """
+    """A ban of another service is judged like the group's, also one that has an end instead of a duration."""
     monkeypatch.setitem(BANS, "live.ban_member", ("live", True))
     name, _ = BANS[action]
     lifting = CommandedEffect(next(each for each in (UNBAN, LIVE_UNBAN) if BANS[each][0] == name))

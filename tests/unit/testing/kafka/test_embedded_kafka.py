@@ -27,9 +27,7 @@ if TYPE_CHECKING:
     ids=ascii,
 )
 def test_a_value_reaches_java_as_it_is(text: str, written: str) -> None:
-    """
-    A properties file is Latin-1 for Java, and a backslash in it escapes: Kafka kept its data in a folder of another name.
-    """
+    """A properties file is Latin-1 for Java, and a backslash in it escapes: Kafka kept its data in a folder of another name."""
     assert _escaped(text) == written
 
 
@@ -41,9 +39,7 @@ def without_java(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("without_java")
 def test_who_listens_at_the_port_already_is_not_taken_for_the_broker(tmp_path: Path) -> None:
-    """
-    It counted as ready when the port answered: topics and commands went to somebody else's Kafka.
-    """
+    """It counted as ready when the port answered: topics and commands went to somebody else's Kafka."""
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         with pytest.raises(ProcessFailedError, match=f"port {port} of 127.0.0.1 is taken: end what listens"):

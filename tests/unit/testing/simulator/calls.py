@@ -45,17 +45,13 @@ SAMPLES: Final[dict[str, dict[str, Any]]] = {
 def signed(
     *, key: str = KEY, app: int = APP, identifier: str = ADMIN, expire: int = 10 * 365 * 86_400
 ) -> str:
-    """
-    Return a UserSig made by Tencent's own library.
-    """
+    """Return a UserSig made by Tencent's own library."""
     usersig: str = TLSSigAPIv2(app, key).gen_sig(identifier, expire)
     return usersig
 
 
 def a_query(**changes: str | None) -> dict[str, str]:
-    """
-    Return the parameters of a valid URL, with changes; None leaves one out.
-    """
+    """Return the parameters of a valid URL, with changes; None leaves one out."""
     good: dict[str, str | None] = {
         "sdkappid": str(APP),
         "identifier": ADMIN,
@@ -67,18 +63,14 @@ def a_query(**changes: str | None) -> dict[str, str]:
 
 
 def a_request(endpoint: str = BAN, body: dict[str, Any] | None = None, **changes: Any) -> ApiRequest:
-    """
-    Return a valid request, with changes to its body.
-    """
+    """Return a valid request, with changes to its body."""
     fields = {**(SAMPLES[endpoint] if body is None else body), **changes}
     return ApiRequest("POST", endpoint, a_query(), msgspec.json.encode(fields))
 
 
 @dataclass
 class Bench:
-    """
-    A Decider with everything that it needs, and a clock that moves only when it is set.
-    """
+    """A Decider with everything that it needs, and a clock that moves only when it is set."""
 
     faults: FaultValues = field(default_factory=FaultValues)
     seed: int = 0
@@ -94,18 +86,14 @@ class Bench:
         )  # fmt: skip
 
     def decide(self, request: ApiRequest | None = None, **changes: Any) -> Reaction:
-        """
-        Decide the request now.
-        """
+        """Decide the request now."""
         request = request or a_request()
         if "query" in changes:
             request = replace(request, query=changes["query"])
         return self.decider.decide(request, self.now, WALL)
 
     def carry_out(self, request: ApiRequest | None = None) -> Reaction:
-        """
-        Decide the request now and apply its effect at once.
-        """
+        """Decide the request now and apply its effect at once."""
         reaction = self.decide(request)
         if reaction.effect:
             self.world.apply(reaction.effect, self.now)

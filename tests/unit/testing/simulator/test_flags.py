@@ -98,9 +98,7 @@ def test_wrong_options_are_refused_with_a_sentence(arguments: tuple[str, ...], m
 
 
 def test_a_key_of_the_environment_is_checked_as_one_of_the_command_line() -> None:
-    """
-    It started, and then failed with each signed request: a key that is not UTF-8 can sign nothing.
-    """
+    """It started, and then failed with each signed request: a key that is not UTF-8 can sign nothing."""
     result = run("--port", "0", key="\udcff")
 
     assert result.exit_code == 2
@@ -109,9 +107,7 @@ def test_a_key_of_the_environment_is_checked_as_one_of_the_command_line() -> Non
 
 
 def test_a_key_file_that_never_ends_or_never_begins_is_refused(tmp_path: Path) -> None:
-    """
-    One filled the memory, the other was waited for without end.
-    """
+    """One filled the memory, the other was waited for without end."""
     pipe, large = tmp_path / "pipe", tmp_path / "large"
     os.mkfifo(pipe)
     large.write_bytes(b"k" * 10_000)
@@ -124,9 +120,7 @@ def test_a_key_file_that_never_ends_or_never_begins_is_refused(tmp_path: Path) -
 
 @pytest.mark.parametrize("host", ["no.such.host.invalid", "é" * 100, "a" * 64 + ".example"])
 def test_a_host_that_cannot_be_is_a_failure_without_a_traceback(host: str) -> None:
-    """
-    What cannot be encoded as a name is no OSError, and ended with a traceback.
-    """
+    """What cannot be encoded as a name is no OSError, and ended with a traceback."""
     result = run("--key", "k", "--host", host)
 
     assert isinstance(result.exception, WorkerError)

@@ -97,18 +97,14 @@ def test_a_connection_is_kept_alive_when_the_client_asks_for_it(head: bytes, kee
     ],
 )
 def test_after_a_request_that_asks_for_the_end_nothing_more_is_read(last: bytes) -> None:
-    """
-    RFC 9112, 9.6: a client may not expect an answer to what it sends after it, so nothing may come of it.
-    """
+    """RFC 9112, 9.6: a client may not expect an answer to what it sends after it, so nothing may come of it."""
     assert len(items_of(last + FIRST, FIRST)) == 1
     assert len(items_of(FIRST + last, FIRST, FIRST)) == 2
 
 
 @pytest.mark.parametrize("last", [b"GARBAGE\r\n\r\n", b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n"])
 def test_what_follows_the_last_request_takes_no_memory(last: bytes) -> None:
-    """
-    While the answer before it was late, an endless stream was kept: 300 MB sent were 300 MB held.
-    """
+    """While the answer before it was late, an endless stream was kept: 300 MB sent were 300 MB held."""
     parser = HttpParser()
     parser.feed(last + b"x" * 1_000)
     assert parser.next() is not None
@@ -137,9 +133,7 @@ def test_expect_100_continue_is_noticed() -> None:
     ids=["whole", "too long"],
 )
 def test_nobody_is_told_to_go_on_who_has_sent_all_or_was_refused(sent: bytes) -> None:
-    """
-    The interim answer came after the last one, where a client takes it for the beginning of the next.
-    """
+    """The interim answer came after the last one, where a client takes it for the beginning of the next."""
     parser = HttpParser()
     parser.feed(sent)
 
@@ -152,9 +146,7 @@ def test_nobody_is_told_to_go_on_who_has_sent_all_or_was_refused(sent: bytes) ->
     "target", ["群", "%E7%BE%A4", "\u00e7%BE%A4"], ids=["as typed", "encoded", "half and half"]
 )
 def test_a_url_may_be_utf8_as_it_was_typed(target: str) -> None:
-    """
-    curl sends it so: the state of another group was shown, whose name is the same bytes read as Latin-1.
-    """
+    """curl sends it so: the state of another group was shown, whose name is the same bytes read as Latin-1."""
     raw = target.encode("latin-1" if target.startswith("\u00e7") else "utf-8")
     (item,) = items_of(
         b"GET /v4/" + "群".encode() + b"?target=" + raw + b"&" + raw + b"=%ff HTTP/1.1\r\n\r\n"

@@ -19,9 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Timer:
-    """
-    One timer of a FakeLoop, which can be cancelled.
-    """
+    """One timer of a FakeLoop, which can be cancelled."""
 
     then: Callable[..., None]
     arguments: tuple[Any, ...]
@@ -33,9 +31,7 @@ class Timer:
 
 @dataclass
 class FakeLoop:
-    """
-    A loop's timers and clock, moved by hand.
-    """
+    """A loop's timers and clock, moved by hand."""
 
     now: float = 100.0
     timers: list[tuple[float, int, Timer]] = field(default_factory=list)
@@ -59,9 +55,7 @@ class FakeLoop:
 
 @dataclass
 class FakeSlot:
-    """
-    Where an answer goes, unless the client has disconnected.
-    """
+    """Where an answer goes, unless the client has disconnected."""
 
     loop: FakeLoop
     ends: list[tuple[float, ExchangeEnd, int | None, bytes]] = field(default_factory=list)
@@ -83,9 +77,7 @@ class FakeSlot:
 
 
 class Shop:
-    """
-    An Executor with its Decider, its log and a client's slot.
-    """
+    """An Executor with its Decider, its log and a client's slot."""
 
     def __init__(self, **faults: Any) -> None:
         self.bench = Bench(FaultValues(**faults))
