@@ -30,8 +30,8 @@ CLOSER: Final[dict[str, dict[str, Any]]] = {
     "kafka.command_topics": {"items": {"$ref": "#/$defs/topic"}, "minItems": 1, "maxItems": 1},
     "kafka.outcome_topic": {"$ref": "#/$defs/topic"},
     "kafka.dead_letter_topic": {"$ref": "#/$defs/topic"},
-    "kafka.control_topic": {"pattern": "^[A-Za-z0-9._-]{0,249}$"},
-    "kafka.quota_topic": {"pattern": "^[A-Za-z0-9._-]{0,249}$"},
+    "kafka.control_topic": {"$ref": "#/$defs/topicOrNone"},
+    "kafka.quota_topic": {"$ref": "#/$defs/topicOrNone"},
     "kafka.start": {"pattern": "^(earliest|latest|[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ].+)$"},
     "kafka.common": {"$ref": "#/$defs/kafkaOptions"},
     "kafka.consumer": {

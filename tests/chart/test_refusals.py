@@ -241,6 +241,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"alerts.extraLabels": {"app.kubernetes.io/team": "x"}}, "app.kubernetes.io/team"),
     ({"settings.batching.urgent_share": 1}, "urgent_share"),
     ({"settings.kafka.control_topic": "a topic"}, "control_topic"),
+    ({"settings.kafka.quota_topic": ".."}, "quota_topic"),
     ({"settings.kafka.quota_topic": "a/b"}, "quota_topic"),
     ({"settings.kafka.dead_letter_topic": ".."}, "dead_letter_topic"),
     (
@@ -353,6 +354,7 @@ def test_without_any_values_the_refusal_says_what_to_set() -> None:
         {"alerts.enabled": True, "alerts.disabled": ["ModerationPartitionBlocked"], "settings.kafka.max_gap": 500},
         {"settings.kafka.max_gap": 500, "settings.kafka.consumer": None},
         {"settings.kafka.handover_seconds": 0, "settings.drain_seconds": 1},
+        {"enabled": True},
         {"settings.batching.urgent_share": 0.5, "settings.kafka.quota_topic": "", "settings.kafka.control_topic": ""},
         {"settings.kafka.bootstrap_servers": ["a-1.b_c:9092", "192.0.2.1:9092", "[fd00::1]:9092"]},
         {"image.repository": "registry.example.com:5000/a/moderation-worker"},
