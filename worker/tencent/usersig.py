@@ -50,7 +50,7 @@ class UserSigSigner:
 
     Promises: ``signature()`` never returns one past half of its life; refusals lead to at most one forced renewal every
     ``FORCED_EVERY`` seconds (a changed key file: at once), and to none during Tencent's lockout (70050). The constructor
-    raises SignatureError for values that cannot yield a valid signature; nothing raises it later.
+    raises SignatureError for a key that cannot be one; nothing raises it later. All else is judged by the settings.
 
     Two clocks: ``clock`` is wall time, by which Tencent judges a signature's age; ``timer`` is monotonic, for the pauses
     between renewals. ``redaction`` learns each key and signature before it is used.
