@@ -57,9 +57,9 @@ class Engine:
     """
     Decides everything about commands, and does nothing.
 
-    Each method for an event, but for ``reached``, returns the effects that follow from the event, in order. Between two events, call ``tick`` no later
-    than ``wake_at``. When the publisher is free, call ``take_transaction``, and answer with ``published``, ``aborted`` or
-    ``metadata_refused``.
+    Each method for an event, but for ``reached``, returns the effects that follow from the event, in order. Between two events, call
+    ``tick`` no later than ``wake_at``. When the publisher is free, call ``take_transaction``, and answer with ``published``,
+    ``aborted`` or ``metadata_refused``.
 
     To drive it by hand:
 
@@ -459,7 +459,8 @@ class Engine:
         if self._guards.tripped:
             self._enforcement.enforce_guards(now)
             self._scheduler.apply_changes(now)
-            return False  # the next event sends on: for each trip all open commands are looked at, and hundreds may come together
+            # Nothing more in this event: to enforce an order all open commands are looked at, and hundreds of scopes may trip together.
+            return False
         return any_ready
 
     def _emit(self, completed: Iterable[OpenCommand], now: float) -> None:

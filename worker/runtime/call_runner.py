@@ -1,6 +1,6 @@
 # The calls in flight: one asyncio task for each, between the client that makes the call and the engine that decides.
 #
-# The client uses a CallTask three times per attempt: `await next_attempt()` (what to send), `may_send()` (the fence, at the write),
+# The client uses a CallTask up to three times per attempt: `await next_attempt()` (what to send), `may_send()` (the fence, at the write),
 # `finished(result)` (is there another attempt?). Commands have no tasks.
 # Not here: what an answer means and when an attempt may go (the engine), how a call is made (the client).
 
@@ -101,7 +101,7 @@ class CallRunner:
         self._carry_out(self._engine.attempt_finished(attempt.call_id, result, time.monotonic()))
 
     def may_send(self, call_id: str) -> bool:
-        """Return whether the group membership is still proven, and none of the call's partitions has gone."""
+        """Return whether the group membership is still proven, and the engine still lets the call leave (``Engine.may_send``)."""
         now = time.monotonic()
         return now < self._may_send_until() and self._engine.may_send(call_id, now)
 
@@ -199,6 +199,6 @@ class CallTask:
         return self.wants_another
 
     def grant(self, attempt: Attempt) -> None:
-        """Grant the permit that ``permit`` waits for."""
+        """Grant the permit that ``next_attempt`` waits for."""
         if self._permit is not None and not self._permit.done():
             self._permit.set_result(attempt)

@@ -38,7 +38,7 @@ ERRORS: Final = frozenset({
     "too_long",  # an answer longer than HttpOptions.answer_bytes
     "http",  # not HTTP, or a status other than 2xx
     "cancelled",  # the task that waited for it was cancelled
-    "fenced",  # not sent: this process may no longer act for its partitions
+    "fenced",  # not sent: at the last moment the engine or the group membership forbade it
 })  # fmt: skip
 
 _CAUSES: Final[tuple[tuple[type[BaseException], str], ...]] = (

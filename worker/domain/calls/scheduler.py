@@ -324,9 +324,14 @@ class Scheduler:
             self.give_back(call, now)
 
     def take_back_stopped(self, now: float) -> None:
-        """Remove tasks whose command an order withholds from waiting calls, and end the calls without a task left."""
+        """
+        Remove tasks whose command an order withholds from waiting calls, and end the calls without a task left. The followers of the
+        others are regrouped.
+        """
         for endpoint in self.endpoints.values():
             for call in endpoint.waiting_calls():
+                for task in call.tasks:
+                    self._ordering.regroup(task)
                 if any(task.command.mode.withholds for task in call.tasks):
                     self._remove_unwanted(call, now)
 

@@ -40,7 +40,7 @@ class Verdict(StrEnum):
     UNKNOWN = "unknown"
     """A code in no table: a small budget of retries; then as FORBIDDEN until a later request passes, and as MEMBER after that."""
     UNSENT = "unsent"
-    """It was not sent: at the last moment this process could not prove that it still owns its partitions."""
+    """It was not sent: at the last moment the ownership of its partitions, its permit, an order or its commands' time forbade it."""
 
     @property
     def again(self) -> RetryBudget:

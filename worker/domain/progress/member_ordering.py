@@ -209,8 +209,8 @@ class MemberOrdering:
 
     def regroup(self, task: MemberTask) -> None:
         """
-        Regroup the followers of a task whose call is over without a result for it: those that were cancelled meanwhile are settled, and
-        tasks in shadow part from those that are sent.
+        Regroup the followers of a task whose call waits, or is over without a result for it: those that were cancelled meanwhile are
+        settled, and tasks in shadow part from those that are sent. One that is paused goes on with the task that it follows.
         """
         if task.followers:
             for follower in [each for each in task.followers if each.command.mode.ends_at_once]:
@@ -298,7 +298,7 @@ class MemberOrdering:
                 task.move_to(TaskState.WAITING)
                 self._changes.append((TaskChange.READY, task))
             return
-        if member_queue.last is None:
+        if member_queue.last_command is None:
             self._forget_if_idle(member_queue, now)
 
     def _settle_without_call(self, task: MemberTask, now: float) -> bool:

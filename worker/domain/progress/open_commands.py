@@ -204,9 +204,9 @@ class MemberQueue:
     key: MemberKey
     # the oldest task and the newest one; what lies between is found through ``MemberTask.before`` and ``behind``
     first: MemberTask | None = None
-    final: MemberTask | None = None
+    newest: MemberTask | None = None
     # the newest command that names this member, for the order of finishing on its partition
-    last: OpenCommand | None = None
+    last_command: OpenCommand | None = None
     # the newest one of each other partition that names it: a producer has misplaced records
     last_elsewhere: dict[Partition, OpenCommand] | None = None
     # until then an attempt of unknown end may take effect: a different effect must wait
@@ -215,7 +215,7 @@ class MemberQueue:
 
     def set_last(self, command: OpenCommand) -> OpenCommand | None:
         """Note that the command is the newest of its partition that names the member. Return the one before it; None if none is open."""
-        earlier, self.last = self.last, command
+        earlier, self.last_command = self.last_command, command
         if earlier is not None and earlier.partition is not command.partition:
             if self.last_elsewhere is None:
                 self.last_elsewhere = {}
@@ -226,14 +226,14 @@ class MemberQueue:
     def clear_last(self, command: OpenCommand) -> None:
         """Forget the command if it is the newest of its partition that names the member."""
         elsewhere = self.last_elsewhere
-        if self.last is command:
-            self.last = elsewhere.popitem()[1] if elsewhere else None
+        if self.last_command is command:
+            self.last_command = elsewhere.popitem()[1] if elsewhere else None
         elif elsewhere and elsewhere.get(command.partition) is command:
             del elsewhere[command.partition]
 
     def append(self, task: MemberTask) -> None:
         """Put a task at the end."""
-        self.put_after(self.final, task)
+        self.put_after(self.newest, task)
 
     def put_after(self, before: MemberTask | None, task: MemberTask) -> None:
         """Put a task right behind this one; None: first."""
@@ -244,7 +244,7 @@ class MemberQueue:
         else:
             before.behind = task
         if behind is None:
-            self.final = task
+            self.newest = task
         else:
             behind.before = task
 
@@ -258,7 +258,7 @@ class MemberQueue:
         else:
             before.behind = behind
         if behind is None:
-            self.final = before
+            self.newest = before
         else:
             behind.before = before
 
@@ -269,7 +269,7 @@ class MemberQueue:
 
     def newest_first(self) -> Iterator[MemberTask]:
         """Go through the tasks from the end."""
-        task = self.final
+        task = self.newest
         while task is not None:
             yield task
             task = task.before
@@ -290,7 +290,7 @@ class MemberQueue:
 
     def is_idle(self, now: float) -> bool:
         """Return whether nothing needs to be known of the member."""
-        return self.first is None and self.last is None and self.unknown_until <= now
+        return self.first is None and self.last_command is None and self.unknown_until <= now
 
 
 @dataclass(slots=True, eq=False, repr=False)

@@ -323,7 +323,8 @@ class Outbox:
         """Queue records of ``_far`` again, before all others, if the bitmap can hold them now."""
         if self._far:
             near = [record for record in self._far if record.partition.offsets.fits(record.offset)]
-            near.sort(key=lambda record: record.offset)  # commands that share a member: as they came
+            # Commands of one partition that share a member: as they came. The order between partitions does not matter.
+            near.sort(key=lambda record: record.offset)
             self._far = [record for record in self._far if not record.partition.offsets.fits(record.offset)]
             self._emitted.extendleft(reversed(near))
             self._uncount_aside(near)

@@ -36,6 +36,18 @@ def test_what_comes_is_cancelled_and_says_who_and_why() -> None:
     assert letter.outcome_id == outcome.outcome_id
 
 
+def test_a_cancelled_follower_of_a_call_that_waits_is_not_carried_by_its_next_request() -> None:
+    harness = EngineHarness()
+    harness.receive_together(ban("u", command_id="good"), mad("u", command_id="mad"))
+    harness.code(harness.request(), 10002)
+
+    harness.order("cancel", **MAD)
+
+    harness.request_permit()
+    harness.ok()
+    assert (harness.status("good"), harness.status("mad")) == ("succeeded", "cancelled")
+
+
 def test_what_waits_is_cancelled_and_what_was_to_come_after_it_goes_on() -> None:
     harness = EngineHarness(default_calls_per_second=1, supersede=False)
     harness.receive(ban("first"))

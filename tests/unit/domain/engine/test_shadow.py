@@ -496,6 +496,21 @@ def raid(harness: EngineHarness, seed: int) -> list[dict[str, Any]]:
     return outcomes
 
 
+def test_a_follower_in_shadow_parts_from_a_call_that_waits_to_be_tried_again() -> None:
+    """The order came while nothing was on its way, so no later request carries it."""
+    harness = EngineHarness()
+    harness.receive_together(ban("u", command_id="good"), mad("u", command_id="mad"))
+    harness.code(harness.request(), 10002)
+
+    harness.order("shadow", **MAD)
+    harness.request_permit()
+    harness.ok()
+    harness.wait(1.0)
+
+    assert [request.users for request in harness.sent] == [["u"], ["u"]]
+    assert (harness.status("good"), harness.status("mad")) == ("succeeded", "simulated")
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_shadow_shows_what_would_have_been(seed: int) -> None:
     """The outcomes of a raid in shadow are those of the raid: the same repeats, needless commands, rejections and calls."""
