@@ -244,6 +244,9 @@ class FakeConsumer:
     def group_metadata(self, claim: OwnershipClaim) -> object:
         return self if self in self._kafka.members and self._membership.holds(claim) else None
 
+    def is_topic_gone(self) -> bool:
+        return False
+
     def position(self, partition: int) -> int | None:
         return self._positions.get(partition)
 

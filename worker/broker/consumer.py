@@ -194,6 +194,11 @@ class Consumer:
             return None
         return metadata if self._is_same_topic(consumer) else None
 
+    def is_topic_gone(self) -> bool:
+        """Return whether the topic whose records were delivered is gone, perhaps for a moment, or another has its name."""
+        consumer = self._consumer
+        return consumer is not None and not self._is_same_topic(consumer)
+
     @property
     def partitions(self) -> frozenset[int]:
         """The partitions that are owned now."""

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 ITS: Final = "its name"
 PROXYS: Final = "the proxy's name"
+UNUSABLE: Final = "the proxy's URL is not usable"
+PROXY_SCHEMES: Final = frozenset({"http", "socks5", "socks5h"})
+"""The kinds of proxies that kafka-python supports (a test compares)."""
 UNKNOWN: Final = "cannot be resolved"
 LATE: Final = "is not resolved in time"
 LOOKUP_SECONDS: Final = 10.0
@@ -46,7 +49,7 @@ async def connect(
     Raises KafkaConnectionError. On the way through a proxy, it is the proxy's name that is looked up here, and that of the broker only
     if the proxy wants its address.
     """
-    proxy = None if proxy_url is None else urlsplit(proxy_url)
+    proxy = None if proxy_url is None else _usable(proxy_url)
     ways: list[str | None] = [None]
     if proxy is not None:
         addresses = await _addresses(net, proxy.hostname or "", PROXYS, timeout_at)
@@ -76,12 +79,26 @@ async def _addresses(net: Any, host: str, whose: str, timeout_at: float | None) 
         raise errors.KafkaConnectionError(f"{whose} {UNKNOWN}") from error
 
 
+def _usable(proxy_url: str) -> SplitResult:
+    """
+    Return the parts of a proxy's URL. Raises KafkaConnectionError, which shows nothing of it, unless it has all that is needed.
+
+    The file that holds the URL may have changed since the start, and kafka-python repeats a URL that it refuses, password and all.
+    """
+    try:
+        proxy = urlsplit(proxy_url)
+        if proxy.scheme in PROXY_SCHEMES and proxy.hostname and proxy.port:
+            return proxy
+    except ValueError:
+        pass  # its text would show a part of the URL, which may be the password
+    raise errors.KafkaConnectionError(UNUSABLE)
+
+
 def _with_host(proxy: SplitResult, address: str) -> str:
     """Return the proxy's URL with this address instead of its name."""
     user, at, _ = proxy.netloc.rpartition("@")
     place = f"[{address}]" if ":" in address else address
-    port = "" if proxy.port is None else f":{proxy.port}"
-    return f"{proxy.scheme}://{user}{at}{place}{port}"
+    return f"{proxy.scheme}://{user}{at}{place}:{proxy.port}"
 
 
 def in_words(error: BaseException) -> str:
@@ -89,7 +106,7 @@ def in_words(error: BaseException) -> str:
     return next((words for words in _WORDS if words in str(error)), str(error))
 
 
-_WORDS: Final = tuple(f"{whose} {what}" for whose, what in product((ITS, PROXYS), (UNKNOWN, LATE)))
+_WORDS: Final = (UNUSABLE, *(f"{whose} {what}" for whose, what in product((ITS, PROXYS), (UNKNOWN, LATE))))
 
 
 def _is_address(host: str) -> bool:

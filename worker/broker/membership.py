@@ -151,4 +151,7 @@ class OwnershipSource(Protocol):
         """Return the current ownerships of these partitions; None unless all of them are owned and were begun."""
 
     def group_metadata(self, claim: OwnershipClaim) -> Any:
-        """Return the member's identity if every ownership of the claim still lasts, else None."""
+        """Return the member's identity if every ownership of the claim still lasts, else None; None, too, if ``is_topic_gone``."""
+
+    def is_topic_gone(self) -> bool:
+        """Return whether the command topic is gone, or another has its name: unlike a rebalance, that may last for ever."""

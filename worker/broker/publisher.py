@@ -59,7 +59,10 @@ CLOSE_SECONDS: Final = 1.0
 ABORT_SECONDS: Final = 5.0
 """How long to wait for an abort. If it is not answered, the next producer's start ends the transaction."""
 REBALANCE_WAIT: Final = 0.05
-"""The wait after an abort because of a rebalance, which takes some round trips; each attempt costs the broker a transaction."""
+"""
+The wait after an abort with ``retry_soon``: a rebalance takes some round trips. An attempt may cost the broker a transaction, and
+the CPU to encode its records, so what may last for ever is no such abort.
+"""
 BACKOFF_SECONDS: Final = (0.2, 5.0)
 """After any other failure: the first wait, which doubles up to the second."""
 STALL_SECONDS: Final = 5.0
@@ -198,16 +201,16 @@ class Publisher:
 
     def _publish(self, transaction: Transaction, claim: OwnershipClaim) -> PublishResult:
         producer = self._open_producer()
+        if self._membership.group_metadata(claim) is None:
+            return self._abort_without_identity()
         records = producer_records(transaction, self._options, self._limits.by_topic)
         missing = self._missing_topic(producer, records)
         if missing is not None:
             return self._abort_for_topic(missing)
+        # Asked again: encoding takes a while, and a topic's metadata may take seconds.
         metadata = self._membership.group_metadata(claim)
         if metadata is None:
-            return Aborted(
-                "a partition in it was revoked, the group is rebalancing, or the command topic is gone",
-                retry_soon=True,
-            )
+            return self._abort_without_identity()
         began_at = time.monotonic()
         try:
             self._send_all(producer, transaction, records, metadata)
@@ -288,6 +291,12 @@ class Publisher:
                 kind = errors.InvalidPartitionsError if known else errors.UnknownTopicOrPartitionError
                 return RecordRefusedError(record, kind(topic))
         return None
+
+    def _abort_without_identity(self) -> Aborted:
+        """Return why there is no identity to publish with, before a transaction was begun."""
+        if self._membership.is_topic_gone():
+            return Aborted("the command topic is gone, or another has its name")
+        return Aborted("a partition in it was revoked, or the group is rebalancing", retry_soon=True)
 
     def _abort_for_topic(self, missing: RecordRefusedError) -> Aborted:
         """Record that a topic or partition is missing, before a transaction was begun."""

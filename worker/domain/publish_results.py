@@ -18,7 +18,8 @@ class Aborted(Struct, frozen=True):
 
     Attributes:
         reason: For the log.
-        retry_soon: No broker is at fault (a rebalance, or records must be smaller): the results are published again almost at once.
+        retry_soon: It passes by itself (a rebalance, or records must be smaller): the results are published again almost at once.
+            False after a failure of a broker, and while the command topic is gone or another has its name: that may last for ever.
         took_too_long: It took about as long as a transaction may: the next one must be smaller.
         dead_letters_refused: Only dead letters were refused: outcomes that need none can be published without them.
 

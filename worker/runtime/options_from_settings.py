@@ -21,7 +21,7 @@ from worker.domain.engine_rules import EngineRules
 from worker.domain.memory_budget import MEBIBYTE, share
 from worker.domain.progress.commit_metadata import mark_of
 from worker.errors import SettingProblem, SettingsError
-from worker.settings import secret_in, secrets_of
+from worker.settings import secret_in, secrets_in_option, secrets_of
 from worker.tencent.client_options import AppCredentials, HttpOptions, base_url
 
 if TYPE_CHECKING:
@@ -86,7 +86,11 @@ def kafka_options(
         return secret
 
     def file_secrets(part: str) -> dict[str, str]:
-        return {name: fresh(secret) for name, secret in kafka.file_secrets(part).items()}
+        found = kafka.file_secrets(part)
+        for option, value in found.items():
+            for secret in secrets_in_option(option, value):
+                fresh(secret)
+        return found
 
     options = KafkaOptions(
         bootstrap_servers=",".join(kafka.bootstrap_servers),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from worker.settings.kafka_section import KafkaSettings as KafkaSettings
 from worker.settings.kafka_section import secret_in as secret_in
+from worker.settings.kafka_section import secrets_in_option as secrets_in_option
 from worker.settings.loader import load as load
 from worker.settings.model import Settings as Settings
 from worker.settings.model import secrets_of as secrets_of

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from ipaddress import IPv6Address, ip_address
 from typing import Final
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 PROXIES: Final = ("http", "socks5", "socks5h")
@@ -97,6 +97,18 @@ def proxy(text: str) -> str:
     if parts.port is None:
         raise ValueError("the port is missing")
     return text
+
+
+def proxy_passwords(text: str) -> tuple[str, ...]:
+    """
+    Return the password in the URL of a proxy, as it is written there and percent-decoded; nothing if there is none.
+
+    The text need not be a valid URL: what is refused must not be shown either.
+    """
+    before, at, _ = text.rpartition("@")
+    user = re.sub(r"^(?:[A-Za-z0-9+.-]*:)?//", "", before) if at else ""
+    password = user.partition(":")[2]
+    return tuple(dict.fromkeys(each for each in (password, unquote(password)) if each))
 
 
 def http_proxy(text: str) -> str:

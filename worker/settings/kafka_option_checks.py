@@ -14,6 +14,7 @@ from worker.errors import FileError, SettingProblem
 from worker.settings import types
 from worker.settings.kafka_authentication import secret_file_problems, sign_in_problems
 from worker.settings.kafka_option_values import RULES
+from worker.settings.kafka_section import first_line
 from worker.tls_file_problems import tls_problems
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def _problems_of(
         remedy = f"set kafka.common.{option} instead: all clients connect to Kafka in the same way"
         yield SettingProblem(name, remedy)
     elif stem != option and stem in types.SECRET_OPTIONS:
-        yield from _secret_file(name, value, twice=stem in given)
+        yield from _secret_file(name, stem, value, twice=stem in given)
     elif option not in known[part]:
         yield SettingProblem(name, f"kafka-python knows no such option here{_meant(option, part, known)}")
     elif not RULES[option].fits(_bare(value)):
@@ -122,14 +123,17 @@ def _tls(kafka: KafkaSettings) -> Iterator[SettingProblem]:
     yield from tls_problems("kafka.common", options)
 
 
-def _secret_file(name: str, value: Any, *, twice: bool) -> Iterator[SettingProblem]:
+def _secret_file(name: str, option: str, value: Any, *, twice: bool) -> Iterator[SettingProblem]:
     if twice:
-        option = name.removesuffix("_file").rpartition(".")[2]
         yield SettingProblem(name, f"give this or {option}, not both", types.shown_path(value))
     elif not isinstance(value, str):
         yield SettingProblem(name, "give the path of a file")
     else:
-        yield from secret_file_problems(name, value)
+        found = list(secret_file_problems(name, value))
+        yield from found
+        if not found and not RULES[option].fits(first_line(value)):
+            remedy = f"put {RULES[option].wanted} into the first line of the file"
+            yield SettingProblem(name, remedy, types.shown_path(value))
 
 
 def _kafka_pythons_own() -> dict[str, dict[str, Any]]:

@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, Field, SecretStr
 
 from worker.domain.progress.commit_metadata import MAX_SPAN
 from worker.errors import FileError
-from worker.settings import types
+from worker.settings import addresses, types
 from worker.settings.core_defaults import CORE
 from worker.settings.kafka_option_values import RULES
 from worker.settings.section import SettingsSection
@@ -176,6 +176,11 @@ class KafkaSettings(SettingsSection):
 
 def _is_secret_file(option: str) -> bool:
     return option.endswith("_file") and option.removesuffix("_file") in types.SECRET_OPTIONS
+
+
+def secrets_in_option(option: str, value: str) -> tuple[str, ...]:
+    """Return what must be hidden of an option that contains a secret: the value, and the password in it if it is a proxy's URL."""
+    return (value, *addresses.proxy_passwords(value)) if option in types.PROXY_OPTIONS else (value,)
 
 
 def secret_in(path: str) -> str:

@@ -16,7 +16,7 @@ from worker.errors import SignatureError
 from worker.settings import types
 from worker.settings.core_defaults import CORE
 from worker.settings.guard_settings import FOLLOWS, Guards
-from worker.settings.kafka_section import KafkaSettings, secret_in
+from worker.settings.kafka_section import KafkaSettings, secret_in, secrets_in_option
 from worker.settings.section import SettingsSection
 from worker.settings.tencent_section import TencentSettings
 
@@ -248,7 +248,8 @@ def secrets_of(settings: Settings) -> tuple[str, ...]:
             continue
     for part in ("common", "consumer", "producer"):
         options: Mapping[str, Any] = settings.kafka.options(part)
-        found += [str(options[name]) for name in types.SECRET_OPTIONS & options.keys()]
+        for name in types.SECRET_OPTIONS & options.keys():
+            found += secrets_in_option(name, str(options[name]))
     if settings.http.proxy_credentials_file is not None:
         found.append(secret_in(str(settings.http.proxy_credentials_file)).partition(":")[2])
     if settings.kafka.oauth.client_secret_file is not None:

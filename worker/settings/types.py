@@ -21,6 +21,8 @@ from worker.settings import addresses
 
 SECRET_OPTIONS: Final = frozenset({"sasl_plain_password", "ssl_password", "proxy_url", "socks5_proxy"})
 """Options of the Kafka client that contain a secret (a proxy's URL may). Each can also be given as ``<option>_file``."""
+PROXY_OPTIONS: Final = frozenset({"proxy_url", "socks5_proxy"})
+"""Those whose secret is a proxy's URL."""
 SCOPE_CHARACTERS: Final = 2_048
 NAME_BYTES: Final = 249
 """Kafka's limit for the name of a topic or a static member. A group's name is part of each transactional id."""

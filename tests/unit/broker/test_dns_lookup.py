@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from kafka import errors
+from kafka.net.inet import KafkaNetSocket
 
 from worker.broker import dns_lookup
-from worker.broker.dns_lookup import connect, in_words
+from worker.broker.dns_lookup import PROXY_SCHEMES, UNUSABLE, connect, in_words
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -103,3 +104,38 @@ def test_the_error_says_which_name_it_was(
         connected("nowhere.test", proxy)
 
     assert in_words(raised.value) == words
+
+
+@pytest.mark.parametrize(
+    "proxy",
+    [
+        "//user:hunter2secret@localhost:1",
+        "user:hunter2secret@localhost:1",
+        "socks4://user:hunter2secret@localhost:1",
+        "http://user:hunter2secret@:1",
+        "http://user:hunter2secret@localhost",
+        "http://user:hunter2secret@localhost:0",
+        "http://user:hunter2secret@localhost:99999",
+        "http://user:hunter2secret@localhost:abc",
+        "http://user:hunter2secret/x@localhost:1",
+        "http://user:hunter2secret@[localhost:1",
+        "",
+    ],
+)
+def test_a_proxys_url_that_is_not_usable_is_refused_and_not_shown(
+    monkeypatch: pytest.MonkeyPatch, proxy: str
+) -> None:
+    """kafka-python repeated it with the address in it, which is no text that the logs know as a secret."""
+    connections = Connections(monkeypatch)
+
+    with pytest.raises(errors.KafkaConnectionError) as raised:
+        connected("broker.test", proxy)
+
+    assert in_words(raised.value) == UNUSABLE
+    assert "hunter2" not in f"{raised.value!r} {raised.value.__cause__!r} {raised.value.__context__!r}"
+    assert not connections.asked
+    assert not connections.looked_up
+
+
+def test_the_kinds_of_proxies_are_those_of_kafka_python() -> None:
+    assert KafkaNetSocket._registry.keys() == PROXY_SCHEMES

@@ -59,6 +59,7 @@ def test_no_identity_is_given_for_what_has_gone_since_it_was_claimed() -> None:
     consumer._membership.gone([3])
 
     assert consumer.group_metadata(claim) is None
+    assert not consumer.is_topic_gone()
 
 
 def test_without_a_connection_there_is_no_identity() -> None:
@@ -68,6 +69,7 @@ def test_without_a_connection_there_is_no_identity() -> None:
     consumer._consumer = None
 
     assert consumer.group_metadata(claim) is None
+    assert not consumer.is_topic_gone()
 
 
 @pytest.mark.parametrize("found", [None, NOTHING, NEW])
@@ -85,6 +87,7 @@ def test_no_identity_is_given_while_the_topic_is_gone_or_is_another(found: uuid.
         ids[topic] = found
 
     assert consumer.group_metadata(claim) is None
+    assert consumer.is_topic_gone()
 
 
 def test_the_identity_is_given_again_when_the_topic_was_missing_for_a_moment() -> None:
@@ -98,6 +101,7 @@ def test_the_identity_is_given_again_when_the_topic_was_missing_for_a_moment() -
         consumer._watch_topic_id(consumer._consumer)  # type: ignore[arg-type]
 
     assert consumer.group_metadata(claim).generation_id == 7
+    assert not consumer.is_topic_gone()
 
 
 def test_no_identity_is_given_any_more_once_another_topic_was_seen() -> None:
@@ -112,3 +116,4 @@ def test_no_identity_is_given_any_more_once_another_topic_was_seen() -> None:
 
     assert consumer.topic_id() == id_text(NEW)
     assert consumer.group_metadata(claim) is None
+    assert consumer.is_topic_gone()

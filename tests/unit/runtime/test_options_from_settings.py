@@ -26,6 +26,7 @@ from worker.runtime.options_from_settings import (
     rules_of,
     worker_name,
 )
+from worker.settings import secrets_of
 from worker.tencent.client_options import AppCredentials, HttpOptions
 
 if TYPE_CHECKING:
@@ -213,6 +214,24 @@ def test_a_password_in_a_file_is_read_again_whenever_it_is_asked_for(tmp_path: P
     assert (before, after) == ({"sasl_plain_password": "old"}, {"sasl_plain_password": "new"})
     assert learnt == ["new"]
     assert str(file) in options.sign_in_remedy
+
+
+@pytest.mark.parametrize("option", ["proxy_url", "socks5_proxy"])
+def test_the_password_in_a_proxys_url_is_hidden_as_well_as_the_whole(tmp_path: Path, option: str) -> None:
+    """The worker puts an address in place of the proxy's name: then the whole is another text."""
+    file = tmp_path / "proxy"
+    file.write_text("socks5://user:hunter2%2Fold@proxy:1080\n")
+    settings = load(minimal(kafka={"common": {f"{option}_file": str(file)}}))
+    learnt: list[str] = []
+    options = kafka_options(settings, "name", learnt.append)
+    known = {*secrets_of(settings)}
+
+    options.secrets_for("common")()
+    file.write_text("//user:hunter2%2Fnew@proxy:1080\n")
+    options.secrets_for("common")()
+
+    assert {"hunter2%2Fold", "hunter2/old"} < known
+    assert learnt == ["//user:hunter2%2Fnew@proxy:1080", "hunter2%2Fnew", "hunter2/new"]
 
 
 def test_a_limit_below_the_partitions_does_not_fit() -> None:

@@ -10,6 +10,7 @@ from tests.certificate import self_signed
 from tests.unit.settings.environment import load, minimal, problems
 from worker.runtime.options_from_settings import http_options
 from worker.settings import secrets_of
+from worker.settings.addresses import proxy_passwords
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -105,3 +106,43 @@ def test_an_authority_that_is_no_certificate_is_refused(tmp_path: Path, content:
 
     assert list(problems(minimal(http={"ca_file": str(file)}))) == ["http.ca_file"]
     assert list(problems(minimal(http={"ca_file": f"{tmp_path}/none"}))) == ["http.ca_file"]
+
+
+@pytest.mark.parametrize(
+    "url", [f"//user:{PASSWORD}@localhost:1", f"http://user:{PASSWORD}@proxy", f"user:{PASSWORD}@proxy:1"]
+)
+def test_a_file_with_the_url_of_kafkas_proxy_is_judged_like_the_url_itself(tmp_path: Path, url: str) -> None:
+    file = tmp_path / "proxy"
+    file.write_text(f"{url}\n")
+
+    found = problems(minimal(kafka={"common": {"proxy_url_file": str(file)}}))
+
+    assert list(found) == ["kafka.common.proxy_url_file"]
+    assert "put socks5://host:port" in found["kafka.common.proxy_url_file"].remedy
+    assert PASSWORD not in str(found["kafka.common.proxy_url_file"])
+
+
+def test_a_file_with_a_usable_url_of_kafkas_proxy_is_taken(tmp_path: Path) -> None:
+    file = tmp_path / "proxy"
+    file.write_text(f"http://user:{PASSWORD}@proxy.example:3128\r\n")
+
+    assert problems(minimal(kafka={"common": {"proxy_url_file": str(file)}})) == {}
+
+
+@pytest.mark.parametrize(
+    ("url", "passwords"),
+    [
+        ("http://proxy:1", ()),
+        ("http://user@proxy:1", ()),
+        ("http://user:@proxy:1", ()),
+        ("http://user:secret@proxy:1", ("secret",)),
+        ("http://user:se%40c:ret@proxy:1", ("se%40c:ret", "se@c:ret")),
+        ("//user:secret@proxy:1", ("secret",)),
+        ("user:se/c@ret@proxy:1", ("se/c@ret",)),
+        ("http://user:se//cret@proxy:1", ("se//cret",)),
+    ],
+)
+def test_the_password_is_found_in_a_proxys_url_though_it_is_no_valid_one(
+    url: str, passwords: tuple[str, ...]
+) -> None:
+    assert proxy_passwords(url) == passwords

@@ -1,0 +1,102 @@
+# What the publisher makes of a member without an identity, before it begins a transaction. All else needs a broker, and is in
+# tests/contract/broker/test_publishing.py.
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from tests.unit.broker.test_client_config import options
+from worker.broker import publisher as module
+from worker.broker.publisher import BACKOFF_SECONDS, REBALANCE_WAIT, Publisher
+from worker.domain.effects import Transaction
+from worker.domain.publish_results import Aborted
+
+CLAIM = ((0, 1),)
+NOTHING = Transaction([], [], {})
+
+
+class Member:
+    """A member that has an identity each time that ``identities`` says so."""
+
+    def __init__(self, *identities: object, topic_gone: bool = False) -> None:
+        self.identities = [*identities]
+        self.topic_gone = topic_gone
+
+    def claim(self, _: object) -> Any:
+        return CLAIM
+
+    def group_metadata(self, _: object) -> object:
+        return self.identities.pop(0)
+
+    def is_topic_gone(self) -> bool:
+        return self.topic_gone
+
+
+class Encoding:
+    """Counts how often records were encoded."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.count = 0
+        monkeypatch.setattr(module, "producer_records", self._encode)
+
+    def _encode(self, *_: object) -> list[Any]:
+        self.count += 1
+        return []
+
+
+def publisher_of(member: Member) -> Publisher:
+    publisher = Publisher(options(), member, lambda _: None)
+    producer: Any = SimpleNamespace()
+    publisher._producer = producer
+    return publisher
+
+
+def waits_after(
+    publisher: Publisher, result: Aborted, count: int, monkeypatch: pytest.MonkeyPatch
+) -> list[float]:
+    waits: list[float] = []
+    monkeypatch.setattr(publisher, "_sleep", waits.append)
+    for _ in range(count):
+        publisher._pace(result)
+    return waits
+
+
+@pytest.mark.parametrize(
+    ("topic_gone", "waits"),
+    [
+        (False, [REBALANCE_WAIT] * 7),
+        (
+            True,
+            [*(BACKOFF_SECONDS[0] * 2**each for each in range(5)), BACKOFF_SECONDS[1], BACKOFF_SECONDS[1]],
+        ),
+    ],
+    ids=["a rebalance", "the topic is gone"],
+)
+def test_a_rebalance_is_waited_out_briefly_and_a_topic_that_is_gone_ever_longer(
+    monkeypatch: pytest.MonkeyPatch, topic_gone: bool, waits: list[float]
+) -> None:
+    """Nothing is published any more once another topic has the name: the loop turned twenty times a second, for ever."""
+    encoding = Encoding(monkeypatch)
+    publisher = publisher_of(Member(None, topic_gone=topic_gone))
+
+    result = publisher._process(NOTHING, CLAIM)
+
+    assert isinstance(result, Aborted)
+    assert encoding.count == 0
+    assert waits_after(publisher, result, 7, monkeypatch) == pytest.approx(waits)
+
+
+def test_an_identity_that_is_lost_while_records_are_encoded_is_not_used(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    encoding = Encoding(monkeypatch)
+    publisher = publisher_of(Member("an identity", None))
+
+    result = publisher._process(NOTHING, CLAIM)
+
+    assert isinstance(result, Aborted)
+    assert result.retry_soon
+    assert encoding.count == 1
