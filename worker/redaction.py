@@ -76,20 +76,30 @@ _SHORTEST_KEY: Final = 24
 _KEY_LIKE: Final = re.compile(rf"[A-Za-z0-9+/=_*-]{{{_SHORTEST_KEY},}}+")
 _KEY_OF_HEX: Final = re.compile(rf"[0-9A-Fa-f]{{{_SHORTEST_KEY},}}+")
 _CHANGES: Final = re.compile(r"(?<=[a-z])[A-Z0-9]|(?<=[A-Z])[0-9]|(?<=[0-9])[A-Za-z]")
+_UUID: Final = re.compile(
+    r"(?<![0-9A-F])[0-9A-F]{8}(?:(?:-[0-9A-F]{4}){3}-|[0-9A-F]{4}[1-8][0-9A-F]{3}[89AB][0-9A-F]{3})[0-9A-F]{12}(?![0-9A-F])",
+    re.IGNORECASE,
+)
+"""Without dashes, it must name its version and its variant: of other keys as long, one in eight looks like it."""
 _LEAST_MIXED: Final = 32
 """Characters of a key that is more than hexadecimal digits: what is shorter is often a name."""
 _MIXED: Final = 0.2
 """Changes per character between letters and digits, or from lower to upper case: names have fewer, keys more."""
 
 
-def without_keys(text: str) -> str:
-    """Return ``text`` without what looks like a key: somebody may have put one into a field that is shown."""
-    spans = [found.span() for found in _KEY_OF_HEX.finditer(text)]
-    spans += [
-        found.span()
-        for found in _KEY_LIKE.finditer(text)
-        if len(found[0]) >= _LEAST_MIXED and len(_CHANGES.findall(found[0])) >= _MIXED * len(found[0])
+def without_keys(text: str, *, but_uuids: bool = False) -> str:
+    """
+    Return ``text`` without what looks like a key: somebody may have put one into a field that is shown.
+
+    ``but_uuids`` takes a UUID for an id, as most that are given on a command line are.
+    """
+    spans = [
+        found.span() for found in _KEY_OF_HEX.finditer(text) if not (but_uuids and _UUID.fullmatch(found[0]))
     ]
+    for found in _KEY_LIKE.finditer(text):
+        judged = _UUID.sub("", found[0]) if but_uuids else found[0]
+        if len(judged) >= _LEAST_MIXED and len(_CHANGES.findall(judged)) >= _MIXED * len(judged):
+            spans.append(found.span())
     return _without(text, spans, len(text))
 
 

@@ -3,8 +3,8 @@
 # (what is looked for), outcome_formatting.py and count_tables.py (how it is shown); how help looks in help_groups.py and
 # text_wrapping.py.
 #
-# What a command needs is imported inside it, so that --help is quick and the simulator never loads Kafka; but for `send` and
-# `simulate`, whose options are made from tables.
+# What a command needs is imported inside it (except the tables that `send` and `simulate` make their options from), so that --help
+# is quick and the simulator never loads Kafka.
 
 from __future__ import annotations
 

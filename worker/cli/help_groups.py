@@ -2,7 +2,7 @@
 #
 # Typer draws groups only with rich's markup, which puts frames and colours into logs; so this is plain text. It is also where a
 # program ends whose reader has gone (Typer would give that the exit code of a failure), and where wrong arguments are shown, as
-# text or as JSON: without keys, since Typer repeats arguments that it does not understand, and one may be a key.
+# text or as JSON: without keys, since Typer repeats arguments that it does not understand, and one may be a key. A UUID is an id.
 
 from __future__ import annotations
 
@@ -41,15 +41,14 @@ def _errors_as_exit_codes() -> Iterator[None]:
             raise typer.Exit(UNREAD) from None
         raise
     except _WrongUse as error:
-        text = _as_json(error) if "--json" in sys.argv[1:] else _as_text(error)
-        sys.stderr.write(without_keys(text))
+        sys.stderr.write(_as_json(error) if "--json" in sys.argv[1:] else _as_text(error))
         raise typer.Exit(WRONG) from None
 
 
 def _as_text(error: Any) -> str:
     shown = io.StringIO()
     error.show(shown)
-    return shown.getvalue()
+    return _redacted(shown.getvalue())
 
 
 def _as_json(error: Any) -> str:
@@ -58,8 +57,12 @@ def _as_json(error: Any) -> str:
     named = hint or (" / ".join(option.opts) if option is not None else None)
     where = named or ("" if error.ctx is None else error.ctx.command_path)
     remedy = error.message if named and error.message else error.format_message()
-    problems = [{"setting": where, "remedy": remedy}]
+    problems = [{"setting": _redacted(where), "remedy": _redacted(remedy)}]
     return json.dumps({"error": "wrong settings or arguments", "problems": problems}) + "\n"
+
+
+def _redacted(text: str) -> str:
+    return without_keys(text, but_uuids=True)
 
 
 class HelpByGroup(TyperGroup):

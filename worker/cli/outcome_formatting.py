@@ -138,15 +138,16 @@ def format_nothing_found(
     """
     outcome_topic, command_topic = options.outcome_topic, options.command_topic
     lines = [f"no outcome of {filters} since {plain(since)}"]
-    if set(filters.traits.get("status", ())) == {WAITING}:
+    only_waiting = set(filters.traits.get("status", ())) == {WAITING}
+    if only_waiting:
         lines = [f"no command of {filters}; outcomes were not looked at"]
     elif with_waiting:
         lines[0] += ", and no such command waits"
     elif any(name in filters.traits for name in IDS):
         lines[0] += "; what waits was not looked at"
-    if gaps.older:
+    if gaps.older and not only_waiting:
         lines.append(f"{outcome_topic} has older outcomes, which were not searched: give a longer --since")
-    if gaps.deleted:
+    if gaps.deleted and not only_waiting:
         lines.append(
             f"{outcome_topic} has deleted outcomes because of their age: what became of older commands is not known"
         )

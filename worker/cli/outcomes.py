@@ -199,11 +199,14 @@ def _print_waiting(
 ) -> int:
     """Print the matching commands that have no outcome yet. Return how many."""
     from worker.cli.outcome_formatting import format_waiting, waiting_report  # noqa: PLC0415
+    from worker.domain.contract.raw_records import place_of  # noqa: PLC0415
 
-    found = history.waiting(
-        group_progress, lambda record: filters.matches_command(decoder.decode(record)), limit + 1
-    )
-    waiting = [each for each in found if each.place not in ended][:limit]
+    def still_waits(record: Any) -> bool:
+        place = place_of(record.topic, record.partition, record.offset)
+        return place not in ended and filters.matches_command(decoder.decode(record))
+
+    found = history.waiting(group_progress, still_waits, limit + 1)
+    waiting = found[:limit]
     for each in waiting:
         report = waiting_report(decoder.decode(each.record), each)
         if as_json:

@@ -59,7 +59,11 @@ def send(
     config: Config = None,
     *,
     wait: Annotated[
-        bool, typer.Option("--wait", help="Wait for the outcomes, and exit by the worst of them.")
+        bool,
+        typer.Option(
+            "--wait",
+            help="Wait for the outcomes, and exit with 4 if a command has none yet, else by the worst of them.",
+        ),
     ] = False,
     timeout: Annotated[
         float | None,

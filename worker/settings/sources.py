@@ -259,6 +259,9 @@ def _read(text: str, words: Words, table: dict[Words, SettingRow]) -> object:
         value = json.loads(text, object_pairs_hook=_without_repeats)
     except ValueError:
         return text
+    # A list of one text, without brackets: a user id that is all digits is no number.
+    if row is not None and _is_list_of_texts(row.kind) and isinstance(value, bool | int | float):
+        return text
     return value
 
 
@@ -272,6 +275,10 @@ def _without_repeats(members: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(made) != len(members):
         raise _RepeatedError
     return made
+
+
+def _is_list_of_texts(kind: Any) -> bool:
+    return all(get_origin(each) is tuple and _is_text(get_args(each)[0]) for each in _alternatives(kind))
 
 
 def _is_text(kind: Any) -> bool:

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
@@ -14,6 +13,7 @@ from urllib.parse import urlsplit
 from worker.domain.contract.error_codes import Verdict, remedy
 from worker.domain.effects import Attempt
 from worker.tencent.client import Client
+from worker.tencent.connector_factory import LOOKUPS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -62,7 +62,7 @@ async def try_apps(apps: Sequence[AppCredentials], options: HttpOptions) -> list
     client = Client(apps, options)
     try:
         results = await asyncio.gather(*(client.call(_OneAttempt(app.name)) for app in apps))
-        return [await _explained(app, result) for app, result in zip(apps, results, strict=True)]
+        return [await _explained(app, result, options) for app, result in zip(apps, results, strict=True)]
     finally:
         await client.aclose()
 
@@ -86,7 +86,7 @@ class _OneAttempt:
         return False
 
 
-async def _explained(app: AppCredentials, result: AttemptResult) -> TrialResult:
+async def _explained(app: AppCredentials, result: AttemptResult, options: HttpOptions) -> TrialResult:
     host = urlsplit(app.base_url).netloc
     code, verdict = result.error_code, result.verdict
     if verdict is Verdict.DONE:
@@ -94,7 +94,7 @@ async def _explained(app: AppCredentials, result: AttemptResult) -> TrialResult:
         seen = f"{host} accepts key and administrator ({elapsed:.0f} ms)"
         return TrialResult(app.name, passed=True, is_transient=False, code=code, explanation=seen)
     if result.http_status is None or result.error in _TRANSPORT:
-        known = result.error != "connect" or await _has_name(app.base_url)
+        known = result.error != "connect" or await _has_name(app.base_url, options.connect_timeout)
         text = _TRANSPORT.get(result.error or "", _TRANSPORT["reset"]) if known else _NO_NAME
         return TrialResult(
             app.name, passed=False, is_transient=True, code=None, explanation=text.format(host=host)
@@ -108,11 +108,11 @@ async def _explained(app: AppCredentials, result: AttemptResult) -> TrialResult:
     return TrialResult(app.name, passed=False, is_transient=verdict.passes, code=code, explanation=what)
 
 
-async def _has_name(base_url: str) -> bool:
-    """Return whether the host's name can be resolved."""
-    parts = urlsplit(base_url)
+async def _has_name(base_url: str, seconds: float) -> bool:
+    """Return whether the host's name can be resolved in this time."""
     try:
-        await asyncio.get_running_loop().getaddrinfo(parts.hostname, parts.port or 443)
-    except (socket.gaierror, UnicodeError):
+        asked = asyncio.wrap_future(LOOKUPS.addresses(urlsplit(base_url).hostname or ""))
+        await asyncio.wait_for(asked, seconds)
+    except OSError:  # TimeoutError is one
         return False
     return True

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -104,6 +106,29 @@ def test_a_network_that_leads_nowhere_is_explained_and_may_pass(address: str, re
 
     assert (trial.passed, trial.is_transient, trial.code) == (False, True, None)
     assert reason in trial.explanation
+
+
+def test_a_dns_that_hangs_is_explained_and_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loop's own threads asked again, and its end waited for them."""
+    released = threading.Event()
+    ended: list[str] = []
+
+    def hangs(host: str, *_: Any, **__: Any) -> Any:
+        released.wait(20)
+        ended.append(host)
+        raise socket.gaierror(socket.EAI_AGAIN, "try again")
+
+    monkeypatch.setattr(socket, "getaddrinfo", hangs)
+    app = AppCredentials("main", 1, "administrator", "https://hangs.test", secret_key=KEY)
+    try:
+        (trial,) = asyncio.run(try_apps([app], HttpOptions(timeout=1.0, connect_timeout=0.2)))
+        waited_for = list(ended)
+    finally:
+        released.set()
+
+    assert (trial.passed, trial.is_transient) == (False, True)
+    assert "the name hangs.test cannot be resolved" in trial.explanation
+    assert waited_for == []
 
 
 def test_an_outage_may_pass_and_a_busy_api_too() -> None:

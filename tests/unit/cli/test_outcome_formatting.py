@@ -346,6 +346,15 @@ def test_of_a_question_about_a_part_it_is_not_said_that_nothing_came(
     assert said.endswith(told)
 
 
+def test_where_only_waiting_commands_are_looked_for_no_outcomes_are_talked_of() -> None:
+    """After "outcomes were not looked at" it said that older ones had not been searched, and to give a longer --since."""
+    gaps = SearchGaps(older=True, deleted=True, skipped={})
+
+    said = format_nothing_found(Filters.of(status="waiting"), "24h", gaps, TOPICS, with_waiting=True)
+
+    assert said == "no command of status waiting; outcomes were not looked at"
+
+
 def test_where_kafka_may_have_deleted_the_command_that_is_said() -> None:
     """Read or not, it left no trace once the group went on behind it: "it never came" was said of it."""
     gaps = SearchGaps(older=False, deleted=False, skipped={}, commands_deleted=True)

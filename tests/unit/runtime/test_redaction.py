@@ -225,7 +225,7 @@ def test_twice_the_text_takes_twice_the_time(shape: str) -> None:
     began = time.process_time()
 
     redaction.clean(text)
-    without_keys(text)
+    without_keys(text, but_uuids=True)
 
     assert time.process_time() - began < 1.0
 
@@ -266,6 +266,29 @@ def test_what_looks_like_a_key_is_hidden(key: str) -> None:
 )
 def test_names_paths_and_numbers_do_not_look_like_a_key(text: str) -> None:
     assert without_keys(text) == text
+
+
+@pytest.mark.parametrize("uuid", ["7c13c129-1aa3-4ded-a7f7-989c40884556", "7c13c1291aa34deda7f7989c40884556"])
+@pytest.mark.parametrize("text", ["{}", "(send-{} and {})", "--command-id={}"])
+def test_a_uuid_is_an_id_where_that_is_said(text: str, uuid: str) -> None:
+    for each in (uuid, uuid.upper()):
+        said = text.replace("{}", each)
+        assert without_keys(said, but_uuids=True) == said
+        assert each not in without_keys(said)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        KEY,
+        KEY[:32],
+        "7c13c1291aa34deda7f7989c40884556" * 2,
+        "7c13c1291aa34deda7f7989c408845567",
+        "7c13c129-1aa3-4ded-a7f7-989c40884556-3hVqkP9xT2mWz7LrJ8Yc4NbG6dQsF1Ae",
+    ],
+)
+def test_what_only_begins_as_a_uuid_is_a_key_all_the_same(key: str) -> None:
+    assert without_keys(f"--key {key}", but_uuids=True) == f"--key {HIDDEN}"
 
 
 @pytest.mark.parametrize("escape", ["\\u{:04x}", "%{:02x}", "%25{:02X}"])

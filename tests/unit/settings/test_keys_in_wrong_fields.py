@@ -138,6 +138,37 @@ def test_the_command_line_does_not_repeat_a_key(
     assert KEY[:16] not in shown.err + shown.out
 
 
+@pytest.mark.parametrize("uuid", ["7c13c129-1aa3-4ded-a7f7-989c40884556", "7c13c1291aa34deda7f7989c40884556"])
+@pytest.mark.parametrize("options", [[], ["--json"]], ids=["text", "json"])
+def test_an_argument_that_is_a_uuid_is_named_where_it_is_refused(
+    uuid: str, options: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Most ids look like this: "unexpected extra argument ([redacted])" did not say which word was wrong."""
+    monkeypatch.setattr(sys, "argv", ["moderation-worker", "outcomes", uuid, *options])
+
+    with pytest.raises(SystemExit):
+        main()
+
+    assert uuid in capsys.readouterr().err
+
+
+def test_a_refused_argument_with_a_key_leaves_the_json_whole(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The line break before the key was an escape, of which the key took the letter."""
+    monkeypatch.setattr(sys, "argv", ["moderation-worker", "outcomes", "--json", "--action", f"é\n{KEY}"])
+
+    with pytest.raises(SystemExit):
+        main()
+
+    told = capsys.readouterr().err
+    (problem,) = json.loads(told)["problems"]
+    assert problem["setting"] == "--action"
+    assert "é" in problem["remedy"]
+    assert HIDDEN in problem["remedy"]
+    assert KEY[:16] not in told
+
+
 UNBAN = {"command_id": "c", "action": "group.unban_group_member", "group_id": "g", "user_ids": ["u"]}
 
 

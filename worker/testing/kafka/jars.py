@@ -191,10 +191,18 @@ def _download_one(jar: Jar, staging: Path, arrived: Callable[[int], None]) -> Pa
         path = Path(context.project(jar.group, jar.artifact).at_version(jar.version).artifact().resolve())
     except (OSError, RuntimeError) as exc:
         arrived(-counted)
-        error = _BrokenError if isinstance(exc, OSError) else FetchError
+        error = _BrokenError if _is_of_the_connection(exc) else FetchError
         raise error(f"{jar.filename} could not be fetched from the Maven repository: {exc}") from exc
     if not jar.is_at(path):
         raise FetchError(
             f"{jar.filename}: what was fetched is not what the lock file names; nothing of it was kept"
         )
     return path
+
+
+def _is_of_the_connection(error: Exception) -> bool:
+    """Return whether a connection broke, or could not be made; a full disk is an OSError as well."""
+    if isinstance(error, ConnectionError | TimeoutError):
+        return True
+    # The library that jgo fetches with wraps what it meets in an OSError without a number; a file's has one.
+    return isinstance(error, OSError) and error.errno is None

@@ -149,9 +149,8 @@ class Connection(asyncio.Protocol):
                     self._transport.write(CONTINUE)
                 self._set_reading(wanted=True)
                 return
-            self._is_serving = (
-                True  # an immediate answer must not re-enter this loop through write_ready_answers()
-            )
+            # An immediate answer must not re-enter this loop through write_ready_answers().
+            self._is_serving = True
             self._take(item, at)
             self._is_serving = False
         self._set_reading(wanted=False)

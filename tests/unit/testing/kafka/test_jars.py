@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from worker.testing.kafka import jars
-from worker.testing.kafka.jars import Jar, cache_folder, fetch, locked_jars
+from worker.testing.kafka.jars import FetchError, Jar, cache_folder, fetch, locked_jars
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,6 +43,42 @@ def test_a_damaged_jar_is_fetched_again(
     fetch((jar,), tmp_path)
 
     assert fetched == [jar]
+
+
+@pytest.mark.parametrize(
+    ("error", "tries"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), 1),
+        (PermissionError(errno.EACCES, "Permission denied"), 1),
+        (RuntimeError("not found in remote repositories"), 1),
+        (ConnectionResetError(errno.ECONNRESET, "Connection reset by peer"), jars.TRIES),
+        (TimeoutError(), jars.TRIES),
+        ("ConnectionError", jars.TRIES),
+        ("ReadTimeout", jars.TRIES),
+        ("ChunkedEncodingError", jars.TRIES),
+    ],
+    ids=repr,
+)
+def test_only_a_broken_connection_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception | str, tries: int
+) -> None:
+    """A full disk was said to be a broken connection, and tried again."""
+    maven = pytest.importorskip("jgo.maven")
+    requests = pytest.importorskip("requests")
+    raised = getattr(requests.exceptions, error)() if isinstance(error, str) else error
+    asked: list[Any] = []
+
+    def download(_resolver: object, artifact: Any) -> None:
+        asked.append(artifact)
+        raise raised
+
+    monkeypatch.setattr(maven.PythonResolver, "download", download)
+    monkeypatch.setattr(jars, "LONGEST_WAIT", 0.01)
+
+    with pytest.raises(FetchError, match=r"thing-1\.0\.jar could not be fetched"):
+        fetch((Jar("a.group", "thing", "1.0", 5, "0" * 64),), tmp_path)
+
+    assert len(asked) == tries
 
 
 def test_the_cache_folder_can_be_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
