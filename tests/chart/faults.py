@@ -147,8 +147,8 @@ FAULTS: Final = (
     Fault("values.schema.json", '"handover_seconds"', '"handover"', ("test_settings.py", "can_be_set_by_the_chart")),
     Fault(
         "values.schema.json",
-        '"type": "object",\n  "additionalProperties": false,\n  "properties": {\n    "global"',
-        '"type": "object",\n  "properties": {\n    "global"',
+        '"type": "object",\n  "additionalProperties": false,\n  "properties": {\n    "enabled"',
+        '"type": "object",\n  "properties": {\n    "enabled"',
         ("test_refusals.py", "bad_values"),
     ),
     Fault("templates/_pod.tpl", "path: http/proxy-credentials", "path: http/proxy", ("test_secrets.py", "file_that_the_settings_name and oauth")),
