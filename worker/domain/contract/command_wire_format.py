@@ -81,7 +81,7 @@ def is_plain(value: bytes, wire: WireCommand) -> bool:
     return not (
         _may_hold_strange_text(value, wire)
         or _has_blank_at_an_end(wire)
-        or _has_large_metadata(wire)
+        or (wire.metadata is not UNSET and _is_large(bytes(wire.metadata)))
         or _may_give_a_field_twice(value, wire)
     )
 
@@ -100,10 +100,7 @@ def _has_blank_at_an_end(wire: WireCommand) -> bool:
     return " " in "".join(ids) and any(one.strip(" ") != one for one in ids)
 
 
-def _has_large_metadata(wire: WireCommand) -> bool:
-    if wire.metadata is UNSET:
-        return False
-    metadata = bytes(wire.metadata)
+def _is_large(metadata: bytes) -> bool:
     is_nested = metadata.count(b"{") + metadata.count(b"[") > METADATA_DEPTH
     return is_nested or len(metadata) > PLAIN_METADATA_BYTES
 

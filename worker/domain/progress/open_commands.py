@@ -276,8 +276,10 @@ class MemberQueue:
 
     def last_like(self, command: OpenCommand) -> MemberTask | None:
         """Return the last task of the command's kind: in shadow if it is, else sent. The two kinds do not affect each other."""
-        shadow = command.mode.simulates
-        return next((task for task in self.newest_first() if task.command.mode.simulates is shadow), None)
+        shadow, task = command.mode.simulates, self.newest
+        while task is not None and task.command.mode.simulates is not shadow:
+            task = task.before
+        return task
 
     def delay(self, until: float, effect: EffectKey) -> None:
         """Delay every other effect until an attempt with this one, whose end is unknown, cannot act any more."""
