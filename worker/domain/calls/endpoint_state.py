@@ -32,14 +32,14 @@ if TYPE_CHECKING:
 NEVER = float("inf")
 PACE = 1.5
 """While an endpoint is saturated, requests are sent evenly, at this many times its permits a second. A permit comes back a second after
-the answer, so requests that are sent together are so again in each second; such a bunch asks for more CPU than there is, and its permits
-wait. Measured with a backlog of single-member bans on one core: 3,590 members a second in bunches, 3,800 so."""
+the answer, so requests that are sent together come together again in each second; such a burst asks for more CPU than there is, and its permits
+wait. Measured with a backlog of single-member bans on one core: 3,590 members a second in bursts, 3,800 evenly."""
 SLOWEST_PACE = 300.0
 """Requests a second. A core can always send as many, so a replica with few permits would only lose by waiting."""
 TIMER_GRAIN = 0.002
 """Seconds. A request that is late by no more does not delay the next ones: the loop's timers are no finer."""
 PACED_SECONDS = 0.1
-"""A saturated endpoint that sent so lately is limited by its quota, though a permit may be free until the next request is due."""
+"""A saturated endpoint that sent within this time is limited by its quota, though a permit may be free until the next request is due."""
 FILL_SECONDS = 0.1
 """
 While the worker catches up, and permits are plenty, a batch that is not full waits this long for tasks that fill it. A worker at the
@@ -58,7 +58,7 @@ class AppState:
         lockout: Shut while Tencent refuses every request, after too many bad signatures.
         probe: The call that tests whether the cause of the halt is corrected.
         refused_users: The users that were refused lately.
-        unknown_codes: Code in the platform's ranges but in no table → targets that got it since the last success, only as many as are
+        unknown_codes: Unlisted code in the platform's ranges → targets that got it since the last success, only as many as are
             needed.
 
     """
@@ -77,7 +77,7 @@ class AppState:
         self.endpoints.append(endpoint)
 
     def note_unknown_code(self, code: int, target: str, most: int) -> None:
-        """Note that a target got a code that is in no table. At most ``most`` targets are kept of each."""
+        """Note that a target got an unlisted code. At most ``most`` targets are kept of each."""
         targets = self.unknown_codes.setdefault(code, set())
         if len(targets) < most:
             targets.add(target)
@@ -118,8 +118,8 @@ class EndpointState:
         self.name = name
         self.key: EndpointKey = app.name, name
         self.limiter = limiter
-        self.queue = EndpointQueue(per_call, rules.urgent_share)
-        self.shadow_queue = EndpointQueue(per_call, rules.urgent_share)
+        self.queue = EndpointQueue(per_call, rules)
+        self.shadow_queue = EndpointQueue(per_call, rules)
         self.breaker = CircuitBreaker()
         self.halt = ConfigHalt()
         self.retry_after = SendGate(GateKind.RETRY_AFTER)
@@ -302,10 +302,10 @@ class EndpointState:
         """Return whether batches wait to be filled: not while permits are scarce, for then they fill by themselves."""
         return now < self.filling_until and not self.is_saturated(now)
 
-    def next_batch(self, now: float, overdue_after: float) -> list[MemberTask]:
+    def next_batch(self, now: float) -> list[MemberTask]:
         """Hand out the next batch; empty if none may be sent now."""
         patience = FILL_SECONDS if self.is_filling(now) else 0.0
-        batch = self.queue.take(now, overdue_after, patience)
+        batch = self.queue.take(now, patience)
         if patience and not batch and (since := self.queue.oldest_normal_since) is not None:
             self.set_wake_at(since + patience)
         return batch

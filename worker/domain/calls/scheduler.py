@@ -1,7 +1,7 @@
 # What is sent next: at a free permit a retry or a half of a bisection, else the next batch; while an endpoint is down or halted, one
 # probe at a time.
 #
-# Here permits are taken and bodies are built, at each attempt anew: expired members are removed from the call, durations are computed.
+# Here permits are taken and bodies are built, for each attempt: expired members are removed from the call, durations are computed.
 # What an answer means is decided in response_handler.py.
 
 from __future__ import annotations
@@ -144,7 +144,7 @@ class Scheduler:
         for endpoint in self.endpoints.values():
             endpoint.set_wake_at(None)
             if endpoint.shadow_queue.waiting and outbox_has_room:
-                self._shadow_calls.pump(endpoint, now, self._rules.overdue_after)
+                self._shadow_calls.pump(endpoint, now)
                 any_ready |= self.apply_changes(now)
             if endpoint.queue.waiting or endpoint.awaiting_permit:
                 any_ready |= self._pump(endpoint, now, outbox_has_room=outbox_has_room)
@@ -174,7 +174,7 @@ class Scheduler:
         while free > 0:
             call = endpoint.next_awaiting(now) if endpoint.awaiting_permit else None
             if call is None:
-                batch = endpoint.next_batch(now, self._rules.overdue_after)
+                batch = endpoint.next_batch(now)
                 if not batch:
                     break
                 call = self.begin(endpoint, endpoint.target(batch[0].command.spec.target), batch)
@@ -283,8 +283,8 @@ class Scheduler:
 
     def give_back(self, call: InFlightCall, now: float, all_but: Iterable[MemberTask] = ()) -> None:
         """
-        Put the tasks of a call that is over without a verdict on them back into their queue, and all suspects of its bisection; but
-        not the tasks ``all_but``.
+        Return to their queue the tasks of a call that ended without a verdict on them, and all suspects of its bisection; but not the
+        tasks ``all_but``.
         """
         tasks = call.tasks if call.bisection is None else self.end_bisection(call)
         kept = set(all_but)

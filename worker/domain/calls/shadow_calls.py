@@ -28,7 +28,7 @@ class ShadowCalls:
         # 1: the last permit was used for a request, so the next one is for shadow.
         self._turns: dict[EndpointKey, int] = {}
 
-    def pump(self, endpoint: EndpointState, now: float, overdue_after: float) -> None:
+    def pump(self, endpoint: EndpointState, now: float) -> None:
         """Settle the batches in shadow that get a permit now. While live tasks wait, too, every second permit is theirs."""
         if endpoint.queue.waiting or endpoint.awaiting_permit:
             # Half of the requests that may be sent at once. Half of all free permits, at each event, would leave few for live tasks.
@@ -37,7 +37,7 @@ class ShadowCalls:
         else:
             free = endpoint.limiter.free(now)
         while free > 0:
-            batch = endpoint.shadow_queue.take(now, overdue_after)
+            batch = endpoint.shadow_queue.take(now)
             if not batch:
                 return
             free -= 1

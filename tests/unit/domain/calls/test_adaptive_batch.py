@@ -8,10 +8,9 @@ from random import Random
 import pytest
 
 from tests.unit.domain.calls.test_bad_member_search import REFUSAL
-from tests.unit.domain.calls.test_endpoint_queue import PATIENT, put, taken
+from tests.unit.domain.calls.test_endpoint_queue import put, queue_of, taken
 from worker.domain.calls.adaptive_batch import AdaptiveBatchSize
 from worker.domain.calls.bad_member_search import Bisection
-from worker.domain.calls.endpoint_queue import EndpointQueue
 
 MOST = 20
 
@@ -144,7 +143,7 @@ def test_two_hundred_good_calls_make_batches_whole_again_however_many_were_bad()
 
 
 def test_a_full_batch_of_a_target_is_as_large_as_its_members_deserve() -> None:
-    queue = EndpointQueue(MOST)
+    queue = queue_of(MOST)
     put(queue, "a", *(f"u{number}" for number in range(12)))
 
     queue.learn(queue.target("a"), good=5, bad=2)
@@ -154,7 +153,7 @@ def test_a_full_batch_of_a_target_is_as_large_as_its_members_deserve() -> None:
 
 
 def test_a_target_with_many_bad_members_does_not_go_before_whole_batches_of_others() -> None:
-    queue = EndpointQueue(MOST)
+    queue = queue_of(MOST)
     put(queue, "bad", *(f"b{number}" for number in range(30)))
     put(queue, "good", *(f"g{number}" for number in range(10)))
 
@@ -164,20 +163,22 @@ def test_a_target_with_many_bad_members_does_not_go_before_whole_batches_of_othe
     assert taken(queue)[0] == "b0"
 
 
-def test_one_with_many_bad_members_still_goes_first_when_it_has_waited_too_long() -> None:
-    queue = EndpointQueue(MOST)
+@pytest.mark.parametrize(("overdue_after", "first"), [(3.0, "b0"), (5.0, "g0")])
+def test_one_with_many_bad_members_still_goes_first_when_it_has_waited_too_long(
+    overdue_after: float, first: str
+) -> None:
+    queue = queue_of(MOST, overdue_after)
     put(queue, "bad", *(f"b{number}" for number in range(30)), now=1.0)
     put(queue, "good", *(f"g{number}" for number in range(10)), now=5.0)
     queue.learn(queue.target("bad"), good=5, bad=2)
 
-    assert taken(queue, now=5.0, overdue_after=3.0)[0] == "b0"
-    assert taken(queue, now=5.0, overdue_after=PATIENT)[0] == "g0"
+    assert taken(queue, now=5.0)[0] == first
 
 
 def test_what_rests_goes_again_as_soon_as_it_fills_the_batch_that_is_left() -> None:
-    queue = EndpointQueue(MOST)
+    queue = queue_of(MOST)
     some = put(queue, "a", *(f"u{number}" for number in range(8)))
-    queue.take(10.0, PATIENT)
+    queue.take(10.0)
     queue.learn(queue.target("a"), good=5, bad=2)
 
     queue.rest(some)
