@@ -188,7 +188,7 @@ class Redaction:
             span for spelling in sought.spellings if spelling in lowered for span in _all(spelling, lowered)
         ]
         for tokens in _TOKENS if "\\" in lowered else _TOKENS[:1]:
-            spans += _SqueezedText(lowered, tokens).covered_by(sought.parts)
+            spans += _TextWithoutSeparators(lowered, tokens).covered_by(sought.parts)
         return spans
 
 
@@ -222,7 +222,7 @@ def _grams(texts: Iterable[bytes]) -> frozenset[bytes]:
     return frozenset(text[place : place + _GRAM] for text in texts for place in range(len(text) - _GRAM + 1))
 
 
-class _SqueezedText:
+class _TextWithoutSeparators:
     """A text without the separators of ``_BETWEEN``, which knows where each character was."""
 
     def __init__(self, text: str, tokens: re.Pattern[str]) -> None:

@@ -1,7 +1,7 @@
 # What appending a record costs, beside kafka-python's own way: `python tests/benchmarks/bench_append.py`.
 #
 # A transaction's outcomes of one partition are appended, their batches answered, and each record's result is looked at, with
-# no broker: kafka-python's accumulator and batches are its own. What is told is CPU time a record, alternately of both ways.
+# no broker: kafka-python's accumulator and batches are its own. Reported is CPU time a record, alternately of both ways.
 # No test: it asserts nothing but that each was written.
 
 from __future__ import annotations

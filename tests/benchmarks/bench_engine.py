@@ -2,7 +2,7 @@
 # With so many commands waiting, over so many rooms: `… --waiting N [--rooms N] [--alone] [--json]`.
 #
 # A backlog of single-member group bans over 50 rooms of Zipf popularity goes through one engine in virtual time: fetched in
-# polls, called by twenties, answered after 30 ms, published every 50 ms. What is told is CPU time a command, beside that of
+# polls, called by twenties, answered after 30 ms, published every 50 ms. Reported is CPU time a command, beside that of
 # reading alone, and what an open command holds in memory. With --waiting, as many commands are open before the clock is
 # started, and stay so; with --alone each has a call of its own, so that the cost of calls is the same for any number of rooms.
 # No test: it asserts nothing.

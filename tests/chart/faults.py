@@ -1,6 +1,6 @@
 # Faults to put into the chart on purpose, one at a time: each must turn the tests red that it names.
 #
-# A check that cannot fail is a defect: these show that the checks can. How they are applied stands in test_faults.py.
+# A check that cannot fail is a defect: these show that the checks can. test_faults.py applies them.
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Fault:
     Attributes:
         file: Where it goes, in the chart.
         old: The text that is there once.
-        new: What stands there instead.
+        new: What replaces it.
         caught_by: The tests that must fail: a file of this folder and an expression for ``-k``.
         cluster: Whether they ask the API server.
 

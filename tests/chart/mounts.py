@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SECRET: Final = "a-key-from-a-secret"
-"""What stands in every Secret."""
+"""What every Secret holds."""
 
 
 def mounted(

@@ -68,7 +68,7 @@ RULES: Final[dict[str, tuple[str, ...]]] = {
     "Lending of permits": ("engine/test_lending", "calls/test_replica_lending"),
     "Outages and the breaker": ("engine/test_outages", "calls/test_gates"),
     "Halts: wrong configuration": ("engine/test_halts", "calls/test_gates"),
-    "No permission, and codes of no table": ("engine/test_held_targets", "engine/test_refusals_of_all"),
+    "No permission, and unlisted codes": ("engine/test_held_targets", "engine/test_refusals_of_all"),
     "Rebalances, drain and handover": (
         "engine/test_handover",
         "engine/test_clean_handovers",

@@ -20,7 +20,7 @@ _PLAIN: Final = bytes.maketrans(b"*-_", b"+/=")
 
 
 def leaks(text: bytes, keys: Iterable[str]) -> list[str]:
-    """What of it is secret, told without showing it; nothing is hoped for."""
+    """Name the secrets that are in it, without showing them."""
     spellings = {text, unquote_to_bytes(text), unquote_to_bytes(unquote_to_bytes(text))}
     found = {leak for each in spellings for leak in (*_keys_in(each, keys), *_signatures_in(each))}
     return sorted(found)

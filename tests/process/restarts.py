@@ -36,7 +36,7 @@ class RunResult:
         start_seconds: From the start of the new process until it was ready.
         repeated: The outcomes of the repeated commands, by status.
         fresh: The same of the new ones.
-        executed_again: Users for whom the API did something after the restart without having been new.
+        executed_again: Users for whom the API did again, after the restart, what it had done before.
         memory: Bytes that the new process took when all was over.
 
     """

@@ -1,4 +1,4 @@
-# One user in twenty does not exist, and the worker knows neither its place nor its id: what that costs, and whom.
+# One user in twenty does not exist, and the worker knows neither its place nor its id: what that costs, and who pays.
 #
 # Twenty commands of one user each wait for each room when the worker begins, so that they leave in one call.
 

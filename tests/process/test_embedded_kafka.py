@@ -202,7 +202,7 @@ def test_a_paused_broker_does_not_answer_until_it_is_resumed(own_kafka: Embedded
 def test_a_broker_that_is_asked_in_vain_is_asked_by_nobody_afterwards(
     collected_sockets: None,  # noqa: ARG001 - kafka-python leaves the one that got no answer
 ) -> None:
-    """A client that a failed constructor leaves behind may go on asking, and its failures would be told of other tests."""
+    """A client that a failed constructor leaves behind may go on asking, and its failures would be blamed on other tests."""
     before = set(threading.enumerate())
     with socket.create_server(("127.0.0.1", 0)) as silent:
         assert not answers(f"127.0.0.1:{silent.getsockname()[1]}")

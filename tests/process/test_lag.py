@@ -20,7 +20,7 @@ TRANSACTIONS = 8
 
 
 def test_where_producers_use_transactions_the_groups_lag_goes_to_nothing(kafka: Cluster) -> None:
-    """A marker behind each transaction was told as a lag of 1 for ever, and an aborted one with all its records."""
+    """A marker behind each transaction was reported as a lag of 1 for ever, and an aborted one with all its records."""
     with Environment(kafka.bootstrap_servers) as environment:
         worker = environment.stage.start_worker()
         environment.stage.wait_until_ready(worker)

@@ -110,7 +110,7 @@ class ActiveKafkaRefusals:
             self._notice(LogEvent("kafka.accepted", "info", fields))
 
     def forget(self, party: str) -> None:
-        """Drop what a party was refused that stops trying. Kafka may refuse it still, but nobody asks."""
+        """Forget the refusal of a party that has stopped trying. Kafka may refuse it still, but nobody asks."""
         with self._lock:
             self._refusals.pop(party, None)
 

@@ -25,7 +25,7 @@ QUOTA_TIMEOUT_MS: Final = 1_000
 RECONNECT_MAX_MS: Final = 2_000
 """kafka-python's 30 s would lengthen every outage of a broker."""
 IDLE_MS: Final = 180_000
-"""Below the four minutes after which load balancers silently drop a connection; the next request would wait in vain."""
+"""Below the four minutes after which load balancers silently drop a connection; the next request would wait until it times out."""
 BOOTSTRAP_TIMEOUT_MS: Final = 10_000
 """How long one attempt to reach the cluster may take; the caller retries."""
 LINGER_MS: Final = 5

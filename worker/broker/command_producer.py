@@ -65,7 +65,7 @@ class WrittenCommand(Struct, frozen=True):
     offset: int
 
 
-class UnwrittenCommand(Struct, frozen=True):
+class UnconfirmedCommand(Struct, frozen=True):
     """
     A command that is not known to be in the topic.
 
@@ -124,21 +124,23 @@ class CommandProducer:
 
     def produce(
         self, commands: Iterable[OutgoingCommand], progress: Callable[[int], None] = lambda _: None
-    ) -> list[WrittenCommand | UnwrittenCommand]:
+    ) -> list[WrittenCommand | UnconfirmedCommand]:
         """
         Write the commands in order, and wait until each is acknowledged. Return what became of each, in their order.
 
         After the first that fails no further one is sent: a later command of its member must not overtake it. Ctrl-C ends it:
         the results are those of the commands that were sent until then. ``progress`` is called with their number so far.
         """
-        results: list[WrittenCommand | UnwrittenCommand] = []
+        results: list[WrittenCommand | UnconfirmedCommand] = []
         waiting: deque[Any] = deque()
         failed: str | None = None
         try:
             for command in commands:
                 failed = failed or self._collect(waiting, results, progress, down_to=OUTSTANDING)
-                pending = self._send(command) if failed is None else UnwrittenCommand(SKIPPED.format(failed))
-                if failed is None and isinstance(pending, UnwrittenCommand):
+                pending = (
+                    self._send(command) if failed is None else UnconfirmedCommand(SKIPPED.format(failed))
+                )
+                if failed is None and isinstance(pending, UnconfirmedCommand):
                     failed = pending.reason
                 waiting.append(pending)
             self._collect(waiting, results, progress, down_to=0)
@@ -157,12 +159,12 @@ class CommandProducer:
                 partition=self.place_of(command),
             )
         except errors.KafkaError as exc:
-            return UnwrittenCommand(self._reason(exc))
+            return UnconfirmedCommand(self._reason(exc))
 
     def _collect(
         self,
         waiting: deque[Any],
-        results: list[WrittenCommand | UnwrittenCommand],
+        results: list[WrittenCommand | UnconfirmedCommand],
         progress: Callable[[int], None],
         *,
         down_to: int,
@@ -172,10 +174,10 @@ class CommandProducer:
         before = len(results)
         while waiting and (len(waiting) > down_to or _is_over(waiting[0])):
             pending = waiting[0]
-            result = pending if isinstance(pending, UnwrittenCommand) else self._acknowledged(pending)
+            result = pending if isinstance(pending, UnconfirmedCommand) else self._acknowledged(pending)
             waiting.popleft()
             results.append(result)
-            if isinstance(result, UnwrittenCommand) and failed is None:
+            if isinstance(result, UnconfirmedCommand) and failed is None:
                 failed = result.reason
             if len(results) % PROGRESS_EVERY == 0:
                 progress(len(results))
@@ -183,7 +185,7 @@ class CommandProducer:
             progress(len(results))
         return failed
 
-    def _acknowledged(self, future: Any) -> WrittenCommand | UnwrittenCommand:
+    def _acknowledged(self, future: Any) -> WrittenCommand | UnconfirmedCommand:
         deadline = time.monotonic() + ACKNOWLEDGE_SECONDS
         while not future.is_done and time.monotonic() < deadline:
             try:
@@ -193,10 +195,10 @@ class CommandProducer:
         if not future.is_done:
             failure = kafka_private_parts.connection_failure(self._producer)
             reason = f"Kafka did not acknowledge it in time: {failure or 'no answer'}"
-            return UnwrittenCommand(reason, may_be_written=True)
+            return UnconfirmedCommand(reason, may_be_written=True)
         if future.exception is not None:
             is_unknown = isinstance(future.exception, errors.KafkaTimeoutError)
-            return UnwrittenCommand(self._reason(future.exception), may_be_written=is_unknown)
+            return UnconfirmedCommand(self._reason(future.exception), may_be_written=is_unknown)
         return WrittenCommand(future.value.partition, future.value.offset)
 
     def _reason(self, error: BaseException) -> str:
@@ -218,13 +220,13 @@ class CommandProducer:
 
 def _is_over(pending: Any) -> bool:
     """Return whether it is known what became of a command: ``pending`` is the future of its result, or the result."""
-    return isinstance(pending, UnwrittenCommand) or pending.is_done
+    return isinstance(pending, UnconfirmedCommand) or pending.is_done
 
 
-def _result_now(pending: Any) -> WrittenCommand | UnwrittenCommand:
+def _result_now(pending: Any) -> WrittenCommand | UnconfirmedCommand:
     """Return what is known of a command at an interrupt: ``pending`` is the future of its result, or the result."""
-    if isinstance(pending, UnwrittenCommand):
+    if isinstance(pending, UnconfirmedCommand):
         return pending
     if pending.is_done and pending.exception is None:
         return WrittenCommand(pending.value.partition, pending.value.offset)
-    return UnwrittenCommand("interrupted before Kafka acknowledged it", may_be_written=True)
+    return UnconfirmedCommand("interrupted before Kafka acknowledged it", may_be_written=True)

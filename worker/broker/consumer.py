@@ -51,7 +51,7 @@ BACKOFF_SECONDS: Final = (0.2, 5.0)
 OF_ONE_PARTITION: Final = (errors.CorruptRecordError, errors.UnknownError)
 """What reading one partition may raise at every poll, while all others are sound."""
 PARTITION_BACKOFF_SECONDS: Final = 1.0
-"""The longest wait after such an error. The records of the other partitions wait as well, and so do those who pause and begin."""
+"""The longest wait after such an error. The records of the other partitions wait too, and so do calls of ``pause`` and ``begin``."""
 OBSERVE_SECONDS: Final = 0.25
 """How often positions, lags and the number of partitions are read."""
 METADATA_SECONDS: Final = 1.0

@@ -174,7 +174,7 @@ class ControlFollower:
         """
         Read everything, and pass on the order of each scope.
 
-        Of an order that was passed on before and that the topic no longer has, its end is passed on.
+        If the topic no longer has an order that was passed on before, its end is passed on.
         """
         began, count = time.monotonic(), 0
         # Whatever was passed on before stays in `_state` until the topic is read whole, as reading may fail half-way.

@@ -54,7 +54,7 @@ class ControlEntry(Struct, frozen=True):
 
     Attributes:
         record: What it says, or why it cannot be read.
-        by: Who wrote it, and ``reason`` why, as its headers say: of a resume nothing else would.
+        by: Who wrote it, and ``reason`` why, as its headers say: nothing else records that of a resume.
 
     """
 
@@ -178,7 +178,7 @@ class ControlTopicState:
         """
         Forget orders that are over, and return whether there were any.
 
-        They are looked for only once one can be over: otherwise each record beyond ``MOST_SCOPES`` would cost a look at all.
+        They are looked for only once one can be over: otherwise each record beyond ``MOST_SCOPES`` would require a look at every order.
         """
         if wall < self._first_end:
             return False

@@ -1,4 +1,4 @@
-# Where a broker, or the proxy on the way to it, is: its name is looked up anew for each connection, off kafka-python's I/O thread.
+# Where a broker, or the proxy on the way to it, is: its name is looked up again for each connection, off kafka-python's I/O thread.
 #
 # kafka-python asks the resolver on that thread, where heartbeats run: a DNS that hangs for longer than the session timeout would cost
 # the membership, although every connection is sound. Nothing that was found is kept, so a name that has changed leads the next

@@ -544,7 +544,7 @@ def discard(producer: KafkaProducer, timeout: float) -> None:
     """
     Close a producer whose transaction is over or lost, within about ``timeout`` seconds, whatever state it is in.
 
-    Its own ``close()`` flushes, then waits for its thread, each for up to ``timeout``. Here the thread is told to end before, and
+    Its own ``close()`` flushes, then waits for its thread, each for up to ``timeout``. Here the thread is asked to end first, and
     ends the flush when it does, so the two waits last about as long as one. If the flush raises, close() leaves the thread
     running: it gets what is left of the time.
     """

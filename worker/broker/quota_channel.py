@@ -35,7 +35,7 @@ class QuotaChannel:
     """
     Sends and hears messages of the quota topic.
 
-    ``heard`` receives payloads in order, the own ones among them, on a thread of this channel. ``start`` returns at once.
+    ``heard`` receives payloads in order, including those of this replica, on a thread of this channel. ``start`` returns at once.
 
     Attributes:
         is_open: Whether messages arrive, as far as is known.

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 class RebalanceListener(AsyncConsumerRebalanceListener):
     """
-    What kafka-python calls during a rebalance. It accepts only subclasses of its own class, hence the inheritance.
+    What kafka-python calls during a rebalance. It accepts only subclasses of its own class, so this is one.
 
     Attributes:
         notifying: Held while the listener is notified of a loss or of records, so that it gets no record after a loss.

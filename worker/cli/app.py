@@ -131,7 +131,7 @@ def main(command: Callable[[], object] = app) -> None:
 
 
 def _end(text: str, code: int) -> NoReturn:
-    """End the process with this code, whether or not anybody can be told why."""
+    """End the process with this code, whether or not the reason can be printed."""
     with suppress(OSError, ValueError, AttributeError):  # full, closed, or not there at all
         sys.stderr.write(text)
         sys.stderr.flush()

@@ -52,7 +52,7 @@ def occupy_standard_streams() -> None:
     """
     Put the null device in the place of standard streams that are closed (``2>&-``). ``sys.stdin`` is left: who reads must know.
 
-    Otherwise Python has None there, which whoever prints does not expect, and the next file or socket gets the number: what a
+    Otherwise Python has None there, which code that prints does not expect, and the next file or socket gets the number: what a
     library writes to standard error would go into it.
     """
     try:

@@ -106,7 +106,7 @@ def one_of(option: str, value: str, known: Iterable[str]) -> str:
 
 
 def check_text(option: str, value: str) -> None:
-    """Raise typer.BadParameter for what no shell's user meant to give."""
+    """Raise typer.BadParameter for a value that nobody can have meant."""
     if not is_utf8(value):
         raise typer.BadParameter("this is not UTF-8 text", param_hint=option)
     if value == "":  # of a variable in a script that was never set

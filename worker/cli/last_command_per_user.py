@@ -97,7 +97,7 @@ def moment_of(view: Any) -> CommandMoment | None:
 
 
 def target_in(view: Any) -> tuple[str, str] | None:
-    """Return the field that names an outcome's target, and the target; None of one that names none."""
+    """Return the field that names an outcome's target, and the target; None if it names none."""
     if view.group_id is not None:
         return "group_id", view.group_id
     return None if view.room_id is None else ("room_id", view.room_id)
@@ -111,7 +111,7 @@ def members_of(command: Command) -> Iterable[TargetMember]:
 
 
 def sets_a_state(action: str | None) -> bool:
-    """Return whether an action leaves a state behind. A kick does not: it says nothing of what shall hold."""
+    """Return whether an action leaves a state behind. A kick does not."""
     row = ACTIONS.get(action or "")
     return row is None or row.kind is ActionKind.STATE
 

@@ -132,7 +132,7 @@ def format_nothing_found(
     filters: Filters, since: str, gaps: SearchGaps, options: KafkaOptions, *, with_waiting: bool
 ) -> str:
     """
-    Return that nothing was found, and what that proves: a command "never came" only if everything kept was searched.
+    Return a sentence that nothing was found, and what that proves: a command "never came" only if everything kept was searched.
 
     ``with_waiting`` says that commands without an outcome were looked for too.
     """

@@ -36,7 +36,7 @@ from worker.redaction import without_keys
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from worker.broker.command_producer import CommandProducer, UnwrittenCommand, WrittenCommand
+    from worker.broker.command_producer import CommandProducer, UnconfirmedCommand, WrittenCommand
     from worker.broker.options import KafkaOptions
     from worker.broker.outcome_follower import OutcomeFollower
     from worker.cli.command_input import JudgedInput
@@ -254,7 +254,7 @@ def _send(
 
 def _produce(
     producer: CommandProducer, decoder: CommandDecoder, judged: JudgedInput
-) -> Sequence[WrittenCommand | UnwrittenCommand]:
+) -> Sequence[WrittenCommand | UnconfirmedCommand]:
     if len(judged.identities) <= SHOWN_IN_FULL or not sys.stderr.isatty():
         return producer.produce(judged.commands(decoder))
     with _progress(len(judged.identities), "sent") as advance:
@@ -280,18 +280,18 @@ def _progress(total: int, what: str) -> Any:
 def _print_sent(
     options: KafkaOptions,
     judged: JudgedInput,
-    results: Sequence[WrittenCommand | UnwrittenCommand],
+    results: Sequence[WrittenCommand | UnconfirmedCommand],
     *,
     as_json: bool,
     quiet: bool,
 ) -> dict[str, str]:
     """Print what was sent, and what was not. Return the outcome_id of each command that was, with its command_id."""
-    from worker.broker.command_producer import UnwrittenCommand  # noqa: PLC0415
+    from worker.broker.command_producer import UnconfirmedCommand  # noqa: PLC0415
 
     places: dict[str, str] = {}
-    failed: list[tuple[int, UnwrittenCommand]] = []
+    failed: list[tuple[int, UnconfirmedCommand]] = []
     for (line, command_id), result in zip(judged.identities, results, strict=False):
-        if isinstance(result, UnwrittenCommand):
+        if isinstance(result, UnconfirmedCommand):
             failed.append((line, result))
             if as_json:
                 status = "unknown" if result.may_be_written else "not_sent"
@@ -313,7 +313,7 @@ def _print_sent(
 
 
 def _print_unsent(
-    judged: JudgedInput, results: Sequence[object], failed: Sequence[tuple[int, UnwrittenCommand]]
+    judged: JudgedInput, results: Sequence[object], failed: Sequence[tuple[int, UnconfirmedCommand]]
 ) -> None:
     missing = len(judged.identities) - len(results) + len(failed)
     line, first = failed[0] if failed else (judged.identities[len(results)][0], None)

@@ -174,7 +174,7 @@ class UndoPlanner:
         self._last_commands = LastCommandPerUser((*self._applied, *self._unanswered), events=False)
 
     def see_outcome(self, view: Any) -> None:
-        """Take note of an outcome written since. One that only repeats what is undone is no later decision."""
+        """Take note of an outcome written since. One that merely repeats what is being undone does not count as a later decision."""
         if view.outcome_id not in self._repetitions:
             self._last_commands.see_outcome(view)
 

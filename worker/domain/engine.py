@@ -4,8 +4,8 @@
 #
 #   received          admission_control bytes -> an OpenCommand, or a RejectedRecord that needs no call
 #                     member_ordering   its tasks take their places; repeats get their results here
-#                     scheduler         tasks whose turn it is wait, in groups that may share a call; at a free permit a batch
-#                                       is sent
+#                     endpoint_queue    tasks whose turn it is wait, in groups that may share a call
+#                     scheduler         at a free permit a batch is sent
 #   attempt_finished  response_handler  the verdict -> results, another attempt, a bisection, a halt
 #                     outbox            commands with all their results, in an order that is safe at a crash
 #   transaction       outbox            outcomes, dead letters and offsets for one Kafka transaction

@@ -1,6 +1,6 @@
 # The orders in force, by scope: what an operator, a guard or the settings want done with which commands.
 #
-# Questions and books only. Orders are enforced on open commands in operator_order_enforcement.py; how their records are written is in
+# Bookkeeping and queries only. Orders are enforced on open commands in operator_order_enforcement.py; how their records are written is in
 # contract/control_records.py.
 
 from __future__ import annotations

@@ -19,8 +19,8 @@ Result = TypeVar("Result")
 
 async def in_daemon_thread(name: str, work: Callable[[], Result]) -> Result:
     """
-    Return the result of ``work``, which may block for long, or raise what it raises. Raises BrokerError if the machine gives no thread,
-    so that whoever tries again does.
+    Return the result of ``work``, which may block for long, or raise what it raises. Raises BrokerError if no thread can be
+    started, so that callers that retry do.
 
     If the wait is cancelled the work goes on, and the end of the process cuts it off: it must do nothing that needs to be undone.
     """

@@ -33,7 +33,7 @@ class FailedCommandLog:
         self._codes: set[str] = set()
 
     def published(self, transaction: Transaction, _: float) -> None:
-        """Log the failed and cancelled commands of a transaction. Each has a dead letter: without any there are none to look for."""
+        """Log the failed and cancelled commands of a transaction. Each has a dead letter, so a transaction without any has none."""
         if not transaction.dead_letters:
             return
         for outgoing in transaction.outcomes:

@@ -1,6 +1,6 @@
 # Turns the settings into what each part takes: the broker's options, the client's, the engine's rules, the replica's name.
 #
-# Values in, values out, but for the tokens to sign in with, which are fetched when Kafka first asks for one. All else is built and
+# Values in, values out, except for sign-in tokens, which are fetched when Kafka first asks for one. All else is built and
 # opened in wiring.py, so commands that only look, such as `check`, use this too.
 
 from __future__ import annotations

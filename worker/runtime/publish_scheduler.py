@@ -155,7 +155,7 @@ class PublishScheduler:
 
 
 def interval_after(outcomes: int, took: float) -> float:
-    """Return the seconds from the start of a transaction of so many outcomes, which ``took`` so long, to the start of the next."""
+    """Return the seconds from the start of a transaction of ``outcomes`` that ``took`` seconds to the start of the next."""
     if outcomes > BUSY:
         return min(LONGEST, INTERVAL * outcomes / BUSY)
     return min(INTERVAL, max(INTERVAL * outcomes / MANY, REST * took))

@@ -1,4 +1,4 @@
-# What was published of late, for the page: counts by status, the rooms that are slow or fail, the last failures, and the
+# What was published recently, for the page: counts by status, the rooms that are slow or fail, the last failures, and the
 # latest outcomes to look a command or user up in.
 #
 # It sees every outcome, so each may cost half a microsecond, and all of it is bounded. Nothing decides by it, and a restart
@@ -143,7 +143,7 @@ class _Span:
 
 class RecentOutcomes:
     """
-    Remembers what was published of late: a PublishObserver. ``now`` is always the monotonic time.
+    Remembers what was published recently: a PublishObserver. ``now`` is always the monotonic time.
 
     Attributes:
         failures: The last ``FAILURES``, oldest first.

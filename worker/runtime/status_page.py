@@ -58,9 +58,9 @@ _inline: Final = re.compile(r"<(script|style)>(.*?)</\1>", re.DOTALL).findall
 
 class StatusPage:
     """
-    Answers what the page asks for.
+    Serves the data of the page.
 
-    ``observe`` brings what is now; ``obstacles`` returns why the worker is not ready.
+    ``observe`` passes on the current snapshot; ``obstacles`` returns why the worker is not ready.
     """
 
     def __init__(

@@ -94,7 +94,7 @@ def _only(given: dict[Any, Any], known: tuple[str, ...], where: str) -> None:
 
 
 def no_action(name: str) -> str:
-    """Return that there is no action of this name, and which was probably meant."""
+    """Return a sentence that there is no action of this name, and which was probably meant."""
     meant = " or ".join(meant_actions(name))
     return f"there is no action {name!r}" + (
         f": did you mean {meant}?" if meant else f"; there are {', '.join(ACTIONS)}"

@@ -83,7 +83,7 @@ class KafkaSettings(SettingsSection):
     )
     command_topics: types.Topics = Field(
         default=("moderation.commands",),
-        description="The topic that commands are read from. Exactly one: another takes a release of its own.",
+        description="The topic that commands are read from. Exactly one: a second topic needs a release of its own.",
     )
     outcome_topic: types.Topic = Field(
         default="moderation.outcomes",

@@ -289,7 +289,7 @@ def _is_text(kind: Any) -> bool:
 
 
 _BEYOND: Final = 10**NUMBER_CHARACTERS
-"""What stands for a longer number: more than any setting may be, so that it is refused under its setting's name."""
+"""Replaces a longer number: more than any setting may be, so that it is refused under its setting's name."""
 _TEXT: Final = "tag:yaml.org,2002:str"
 _MERGE: Final = "tag:yaml.org,2002:merge"
 

@@ -104,8 +104,8 @@ async def _explained(app: AppCredentials, result: AttemptResult, options: HttpOp
         is_transient = result.http_status >= 500
         return TrialResult(app.name, passed=False, is_transient=is_transient, code=None, explanation=what)
     said = f"Tencent answers {code}{f' ({result.error_info})' if result.error_info else ''}"
-    what = f"{said}: {'try again in a moment' if verdict.passes else remedy(code)}"
-    return TrialResult(app.name, passed=False, is_transient=verdict.passes, code=code, explanation=what)
+    what = f"{said}: {'try again in a moment' if verdict.is_transient else remedy(code)}"
+    return TrialResult(app.name, passed=False, is_transient=verdict.is_transient, code=code, explanation=what)
 
 
 async def _has_name(base_url: str, seconds: float) -> bool:

@@ -12,7 +12,7 @@ from tests.contract.broker.kafka_fixture import KAFKA_AWAY
 from worker.broker.command_producer import (
     CommandProducer,
     OutgoingCommand,
-    UnwrittenCommand,
+    UnconfirmedCommand,
     WrittenCommand,
     prepare,
 )
@@ -103,8 +103,8 @@ def test_after_one_that_is_refused_no_later_one_is_sent(real_cluster: RealCluste
         results = producer.produce([first, large, last])
 
     assert isinstance(results[0], WrittenCommand)
-    assert isinstance(results[1], UnwrittenCommand)
-    assert isinstance(results[2], UnwrittenCommand)
+    assert isinstance(results[1], UnconfirmedCommand)
+    assert isinstance(results[2], UnconfirmedCommand)
     assert "not sent, since an earlier one" in results[2].reason
     assert len(written(real_cluster)) == 1
 

@@ -235,7 +235,7 @@ def test_a_commit_that_kafka_does_not_answer_is_an_obstacle_until_it_does(
 
 
 class _SlowAnswer(kafka_private_parts.PendingRequest):
-    """A commit whose answer is waited for in vain, as often as makes an obstacle. What is one then is in ``seen``."""
+    """A commit that is never answered, often enough to become an obstacle. ``seen`` collects the obstacles."""
 
     def __init__(self, commit: kafka_private_parts.PendingRequest, obstacles: Callable[[], Any]) -> None:
         super().__init__(None)

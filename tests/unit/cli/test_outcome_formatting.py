@@ -234,7 +234,7 @@ def test_a_command_that_waits_says_since_when_and_behind_what(ahead: int, text: 
     "timestamp", [-1, -(2**63), 1_800_000_000_250_000, 1_800_000_000_250_000_000, 2**63 - 1]
 )
 def test_a_timestamp_in_another_unit_is_told_as_unknown(timestamp: int) -> None:
-    """Producers write micro- and nanoseconds there, and -1; it ended with a traceback, and no command was told."""
+    """Producers write micro- and nanoseconds there, and -1; it ended with a traceback, and no command was shown."""
     report = waits(timestamp=timestamp)
 
     assert "written_at" not in report

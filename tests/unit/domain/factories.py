@@ -1,6 +1,6 @@
 # Open commands as the engine's stages have them, made by hand: for tests of one stage alone.
 #
-# No test stands here, and nothing that decides.
+# Holds no tests, and decides nothing.
 
 from __future__ import annotations
 

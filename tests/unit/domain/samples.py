@@ -1,6 +1,6 @@
 # What the tests of the domain's values share: a record, the rules of a worker with two apps, one command of each action.
 #
-# No test stands here, and nothing that decides.
+# Holds no tests, and decides nothing.
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ def test_a_step_that_fails_fails_where_it_is_waited_for() -> None:
 
 
 def test_a_signal_ends_a_step_that_hangs() -> None:
-    """Kafka may take a minute to be given up; a pod that is stopped meanwhile must not wait for it, nor be told as failed."""
+    """Kafka may take a minute to be given up; a pod that is stopped meanwhile must not wait for it, nor be reported as failed."""
     release = threading.Event()
 
     def hang() -> None:

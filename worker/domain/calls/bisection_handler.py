@@ -80,8 +80,9 @@ class BisectionHandler:
         inferred: bool = False,
     ) -> bool:
         """
-        Settle a member for which Tencent gave this code: its state was already so, or it has failed and goes alone for a while. Return
-        whether it has failed.
+        Settle a member for which Tencent gave this code: its state was already so, or it has failed and goes alone for a while.
+
+        Return whether it has failed.
         """
         code = result.error_code
         if code is not None and (task.command.spec.action.name, code) in ALREADY:

@@ -22,11 +22,11 @@ HELD_FOR: Final = 5.0
 HELD_TARGETS: Final = 2
 """This many targets held, with no success between, are the endpoint's fault and not their own."""
 PROOF_FOR: Final = 5.0
-"""Seconds. So long the proof that a target itself is at fault is good: after that the configuration may have changed."""
+"""Seconds. How long a proof that a target itself is at fault stays valid: after that the configuration may have changed."""
 
 
 class HaltHandler:
-    """Halts an app or endpoint that is not configured rightly, and lets it go on when that is corrected."""
+    """Halts an app or endpoint that is misconfigured, and lets it go on when that is corrected."""
 
     def __init__(self, scheduler: Scheduler) -> None:
         self._scheduler = scheduler
@@ -41,7 +41,7 @@ class HaltHandler:
         self._scheduler.give_back(call, now)
 
     def fatal(self, call: InFlightCall, result: AttemptResult, now: float) -> None:
-        """Halt the app: it is not configured rightly. Answers to requests sent before it was corrected say nothing any more."""
+        """Halt the app: it is misconfigured. Answers to requests sent before it was corrected say nothing any more."""
         app = call.endpoint.app
         if result.sent_at >= app.halt.resumed_at:
             reason, what_to_do = _reason(result), remedy(result.error_code, result.http_status)
@@ -52,11 +52,11 @@ class HaltHandler:
                     self._scheduler.cancel_waiting(endpoint, now)
         self._scheduler.give_back(call, now)
 
-    def doubted(
+    def hold_unless_at_fault(
         self, call: InFlightCall, result: AttemptResult, now: float, *, is_shown: bool = False
     ) -> bool:
         """
-        Judge a refusal that may be the target's fault or the endpoint's: no permission, a gateway on the way, a code of no table. The
+        Judge a refusal that may be the target's fault or the endpoint's: no permission, a gateway on the way, an unlisted code. The
         target is held until it is known whose fault it is.
 
         Return whether it is known to be the target's own (``is_shown`` is one way to know): then nothing was done here.
@@ -105,14 +105,14 @@ class HaltHandler:
     ) -> None:
         """
         Draw the conclusion from a success of one target: targets that were refused before it was sent were refused by their own fault.
-        Their members are tried once more, and refused if that is refused, so that a fault corrected meanwhile costs nobody. For a code
-        of no table a success of the same target counts, too: the code is one of its members' fault.
+        Their members are tried once more, and refused if that is refused, so that a fault corrected meanwhile costs nobody. For an
+        unlisted code a success of the same target counts, too: the code is one of its members' fault.
         """
         for held in list(endpoint.held.values()):
             assert held.held_at is not None
             is_after = result.sent_at > held.held_at
             if held is target or is_after:
-                at_fault = is_after and (held is not target or _is_of_no_table(held.refusal))
+                at_fault = is_after and (held is not target or _is_unlisted(held.refusal))
                 endpoint.release(held, now, at_fault=at_fault)
         if not endpoint.held:
             self._resume(endpoint, now)
@@ -157,7 +157,7 @@ def _proven_at(target: TargetState, refusal: AttemptResult, now: float) -> float
     return shown_at
 
 
-def _is_of_no_table(refusal: AttemptResult | None) -> bool:
+def _is_unlisted(refusal: AttemptResult | None) -> bool:
     return refusal is not None and refusal.verdict is Verdict.UNKNOWN
 
 
@@ -169,19 +169,19 @@ def _is_alike(one: AttemptResult, other: AttemptResult | None) -> bool:
 def _what(refusal: AttemptResult) -> str:
     if refusal.error_code is None:
         return "refused by something on the way to Tencent"
-    return "a code of no table and no success" if _is_of_no_table(refusal) else "no permission"
+    return "an unlisted code and no success" if _is_unlisted(refusal) else "no permission"
 
 
 def _is_over(halt: HaltReason | None, probe: AttemptResult) -> bool:
     """Return whether a probe has shown that the cause of its endpoint's halt is corrected."""
     if halt is not None and halt.error_code is not None and halt.error_code not in VERDICTS:
-        # Halted for a code of no table: a refusal for another reason says nothing about that.
+        # Halted for an unlisted code: a refusal for another reason says nothing about that.
         return probe.verdict is Verdict.DONE
     return _is_let_in(probe)
 
 
 def _is_let_in(result: AttemptResult) -> bool:
-    """Return whether the service itself has looked at the request, be it to answer with a code of no table."""
+    """Return whether the service itself has looked at the request, even if it answered with an unlisted code."""
     if result.verdict.proves_life:
         return True
     code = result.error_code

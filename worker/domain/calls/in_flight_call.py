@@ -23,7 +23,7 @@ class InFlightCall:
     Attributes:
         number: How many attempts it has had.
         bisection: The bisection that it is a half of; None if it is of none.
-        doubted_at: When the first of its attempts that got a code of no table ended; None: none did.
+        doubted_at: When the first of its attempts that got an unlisted code ended; None: none did.
         effect_before: Its endpoint's ``last_applied_sent_at`` when its latest attempt took a permit.
         permit: The permit of its latest attempt, taken at ``permitted_at``.
         is_probe: It tests whether a gate may open, with one attempt only.
@@ -83,7 +83,7 @@ class InFlightCall:
         self.permit = permit
 
     def doubt(self, at: float) -> None:
-        """Note when an attempt that got a code of no table ended: the first one counts."""
+        """Note when an attempt that got an unlisted code ended: the first one counts."""
         self.doubted_at = at if self.doubted_at is None else self.doubted_at
 
     def keep(self, tasks: list[MemberTask]) -> None:

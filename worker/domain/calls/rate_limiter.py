@@ -6,7 +6,7 @@
 # than there are permits.
 #
 # Permits are counted and never told apart. A request is started only while fewer are taken than there are own and usable borrowed ones.
-# As many as own permits do not cover the lenders must not use meanwhile.
+# Lenders must not use, meanwhile, as many permits as the own ones do not cover.
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ RECOVERY_PER_SECOND: Final = 0.01
 """The ceiling rises by this share of the owned permits a second. With both, simulated at a true limit of 120 of 200:
 98 % used, 0.3 % throttled; halving with additive recovery used 78 %."""
 HEADROOM: Final = 4
-"""A lender keeps a quarter of the permits that it has used in the last second free, and one more: its own commands shall not wait."""
+"""A lender keeps a quarter of the permits that it has used in the last second free, and one more: so its own commands do not wait."""
 NEVER: Final = float("inf")
 
 
@@ -39,7 +39,7 @@ class Permit(NamedTuple):
 
     Attributes:
         until: When its lease ends, if it is borrowed; infinity if it is owned.
-        losses: How often slices were lost before it was taken: after one loss more, it may be lost.
+        losses: How often slices were lost before it was taken: if another slice is lost after that, this permit may be lost.
 
     """
 
@@ -68,7 +68,8 @@ class RateLimiter:
         self._window = window
         self._window_from_send = window_from_send
         self._returns: deque[tuple[float, bool]] = deque()
-        # How many of `_returns` were accepted: not refused for the number of requests.
+        # How many of `_returns` were accepted: not refused for the number of requests. With permits that count from the sending on, all
+        # of them: their answers are still to come.
         self._accepted = 0
         # None: never throttled, or recovered.
         self._ceiling: float | None = None

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Final
 
 from worker.domain.calls.bisection_handler import BisectionHandler
 from worker.domain.calls.halt_handler import HaltHandler
-from worker.domain.contract.error_codes import RetryBudget, Verdict, is_foreign, is_platform, remedy
+from worker.domain.contract.error_codes import (
+    BRIEF_TRIES,
+    RetryBudget,
+    Verdict,
+    is_foreign,
+    is_platform,
+    remedy,
+)
 from worker.domain.contract.outcomes import AttemptRecord, cut
 from worker.domain.contract.timestamps import rfc3339
 from worker.domain.effects import RetryCall
@@ -28,10 +35,8 @@ if TYPE_CHECKING:
 
 LONGEST_PAUSE: Final = 60.0
 """Seconds. A longer Retry-After is taken for a mistake."""
-UNKNOWN_TRIES: Final = 3
-"""How often a code of no table is tried before it is believed."""
 UNKNOWN_TARGETS: Final = 2
-"""A code of no table in the platform's own ranges, got by this many targets with no success between, is the app's configuration's fault."""
+"""An unlisted code in the platform's own ranges, got by this many targets with no success between, is the app's configuration's fault."""
 
 
 class ResponseHandler:
@@ -116,7 +121,7 @@ class ResponseHandler:
         if all(task.command.dropped for task in call.tasks):
             return False
         if again is RetryBudget.BRIEFLY:
-            return call.number < UNKNOWN_TRIES
+            return call.number < BRIEF_TRIES
         if again is RetryBudget.WITHIN_ATTEMPTS:
             return not any(self._is_spent(task, endpoint, now) for task in call.tasks)
         return True
@@ -241,12 +246,12 @@ class ResponseHandler:
         limit = self._rules.give_up_after
         return (
             limit is not None
-            and task.started_at is not None
-            and endpoint.give_up_clock(now) - task.started_at > limit
+            and task.give_up_clock_from is not None
+            and endpoint.give_up_clock(now) - task.give_up_clock_from > limit
         )
 
     def _forbidden(self, call: InFlightCall, result: AttemptResult, now: float) -> None:
-        if self._halts.doubted(call, result, now):
+        if self._halts.hold_unless_at_fault(call, result, now):
             self._refused(call, result, now)
 
     def _refused(self, call: InFlightCall, result: AttemptResult, now: float) -> None:
@@ -256,7 +261,7 @@ class ResponseHandler:
 
     def _unknown(self, call: InFlightCall, result: AttemptResult, now: float) -> None:
         """
-        Judge a code of no table that a call got again and again. Whose fault it is becomes known when a later request to the endpoint
+        Judge an unlisted code that a call got again and again. Whose fault it is becomes known when a later request to the endpoint
         is applied: until then the target is held. Then a code of the platform's own ranges refuses the call, and for any other the
         member at fault is searched for. A code of the platform's ranges that several targets got halts the app.
         """
@@ -265,10 +270,12 @@ class ResponseHandler:
         targets = endpoint.app.unknown_codes.get(code, ()) if code is not None else ()
         if of_platform and (len(targets) >= UNKNOWN_TARGETS or endpoint.is_halted):
             self._halts.fatal(call, result, now)
-        elif call.number < UNKNOWN_TRIES and not endpoint.halt.gate.is_shut:
+        elif call.number < BRIEF_TRIES and not endpoint.halt.gate.is_shut:
             # It was a probe of the breaker or the app, or an outage or a halt came between: its other attempts are still to come.
             self._scheduler.give_back(call, now)
-        elif self._halts.doubted(call, result, now, is_shown=call.effect_before > _doubted_since(call)):
+        elif self._halts.hold_unless_at_fault(
+            call, result, now, is_shown=call.effect_before > _doubted_since(call)
+        ):
             if of_platform:
                 self._refused(call, result, now)
             else:
@@ -276,7 +283,7 @@ class ResponseHandler:
 
 
 def _doubted_since(call: InFlightCall) -> float:
-    """Return after which instant an applied request must have been sent to show that a code of no table is no outage."""
+    """Return after which instant an applied request must have been sent to show that an unlisted code is no outage."""
     bisection = call.bisection
     if bisection is not None and bisection.began_with.verdict is Verdict.UNKNOWN:
         return bisection.began_with.ended_at

@@ -38,7 +38,7 @@ class Verdict(StrEnum):
     AMBIGUOUS = "ambiguous"
     """As MEMBER, but it may be the target's fault: two members alone with the same code make it so."""
     UNKNOWN = "unknown"
-    """A code in no table: a small budget of retries; then as FORBIDDEN until a later request passes, and as MEMBER after that."""
+    """An unlisted code: a small budget of retries; then as FORBIDDEN until a later request passes, and as MEMBER after that."""
     UNSENT = "unsent"
     """It was not sent: at the last moment the ownership of its partitions, its permit, an order or its commands' time forbade it."""
 
@@ -68,7 +68,7 @@ class Verdict(StrEnum):
         return _CONSEQUENCES[self].slows
 
     @property
-    def passes(self) -> bool:
+    def is_transient(self) -> bool:
         """Whether the same may work in a moment, without anybody's doing."""
         return self.is_failure or self.slows
 
@@ -92,7 +92,7 @@ class RetryBudget(Enum):
 
     NEVER = 0
     BRIEFLY = 1
-    """A few times, whatever the settings say: then the answer is believed."""
+    """Until ``BRIEF_TRIES`` attempts, whatever the settings say: then the answer is believed."""
     WITHIN_ATTEMPTS = 2
     """Until its members have used up their attempts, or their time."""
     ALWAYS = 3
@@ -100,6 +100,10 @@ class RetryBudget(Enum):
 
     def __bool__(self) -> bool:
         return self is not RetryBudget.NEVER
+
+
+BRIEF_TRIES: Final = 3
+"""Attempts."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 TEXT_BYTES: Final = 512
 """The most of a text that came from Tencent or the transport; what the command brought is never cut."""
 CALLS_AT_EITHER_END: Final = 50
-"""Of a command with more than twice as many tries, only the first and last so many are listed."""
+"""Of a command with more than twice as many tries, only this many at each end are listed."""
 
 
 class Status(StrEnum):
@@ -70,13 +70,13 @@ class StatusRow:
     What follows from a command's status.
 
     Attributes:
-        left_to_do: About it, by whoever sent it.
+        left_to_do: What the sender may still have to do.
         dead_letter: The record goes to the dead-letter topic as well.
         remembered: A copy of its id is compared with it.
         applies: Its effect may hold for some of its users.
-        tells_of_target: It was carried out, or waited in vain: how it ended tells of its group or room.
+        tells_of_target: It was carried out, or waited until it expired: how it ended tells of its group or room.
         has: Fields of the outcome that are always there.
-        may_have: Fields that may be there. One that no row of another status names is there for no other status.
+        may_have: Fields that may be there. A field that only one row names occurs with that status alone.
 
     """
 
@@ -302,8 +302,8 @@ def status_of(results: Sequence[Result]) -> Status:
     """
     Return the status of a command whose members ended like this.
 
-    All alike: that. None that settles its id: the first in ``RESULTS`` that any is. Some that do beside some that do not: partially
-    succeeded. Else: succeeded.
+    If all ended alike, that status. If none settles the id, the first status in ``RESULTS`` that occurs. If only some do, partially
+    succeeded. Otherwise succeeded.
     """
     if len(results) == 1:  # as most commands have
         return _AS_STATUS[results[0].status]

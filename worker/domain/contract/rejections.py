@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from worker.domain.contract.outcomes import OutcomeError
 
 REJECTIONS: Final = {
-    "not_read": "The record is larger than is read, or its batch cannot be unpacked: it is told by size and hash alone.",
+    "not_read": "The record is larger than is read, or its batch cannot be unpacked: only its size and hash are reported.",
     "no_value": "The record has no value, or an empty one.",
     "not_utf8": "The record is not valid UTF-8.",
     "not_json": "The record is not JSON.",

@@ -56,8 +56,8 @@ class MemberTask:
     was_sent: bool = False  # an attempt carried it: it may have taken effect, so nothing supersedes it
     unknown_end: bool = False  # an attempt that carried it ended without an answer
     counted_attempts: int = 0  # its attempts that count against ``retry.max_attempts``
-    # when its first attempt was sent, on its endpoint's clock (outages stop it)
-    started_at: float | None = None
+    # since when its time to give up runs, on its endpoint's clock (outages stop it); None: not yet, or not any more
+    give_up_clock_from: float | None = None
     waiting_since: float = 0.0  # when it first waited in its endpoint's queue (monotonic); 0: it never did
     goes_alone: bool = False  # its user was refused lately: it shares no call
     urgent: bool = False  # it goes before others
@@ -83,8 +83,8 @@ class MemberTask:
     def mark_sent(self, at: float) -> None:
         """Note that an attempt carries it. ``at`` is on the endpoint's clock."""
         self.was_sent = True
-        if self.started_at is None:
-            self.started_at = at
+        if self.give_up_clock_from is None:
+            self.give_up_clock_from = at
 
     def mark_unknown_end(self) -> None:
         """Note that an attempt which carried it ended without an answer: it may have taken effect."""
@@ -97,7 +97,7 @@ class MemberTask:
     def restart_clock(self) -> None:
         """Let the time to give up begin with the next attempt, if none has counted so far."""
         if not self.counted_attempts:
-            self.started_at = None
+            self.give_up_clock_from = None
 
     def set_batch_peers(self, peers: tuple[MemberTask, ...]) -> None:
         """Note the tasks of the refused batch that it was in."""
@@ -171,7 +171,7 @@ class MemberTask:
     def stand_back(self) -> None:
         """Return to its place in its member queue, unsent. Its time to give up begins with its next attempt."""
         self.move_to(TaskState.BEHIND)
-        self.started_at = None
+        self.give_up_clock_from = None
 
     def settle(self, result: Result) -> bool:
         """Give it its result. Return whether that completes its command."""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-class _Line(msgspec.Struct, frozen=True):
+class _LogLine(msgspec.Struct, frozen=True):
     kind: str
     seq: int
     endpoint: str
@@ -43,9 +43,9 @@ def requests_of(lines: Iterable[bytes]) -> tuple[LoggedRequest, ...]:
 
     Raises ValueError when one at an endpoint that the checker does not know has taken effect: it could not be judged.
     """
-    decode = msgspec.json.Decoder(_Line).decode
-    requests: dict[int, _Line] = {}
-    later: dict[int, _Line] = {}
+    decode = msgspec.json.Decoder(_LogLine).decode
+    requests: dict[int, _LogLine] = {}
+    later: dict[int, _LogLine] = {}
     for text in lines:
         line = decode(text)
         if line.endpoint in ACTIONS:
@@ -57,7 +57,7 @@ def requests_of(lines: Iterable[bytes]) -> tuple[LoggedRequest, ...]:
     return tuple(_request(requests[seq], later.get(seq)) for seq in sorted(requests))
 
 
-def _request(line: _Line, later: _Line | None) -> LoggedRequest:
+def _request(line: _LogLine, later: _LogLine | None) -> LoggedRequest:
     done = line if line.applied_at is not None else later
     applied = {}
     if done is not None and done.applied_at is not None:
@@ -75,7 +75,7 @@ def _request(line: _Line, later: _Line | None) -> LoggedRequest:
     )
 
 
-def _effect(line: _Line) -> CommandedEffect:
+def _effect(line: _LogLine) -> CommandedEffect:
     given = line.parameters
     info = given.get("MemberInfo")
     return CommandedEffect(

@@ -165,7 +165,7 @@ def test_only_a_call_whose_signature_was_refused_goes_again_without_a_wait() -> 
 
 
 def test_what_passes_by_itself_are_failures_and_throttling() -> None:
-    assert {verdict.value for verdict in Verdict if verdict.passes} == {
+    assert {verdict.value for verdict in Verdict if verdict.is_transient} == {
         "retry",
         "transport",
         "throttle",

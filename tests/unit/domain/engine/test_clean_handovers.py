@@ -292,7 +292,7 @@ def test_the_next_owner_calls_when_the_slice_is_free_or_after_three_seconds(
 
 
 def test_nothing_is_called_before_the_mark_of_the_owner_before_is_gone() -> None:
-    """This owner may die after its first call: who comes next would believe what stands there, and wait too short."""
+    """This owner may die after its first call: the next owner would believe that mark, and wait too briefly."""
     harness = EngineHarness(5)
     harness.assign(0, slice_free_in=0.0)
     harness.receive(unban(*users(2)))

@@ -12,12 +12,12 @@ FORBIDDEN = 10007
 
 
 def refuse(harness: EngineHarness, target: str) -> None:
-    """This target's ban is refused for want of permission."""
+    """This target's ban is refused for lack of permission."""
     harness.code(harness.request("ban", target), FORBIDDEN, "no permission")
 
 
 def held(*targets: str) -> EngineHarness:
-    """A harness in which these groups were refused for want of permission."""
+    """A harness in which these groups were refused for lack of permission."""
     harness = EngineHarness()
     harness.receive(*(ban("u", group=target, command_id=target) for target in targets))
     for target in targets:

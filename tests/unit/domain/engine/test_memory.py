@@ -185,7 +185,7 @@ def test_a_record_is_kept_no_longer_than_it_may_be_dead_lettered() -> None:
 
 
 def test_results_that_cannot_be_published_are_bounded_by_their_memory() -> None:
-    """What is done must be told before more is done, and no more is admitted than can be told."""
+    """Results must be published before more calls are made, and no more is admitted than can be published."""
     harness = EngineHarness(memory_budget=100_000)
     for number in range(60):
         harness.receive(kick("u", room=f"r{number}"))

@@ -544,7 +544,7 @@ def test_a_record_too_far_above_the_oldest_open_one_waits_and_pauses_its_partiti
 
 
 def test_with_nothing_open_the_consumers_position_is_committed_once_in_five_seconds() -> None:
-    """Behind the last record of a transactional producer stands its marker, which was told as lag for ever."""
+    """Behind the last record of a transactional producer lies its marker, which was reported as lag for ever."""
     harness = EngineHarness(0, 1)
     harness.receive(ban("u"))
     harness.ok()

@@ -1,4 +1,4 @@
-# What everybody is refused for is nobody's fault: a code of no table, or a status of something on the way to Tencent. Nothing
+# What everybody is refused for is nobody's fault: an unlisted code, or a status of something on the way to Tencent. Nothing
 # dies for it before something else has passed; then the one at fault is found.
 #
 # How long a target is held, and how it is probed, is proven in test_held_targets.py for a lack of permission.

@@ -1,4 +1,4 @@
-# Lines: when they begin and end. (The order that they keep stands in test_order.py and in tests/simulation.)
+# Member queues: when they begin and end. (The order that they keep is tested in test_order.py and in tests/simulation.)
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from tests.unit.domain.engine_harness import EngineHarness, ban, unban
 from worker.domain.progress.member_ordering import UNKNOWN_FOR
 
 
-def test_a_line_that_was_forgotten_does_not_take_its_successor_along() -> None:
+def test_a_queue_that_was_forgotten_does_not_take_its_successor_along() -> None:
     """
-    A try of unknown end keeps a timer for its line. If the line ends in the very moment before that timer is looked at, and
-    a new line begins for the same member, the timer must not end that one: its next command would not wait.
+    A try of unknown end keeps a timer for its queue. If the queue ends in the very moment before that timer is looked at, and
+    a new queue begins for the same member, the timer must not end that one: its next command would not wait.
     """
     harness = EngineHarness()
     harness.receive(ban("u", command_id="first"))
