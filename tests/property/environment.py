@@ -110,7 +110,7 @@ class EngineEnvironment:
         self.calls: dict[str, OpenCall] = {}
         self.publication: Publication | None = None
         self.is_stopping = False
-        self._told_epoch = self.wall - self.now
+        self._engine_epoch = self.wall - self.now
         self.requests.latest = max(self.requests.latest, self.wall)
         self.engine = Engine(self.rules, self.now, self.wall, f"life{self.lives}")
         self.engine._outbox.max_unpublished = self._max_unpublished
@@ -122,18 +122,18 @@ class EngineEnvironment:
     # Time
 
     @property
-    def told_wall(self) -> float:
+    def engine_wall(self) -> float:
         """What the engine holds for the time since 1970."""
-        return self.now + self._told_epoch
+        return self.now + self._engine_epoch
 
     def pass_time(self, seconds: float) -> None:
-        """Time goes on, and the engine is not told."""
+        """Time goes on, and the engine does not hear of it."""
         self.now += seconds
         self.wall += seconds
 
     def tick(self) -> None:
-        """The engine is told what time it is."""
-        self._told_epoch = self.wall - self.now
+        """The engine hears what time it is."""
+        self._engine_epoch = self.wall - self.now
         self.requests.latest = max(self.requests.latest, self.wall)
         effects = self.engine.tick(self.now, self.wall)
         known = {
@@ -261,7 +261,7 @@ class EngineEnvironment:
         users = [user for _, _, user in carried]
         records = [record for _, record, _ in carried]
         action, target, _, _ = read_body(send)
-        assert target == judge_body(send, records, users, self.told_wall)
+        assert target == judge_body(send, records, users, self.engine_wall)
         assert all(record.fields is not None and record.fields["action"] == action.name for record in records)
         effect = effect_of(records[0], reasons_matter=self.rules.reasons_matter)
         if call.endpoint.only_probes_may_go or call.target.held_at is not None:
@@ -272,7 +272,7 @@ class EngineEnvironment:
         for record in records:
             orders = [state for scope, state in self.orders.items() if _covers(scope, record)]
             assert not orders, f"{record.outcome_id} is {orders}, and was sent"
-        self.requests.left(request, self.owned, self.told_wall)
+        self.requests.left(request, self.owned, self.engine_wall)
         open_call = self.calls.get(send.call_id)
         if send.number == 1:
             assert open_call is None
@@ -419,7 +419,7 @@ class EngineEnvironment:
                 assert sum(waiting) == queue.waiting
 
     def judge(self) -> None:
-        """P1: every fetched record is told, open, or waits to be admitted. P10: what is held is what is open."""
+        """P1: every fetched record is settled, open, or waits to be admitted. P10: what is held is what is open."""
         engine = self.engine
         held_bytes = 0
         assert set(engine._partitions) == set(self.owned)

@@ -94,7 +94,7 @@ class Request:
 
     @property
     def users(self) -> list[str]:
-        """Whom it names."""
+        """The users it names."""
         return [user for _, _, user in self.carried]
 
     @property
@@ -125,7 +125,7 @@ class Requests:
 
     Attributes:
         ordered: What was ever ordered for a record, by its outcome_id.
-        latest: The latest time since 1970 that any engine was told: what is old then may be forgotten.
+        latest: The latest time since 1970 that any engine was given: what is old then may be forgotten.
 
     """
 
@@ -205,7 +205,7 @@ class Requests:
         )
         may_end = assignment.may_end
         assert may_end is None or record.offset in may_end, f"P12: {name} was started while it was to go"
-        assert not self._topic.partitions[record.partition].is_settled(record.offset), f"P2: {name} was told"
+        assert not self._topic.partitions[record.partition].is_settled(record.offset), f"P2: {name} is done"
         assert user in record.users
         assert fields.get("app", "main") == request.send.app
         assert record.target == request.target
@@ -285,7 +285,7 @@ class Requests:
                 total += limit * (number + 1) // rules.partitions - limit * number // rules.partitions
         return total
 
-    # What is judged when an outcome is told
+    # What is judged when an outcome is published
 
     def judge_outcome(self, outcome: Outcome, record: Record, assignment: PartitionAssignment) -> None:
         """
@@ -336,15 +336,15 @@ class Requests:
                 assert mine not in assignment.unknown
             case ResultStatus.DUPLICATE:
                 earlier = self._named(result.duplicate_of)
-                if earlier.partition != record.partition:  # which may be told later, or by its next owner
+                if earlier.partition != record.partition:  # which may end later, or with its next owner
                     assert decided is None or (decided.effect == effect and user in decided.users)
                     return
                 assert earlier.offset < record.offset
-                told = self._topic.partitions[record.partition].told[earlier.offset]
-                is_same_id = told.command_id == fields["command_id"]
+                published = self._topic.partitions[record.partition].by_offset[earlier.offset]
+                is_same_id = published.command_id == fields["command_id"]
                 done = [
                     each.user_id
-                    for each in told.results
+                    for each in published.results
                     if each.status in (DONE_FOR_ID if is_same_id else HOLDS)
                 ]
                 assert user in done, f"{record.outcome_id} repeats what {earlier.outcome_id} did not do"

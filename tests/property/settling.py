@@ -1,4 +1,4 @@
-# The end of a history: nothing goes wrong any more, everything is answered, and then all must be told and nothing held.
+# The end of a history: nothing goes wrong any more, everything is answered, and then every record must be settled and nothing held.
 #
 # A history that cannot be brought to its end by good answers alone has hung: P1 and P10.
 
@@ -31,11 +31,11 @@ SHAPES: Final[tuple[dict[str, Any], ...]] = (
 MOST_ROUNDS: Final = 400
 """Each lets the engine's timer go off once, so at most a second passes; locks last a minute, probes of halts wait half of one."""
 ROUNDS_PER_RECORD: Final = 4
-"""Where only one command fits into the memory, and two calls a second may go, each takes so many rounds for itself."""
+"""Where only one command fits into memory, and two calls a second may be sent, each takes this many rounds for itself."""
 LULL: Final = 80
 """Seconds after which no effect, delay or expiry may be held any more."""
 FEW: Final = 130
-"""So many commands that are done may be among those that could expire: less is not worth tidying up."""
+"""Up to this many done commands may be among those that could expire: fewer are not worth tidying up."""
 
 
 def answer_all(environment: EngineEnvironment) -> None:
@@ -52,7 +52,7 @@ def answer_all(environment: EngineEnvironment) -> None:
 
 
 def settle_everything(environment: EngineEnvironment) -> None:
-    """A process that is not stopping gets all partitions, good answers and time. Then every record must be told."""
+    """A process that is not stopping gets all partitions, good answers and time. Then every record must be settled."""
     if environment.publication is not None:
         environment.publish()
     if environment.is_stopping or not all(environment.is_own(number) for number in environment.owned):
@@ -70,7 +70,7 @@ def settle_everything(environment: EngineEnvironment) -> None:
     for partition in environment.topic.partitions:
         for record in partition.records:
             assert partition.is_settled(record.offset), (
-                f"P1: nobody was told of {record.outcome_id}: {environment.engine!r}"
+                f"P1: {record.outcome_id} is not settled: {environment.engine!r}"
             )
         environment.topic.judge(partition)
     for _ in range(LULL):
@@ -104,7 +104,7 @@ def finish(environment: EngineEnvironment) -> None:
 
 
 def is_over(environment: EngineEnvironment) -> bool:
-    """Whether everything is told, and nothing is on its way."""
+    """Whether everything is settled, and nothing is on its way."""
     return not environment.calls and all(
         partition.is_settled(record.offset)
         for partition in environment.topic.partitions
@@ -159,7 +159,7 @@ def judge_memory(environment: EngineEnvironment) -> None:
 
 
 def drain(environment: EngineEnvironment) -> None:
-    """SIGTERM, and good answers: what was started is finished and told, nothing else is started, and nothing will be repeated."""
+    """SIGTERM, and good answers: what was started is finished and published, nothing else is started, and nothing will be repeated."""
     if environment.publication is not None:
         environment.publish()
     environment.stop()
@@ -174,6 +174,6 @@ def drain(environment: EngineEnvironment) -> None:
     if is_own and environment.engine.snapshot(environment.now).counts.given_up == 0:
         for number, assignment in environment.owned.items():
             for offset, user in assignment.carried:
-                told = environment.topic.partitions[number].is_settled(offset)
-                assert told, f"P12: {user} of {number}-{offset} was begun, and is left to be done again"
+                settled = environment.topic.partitions[number].is_settled(offset)
+                assert settled, f"P12: {user} of {number}-{offset} was begun, and is left to be done again"
     environment.crash()

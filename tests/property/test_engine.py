@@ -290,7 +290,7 @@ class Play(RuleBasedStateMachine):
             self.environment.publication is not None and self.environment.publication.committed is not None
         )
     )
-    def transaction_told(self, took_too_long: bool, dead_letters_refused: bool) -> None:
+    def transaction_reported(self, took_too_long: bool, dead_letters_refused: bool) -> None:
         self.environment.tell_of_transaction(
             took_too_long=took_too_long, dead_letters_refused=dead_letters_refused
         )

@@ -42,7 +42,7 @@ class Record:
 
     @property
     def users(self) -> list[str]:
-        """Whom it names."""
+        """The users it names."""
         users: list[str] = [] if self.fields is None else self.fields.get("user_ids", [])
         return users
 
@@ -60,7 +60,7 @@ class Partition:
     Attributes:
         generation: It rises whenever the owner changes: a transaction of an earlier one is refused.
         outcomes: The outcome topic's partition of the same number, oldest first.
-        told: The same, by offset of the command.
+        by_offset: The same, by offset of the command.
 
     """
 
@@ -69,7 +69,7 @@ class Partition:
     generation: int = 0
     committed: OffsetCommit | None = None
     outcomes: list[Outcome] = field(default_factory=list)
-    told: dict[int, Outcome] = field(default_factory=dict)
+    by_offset: dict[int, Outcome] = field(default_factory=dict)
     letters: set[int] = field(default_factory=set)
 
     @property
@@ -79,7 +79,7 @@ class Partition:
 
     def is_settled(self, offset: int) -> bool:
         """Whether a reader knows what became of the record: by its outcome, or by its dead letter when its id is unreadable."""
-        return offset in self.told or offset in self.letters
+        return offset in self.by_offset or offset in self.letters
 
     def is_done(self, offset: int) -> bool:
         """Whether a restart would leave the record out."""
@@ -130,7 +130,7 @@ class Topic:
         return record
 
     def find(self, number: int, offset: int) -> Record:
-        """The record that stands there."""
+        """The record at that offset."""
         return next(record for record in self.partitions[number].records if record.offset == offset)
 
     def restored(self, number: int, records: int) -> RestoredPartition:
@@ -146,26 +146,26 @@ class Topic:
         )
 
     def publish(self, transaction: Transaction) -> None:
-        """The transaction is committed. Nothing may be told twice, and no offset be done that is not told."""
-        told = set()
+        """The transaction is committed. Nothing may be published twice, and no offset be done that is not settled."""
+        written = set()
         for outgoing in transaction.outcomes:
             partition, outcome = self.partitions[outgoing.partition], outgoing.outcome
             record = self.find(outcome.source.partition, outcome.source.offset)
             assert outgoing.partition == record.partition
             assert outgoing.key == record.key
             assert outcome.outcome_id == record.outcome_id
-            assert record.offset not in partition.told, f"P2: {record.outcome_id} has two outcomes"
-            partition.told[record.offset] = outcome
+            assert record.offset not in partition.by_offset, f"P2: {record.outcome_id} has two outcomes"
+            partition.by_offset[record.offset] = outcome
             partition.outcomes.append(outcome)
-            told.add(partition.number)
+            written.add(partition.number)
         for letter in transaction.dead_letters:
             number, offset = letter.record.partition, letter.record.offset
             partition = self.partitions[number]
             assert letter.record is self.find(number, offset), "a dead letter is the record, untouched"
             assert offset not in partition.letters, f"P2: {letter.outcome_id} has two dead letters"
             partition.letters.add(offset)
-            told.add(number)
-        assert told <= set(transaction.commits), "nobody would have checked who owns the partition"
+            written.add(number)
+        assert written <= set(transaction.commits), "nobody would have checked who owns the partition"
         for number, commit in transaction.commits.items():
             before = self.partitions[number].committed
             assert before is None or commit.offset >= before.offset, "a committed offset went back"
@@ -174,7 +174,7 @@ class Topic:
             self.judge(self.partitions[number])
 
     def judge(self, partition: Partition) -> None:
-        """What is committed is told, what is told is committed, and the earlier of two commands for one member comes first."""
+        """What is committed is settled, what is settled is committed, and the earlier of two commands for one member comes first."""
         unfinished: set[tuple[str, str, str]] = set()
         users_by_id: dict[str, list[str]] = {}
         for record in partition.records:
@@ -182,7 +182,7 @@ class Topic:
             done, settled = partition.is_done(offset), partition.is_settled(offset)
             assert settled or not done, f"P1: {record.outcome_id} was committed, and has no outcome"
             assert done or not settled, f"P2: a restart would tell of {record.outcome_id} again"
-            outcome = partition.told.get(offset)
+            outcome = partition.by_offset.get(offset)
             dead = outcome is None or outcome.status in (Status.REJECTED, Status.FAILED, Status.CANCELLED)
             if settled:
                 assert (offset in partition.letters) is dead, f"P9: the dead letter of {record.outcome_id}"

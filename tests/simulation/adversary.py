@@ -286,11 +286,11 @@ class Adversary(RuleBasedStateMachine):
                 assert max(offsets) - min(offsets) < self.history.plan.max_gap
 
     @invariant()
-    def nothing_is_told_twice(self) -> None:
+    def nothing_is_published_twice(self) -> None:
         """P2."""
         for partition in self.history.kafka.partitions:
-            told = [each.outcome_id for each in partition.outcomes]
-            assert len(told) == len(set(told))
+            ids = [each.outcome_id for each in partition.outcomes]
+            assert len(ids) == len(set(ids))
 
     def teardown(self) -> None:
         """The adversary rests: everything comes to its end, and all promises are judged."""
@@ -306,7 +306,7 @@ class Adversary(RuleBasedStateMachine):
                 self.publish()
             if self.player.transaction is not None:
                 self.commit(commits=True)
-            elif self.history._all_told() and not self.player.out:
+            elif self.history._all_published() and not self.player.out:
                 break
             elif not self.player.out:
                 self.wait(1.0)

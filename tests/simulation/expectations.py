@@ -1,4 +1,4 @@
-# What a record of the command topic means, as far as its effects can be told from outside.
+# What a record of the command topic means, as far as its effects can be seen from outside.
 #
 # Nothing is asked of the engine here but the table of actions, for where a command goes.
 

@@ -39,7 +39,7 @@ class Plan:
         repeats: The share of records that repeat an earlier one, command_id included.
         reused: The share of records that use an earlier command_id for something else.
         garbage: The share of records that are no commands.
-        kills, moves, stops, joins: How often, all told.
+        kills, moves, stops, joins: How often, in the whole history.
         returns: How often a static member is killed and is back at once. With any, all replicas are static members.
         hot: The share of commands that go to one single member.
         unsent: The share of requests that the fence keeps back at the last moment.
@@ -141,24 +141,24 @@ class History:
         return self
 
     def finish(self) -> None:
-        """The calm: no more troubles, at least one replica, until all is told."""
+        """The calm: no more troubles, at least one replica, until everything is published."""
         if not self._living():
             self.join()
         self._rebalance()
         weather = self.plan.weather
         if weather.own_fault or any(window.end > self.ends_at + CALM for window in weather.strange):
-            self._pulses = 40  # beyond a lockout of a minute, which begins a search anew
+            self._pulses = 40  # beyond a lockout of a minute, which begins a search again
             self._pulse()
-        self.clock.run(self.clock.now + CALM, self._all_told)
+        self.clock.run(self.clock.now + CALM, self._all_published)
         self._pulses = 0
-        self.clock.run(self.clock.now + CALM, self._all_told)
+        self.clock.run(self.clock.now + CALM, self._all_published)
         self.clock.run(self.clock.now + LULL)
 
-    def _all_told(self) -> bool:
-        told = sum(len(each.outcomes) for each in self.kafka.partitions)
+    def _all_published(self) -> bool:
+        outcomes = sum(len(each.outcomes) for each in self.kafka.partitions)
         letters = sum(len(each.dead_letters) for each in self.kafka.partitions)
         expected = sum(each.readable_id is not None for each in self.commanded)
-        return told >= expected and letters >= sum(not each.is_valid for each in self.commanded)
+        return outcomes >= expected and letters >= sum(not each.is_valid for each in self.commanded)
 
     def _pulse(self) -> None:
         """A little traffic of healthy targets: without it nobody could tell whose fault it is that one target is refused."""

@@ -136,8 +136,8 @@ class Kafka:
         """What a new owner reads: the committed offset, and the end of the outcome topic."""
         partition = self.partitions[number]
         known = []
-        for told in partition.outcomes[-restore_records:]:
-            found = known_of(told.value)
+        for published in partition.outcomes[-restore_records:]:
+            found = known_of(published.value)
             if found is not None and found.at >= self._clock.wall - window:
                 known.append(found)
         commit = partition.committed
@@ -185,22 +185,22 @@ class Kafka:
     def commit(self, replica: Owner, transaction: Transaction) -> None:
         """The transaction is committed: everything in it is visible from now on."""
         self.commits += 1
-        told_of = {outgoing.partition for outgoing in transaction.outcomes}
-        told_of |= {letter.record.partition for letter in transaction.dead_letters}
-        assert told_of <= set(transaction.commits), (
+        written_to = {outgoing.partition for outgoing in transaction.outcomes}
+        written_to |= {letter.record.partition for letter in transaction.dead_letters}
+        assert written_to <= set(transaction.commits), (
             "without its offset, the broker would not check who owns a partition"
         )
         for outgoing in transaction.outcomes:
             outcome = outgoing.outcome
-            told = PublishedRecord(
+            published = PublishedRecord(
                 self._clock.now, outcome.outcome_id, _encoder.encode(outcome), replica.name
             )
-            self.partitions[outgoing.partition].outcomes.append(told)
+            self.partitions[outgoing.partition].outcomes.append(published)
         for letter in transaction.dead_letters:
-            told = PublishedRecord(
+            published = PublishedRecord(
                 self._clock.now, letter.outcome_id, letter.error_code.encode(), replica.name
             )
-            self.partitions[letter.record.partition].dead_letters.append(told)
+            self.partitions[letter.record.partition].dead_letters.append(published)
         for number, commit in transaction.commits.items():
             before = self.partitions[number].committed
             assert before is None or commit.offset >= before.offset, "a committed offset never goes back"

@@ -1,4 +1,4 @@
-# Virtual time: what shall happen when, and one source of chance. A history is a function of its seed.
+# Virtual time: what is to happen when, and one source of chance. A history is a function of its seed.
 #
 # Nothing here knows what the events are about.
 
@@ -53,7 +53,7 @@ class VirtualClock:
         return event
 
     def after(self, delay: float, what: Callable[[], None]) -> Event:
-        """Lets it happen so many seconds from now."""
+        """Lets it happen this many seconds from now."""
         return self.at(self.now + delay, what)
 
     def run(self, until: float, done: Callable[[], bool] | None = None) -> bool:

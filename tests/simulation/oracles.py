@@ -1,7 +1,7 @@
 # What must hold of every history, computed from the outside: from the records that were commanded, the outcome and dead
 # letter topics as a read_committed reader sees them, the committed offsets, and Tencent's own diary.
 #
-# Nothing of the engine is asked, but for whether its memory is empty once there is nothing left to do.
+# The engine is asked nothing, except whether its memory is empty once there is nothing left to do.
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Verdicts:
 
     def __init__(self, history: History) -> None:
         self.history = history
-        self.told: dict[str, PublishedRecord] = {}
+        self.published: dict[str, PublishedRecord] = {}
         self.outcomes: dict[str, Outcome] = {}
         self.complaints: list[str] = []
         self._commanded = {each.outcome_id: each for each in history.commanded}
@@ -53,11 +53,11 @@ class Verdicts:
                 for user in dict.fromkeys(each.fields["user_ids"]):
                     self._by_member[each.target, user].append(each)
         for partition in history.kafka.partitions:
-            for told in partition.outcomes:
-                if told.outcome_id in self.told:
-                    self.complain("P2", f"{told.outcome_id} has two outcomes")
-                self.told[told.outcome_id] = told
-                self.outcomes[told.outcome_id] = _decoder.decode(told.value)
+            for record in partition.outcomes:
+                if record.outcome_id in self.published:
+                    self.complain("P2", f"{record.outcome_id} has two outcomes")
+                self.published[record.outcome_id] = record
+                self.outcomes[record.outcome_id] = _decoder.decode(record.value)
 
     def complain(self, promise: str, what: str) -> None:
         """A promise was broken."""
@@ -65,7 +65,7 @@ class Verdicts:
 
     def judge(self) -> list[str]:
         """All complaints."""
-        self.nothing_is_lost_or_told_twice()
+        self.nothing_is_lost_or_published_twice()
         if not self.complaints:
             self.repeated_ids_are_not_executed()
             self.effects_come_in_order()
@@ -79,14 +79,14 @@ class Verdicts:
 
     # P1, P2
 
-    def nothing_is_lost_or_told_twice(self) -> None:
+    def nothing_is_lost_or_published_twice(self) -> None:
         """One outcome for each record with a readable id, one dead letter for each that was rejected or failed."""
         expected = {each.outcome_id for each in self.history.commanded if each.readable_id is not None}
-        for missing in sorted(expected - set(self.told)):
+        for missing in sorted(expected - set(self.published)):
             self.complain("P1", f"{missing} has no outcome")
-        for surplus in sorted(set(self.told) - expected):
+        for surplus in sorted(set(self.published) - expected):
             self.complain("P2", f"{surplus} should have no outcome")
-        letters = [told.outcome_id for each in self.history.kafka.partitions for told in each.dead_letters]
+        letters = [dead.outcome_id for each in self.history.kafka.partitions for dead in each.dead_letters]
         if len(letters) != len(set(letters)):
             self.complain("P2", "a record has two dead letters")
         for each in self.history.commanded:
@@ -98,7 +98,7 @@ class Verdicts:
                 self.complain("P9", f"{each.outcome_id} is {outcome.status}: {outcome.error}")
 
     def offsets_tell_what_is_done(self) -> None:
-        """A restart would begin after everything that was told."""
+        """A restart would begin after everything that was published."""
         for partition in self.history.kafka.partitions:
             commit = partition.committed
             if commit is None:
@@ -136,7 +136,7 @@ class Verdicts:
 
     def effects_come_in_order(self) -> None:
         """
-        For each member, what took effect is what was commanded, in the order of the commands; and nothing that was told
+        For each member, what took effect is what was commanded, in the order of the commands; and nothing that was published
         before a partition changed hands is done again after it.
         """
         diaries: dict[tuple[str, str], list[Applied]] = defaultdict(list)
@@ -186,10 +186,10 @@ class Verdicts:
         Whether an owner during this time may have carried out the command for this user. A later owner may have found it
         needless, though an earlier one had begun it.
         """
-        told = self.told[commanded.outcome_id]
-        if told.at < since:
+        published = self.published[commanded.outcome_id]
+        if published.at < since:
             return False
-        return told.at >= until or self.result(commanded, user).status not in UNSENT
+        return published.at >= until or self.result(commanded, user).status not in UNSENT
 
     def result(self, commanded: Commanded, user: str) -> Result:
         """What the command's outcome says about the user."""
@@ -311,7 +311,7 @@ class Verdicts:
     # P10
 
     def memory_is_empty(self) -> None:
-        """Once everything is told, nothing is held but what is known of the past."""
+        """Once everything is published, nothing is held but what is known of the past."""
         for replica in self.history.replicas:
             if replica.alive and not replica.stopped:
                 engine = replica.engine

@@ -86,7 +86,7 @@ class Replica:
         self.fetch_soon()
 
     def hand_over(self, numbers: list[int], deadline: float, done: Callable[[], None]) -> None:
-        """The partitions shall go: waits until they are quiet, or until the deadline."""
+        """The partitions are to go: waits until they are quiet, or until the deadline."""
         numbers = [number for number in numbers if number in self._positions]
         self._settle(self.engine.revoking(numbers, self._clock.now))
         self._wait_quiet(numbers, deadline, done)
@@ -123,7 +123,7 @@ class Replica:
         self._settle(self.engine.revoked(list(numbers), self._clock.now))
 
     def die(self) -> None:
-        """kill -9: nothing of it happens any more, but for what is on its way."""
+        """kill -9: nothing of it happens any more, except what is on its way."""
         self.alive = False
         self._tencent.gone(self.name, None)
         for partition in self._kafka.partitions:

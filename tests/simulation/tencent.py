@@ -139,7 +139,7 @@ class Tencent:
         self.throttled = 0
 
     def send(self, send: Attempt, source: str, done: Callable[[AttemptResult], None]) -> Request:
-        """A request leaves a replica. ``done`` is told how it ended."""
+        """A request leaves a replica. ``done`` hears how it ended."""
         request = self._request(send, source)
         self.requests.append(request)
         now, weather = self._clock.now, self.weather

@@ -42,7 +42,7 @@ def test_an_hour_of_one_per_cent_of_transient_codes_does_not_open_the_breaker(ca
 
 
 def test_refusals_between_transient_codes_prove_that_the_endpoint_lives() -> None:
-    """Whoever is told that a user is bad has been answered by an endpoint that does its work."""
+    """Whoever hears that a user is bad has been answered by an endpoint that does its work."""
     breaker = CircuitBreaker()
 
     for number in range(100):

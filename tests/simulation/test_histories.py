@@ -170,7 +170,7 @@ def repeats(seed: int) -> Plan:
 
 
 def small_metadata(seed: int) -> Plan:
-    """A broker that takes hardly any metadata, and a room that hangs: what is done above the gap cannot be told."""
+    """A broker that takes hardly any metadata, and a room that hangs: what is done above the gap cannot be committed."""
     chance = Random(seed)
     weather = Weather(
         hanging=[Window(START + 3.0, START + 14.0, target="t1")], transient=0.1, bad_users=frozenset({"u3"})

@@ -41,7 +41,7 @@ class Faults:
 
     Attributes:
         lost, doubled: The share of messages.
-        message_delay: The longest way of one, but for one in twenty, which takes ten times as long.
+        message_delay: The longest delay of one, except for one in twenty, which takes ten times as long.
         slow: The share of requests that take up to ``slowest`` seconds to the server.
         unanswered: The share of requests whose answer never comes.
         connection: The longest wait for a connection, with a permit in hand.
@@ -142,7 +142,7 @@ class Replica:
         self.after(rest * 1.0002, begin)
 
     def command(self, calls: int) -> None:
-        """So many calls more wait for a permit."""
+        """This many more calls wait for a permit."""
         self.waiting += calls
         self.pump()
 

@@ -247,19 +247,19 @@ def test_a_lower_true_limit_is_found_and_used() -> None:
 
 @pytest.mark.parametrize("seed", range(30))
 def test_a_clean_stop_repeats_nothing(seed: int) -> None:
-    """P12: every call that was made stands in the outcome of a command that it carried."""
+    """P12: every call that was made is in the outcome of a command that it carried."""
     plan = Plan(seed, replicas=3, stops=3, moves=3, commands=200, weather=Weather(transient=0.05))
     history = History(plan).play()
     verdicts = Verdicts(history)
     assert not verdicts.judge()
 
-    told = {call.call_id for outcome in verdicts.outcomes.values() for call in outcome.calls}
-    assert {request.call_id for request in history.tencent.requests} <= told
+    listed = {call.call_id for outcome in verdicts.outcomes.values() for call in outcome.calls}
+    assert {request.call_id for request in history.tencent.requests} <= listed
 
 
 @pytest.mark.parametrize("seed", range(10))
 def test_a_stop_in_an_outage_waits_for_nothing(seed: int) -> None:
-    """Under an open breaker or a halt what is started is given up at once, and the next owner does it."""
+    """Under an open breaker or a halt a started command is given up at once, and the next owner carries it out."""
     weather = Weather(refusing=[Window(START + 6.0, START + 30.0)])
     history = begun(replace(ONE, seed=seed, partitions=4, weather=weather))
     for number in range(100):
@@ -293,12 +293,12 @@ def test_a_ban_of_unknown_end_never_comes_after_the_unban_that_follows_it(block:
         owner = next(replica for replica in history.replicas if replica is history._holders[0])
 
         ban(history, "u")
-        history.clock.after(chance.uniform(0.0, 12.0), lambda told=history: unban(told, "u"))  # type: ignore[misc]
+        history.clock.after(chance.uniform(0.0, 12.0), lambda play=history: unban(play, "u"))  # type: ignore[misc]
         trouble = chance.choice(("none", "none", "move", "kill"))
         if trouble == "move":
             history.clock.after(chance.uniform(0.0, 16.0), history.move)
         elif trouble == "kill":
-            history.clock.after(chance.uniform(0.0, 16.0), lambda told=history, old=owner: told.kill(old))  # type: ignore[misc]
+            history.clock.after(chance.uniform(0.0, 16.0), lambda play=history, old=owner: play.kill(old))  # type: ignore[misc]
         history.clock.run(history.clock.now + 17.0)
         judged(history)
 
