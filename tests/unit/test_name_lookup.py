@@ -52,7 +52,7 @@ def test_a_name_that_hangs_holds_up_no_other_and_is_asked_for_once(resolver: Res
     assert resolver.asked.count("hangs.test") == 1
 
 
-def test_a_name_is_looked_up_anew_once_the_answer_is_there(resolver: Resolver) -> None:
+def test_a_name_is_looked_up_again_once_the_answer_is_there(resolver: Resolver) -> None:
     lookups = NameLookups("names")
     lookups.addresses("there.test").result(PATIENCE)
     lookups.addresses("there.test").result(PATIENCE)

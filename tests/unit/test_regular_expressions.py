@@ -1,6 +1,6 @@
 # No regular expression of the worker can be made to run for ever by what it is given.
 #
-# Where a repetition stands inside another, or two of the same characters beside each other, a text can be split between them in
+# Where a repetition is inside another, or two of the same characters beside each other, a text can be split between them in
 # many ways, and all of them are tried before it is refused.
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def is_endless(operation: Any, argument: Any) -> bool:
 
 
 def is_perilous(pattern: Any, *, inside: bool = False) -> bool:
-    """Whether a repetition without end stands inside another, or right behind one of the same characters."""
+    """Whether a repetition without end is inside another, or right behind one of the same characters."""
     before = None
     for operation, argument in pattern:
         endless = is_endless(operation, argument)

@@ -198,7 +198,7 @@ def test_the_most_telling_reason_is_kept_and_not_the_last(
     assert [each.kind for each in refusals.lasting] == [vague]
 
 
-def test_it_is_told_when_it_begins_when_it_changes_and_once_a_minute(
+def test_it_is_logged_when_it_begins_when_it_changes_and_once_a_minute(
     refusals: ActiveKafkaRefusals, clock: Clock, events: list[LogEvent]
 ) -> None:
     for kind, seconds in (
@@ -220,9 +220,7 @@ def test_it_is_told_when_it_begins_when_it_changes_and_once_a_minute(
     ]
 
 
-def test_one_refusal_of_several_parties_is_told_as_one_obstacle(
-    refusals: ActiveKafkaRefusals, clock: Clock
-) -> None:
+def test_one_refusal_of_several_parties_is_one_obstacle(refusals: ActiveKafkaRefusals, clock: Clock) -> None:
     for partition in range(6):
         refusals.failed(f"restore {partition}", refusal("sign_in"))
     clock.now += SECONDS

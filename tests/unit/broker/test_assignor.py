@@ -45,8 +45,8 @@ def joined(name: str, *owned: int, generation: int) -> Joined:
 
 
 def assigned(partitions: int, *members: Joined) -> dict[str, list[int]]:
-    told = Assignor(lambda: ()).assign(OneTopic(partitions), list(members))
-    return {name: [place.partition for place in assignment.partitions()] for name, assignment in told.items()}
+    plan = Assignor(lambda: ()).assign(OneTopic(partitions), list(members))
+    return {name: [place.partition for place in assignment.partitions()] for name, assignment in plan.items()}
 
 
 def test_a_member_claims_what_it_owns_now_and_not_what_it_was_last_assigned() -> None:
@@ -56,10 +56,10 @@ def test_a_member_claims_what_it_owns_now_and_not_what_it_was_last_assigned() ->
     assignor.generation = 7
 
     owned.clear()
-    told = ConsumerProtocolSubscription.decode(assignor.metadata([TOPIC]).encode())
+    subscription = ConsumerProtocolSubscription.decode(assignor.metadata([TOPIC]).encode())
 
-    assert not told.owned_partitions
-    assert told.generation_id == 7
+    assert not subscription.owned_partitions
+    assert subscription.generation_id == 7
 
 
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
@@ -68,25 +68,27 @@ def test_of_two_claims_the_younger_counts_and_the_partition_does_not_move_in_tha
 ) -> None:
     members = joined("owner", 0, 1, generation=9), joined("zombie", 0, 1, generation=5)
 
-    told = assigned(2, *(members[place] for place in order))
+    owners = assigned(2, *(members[place] for place in order))
 
-    assert told["zombie"] == []
-    assert len(told["owner"]) == 1
+    assert owners["zombie"] == []
+    assert len(owners["owner"]) == 1
 
 
 def test_kafka_pythons_own_assignor_gives_it_to_both_at_once() -> None:
     """Why there is one of ours: the same members, claiming as kafka-python makes them. The zombie comes last."""
     members = joined("owner", 0, 1, generation=-1), joined("zombie", 0, 1, generation=-1)
 
-    told = CooperativeStickyAssignor().assign(OneTopic(2), list(members))
+    assignments = CooperativeStickyAssignor().assign(OneTopic(2), list(members))
 
-    assert [place.partition for place in told["zombie"].partitions()] != []
+    assert [place.partition for place in assignments["zombie"].partitions()] != []
 
 
 def test_an_owner_keeps_what_it_has_and_a_newcomer_gets_what_nobody_has() -> None:
-    told = assigned(3, joined("a", 0, generation=3), joined("b", 1, generation=3), joined("c", generation=-1))
+    owned = assigned(
+        3, joined("a", 0, generation=3), joined("b", 1, generation=3), joined("c", generation=-1)
+    )
 
-    assert told == {"a": [0], "b": [1], "c": [2]}
+    assert owned == {"a": [0], "b": [1], "c": [2]}
 
 
 def test_a_partition_that_moves_is_nobodys_for_one_round() -> None:
@@ -106,7 +108,7 @@ def test_a_member_of_kafka_pythons_own_kind_is_understood() -> None:
     theirs.member_assignment = [TopicPartition(TOPIC, 0)]
     other = Joined("theirs", ConsumerProtocolSubscription.decode(theirs.metadata([TOPIC]).encode()))
 
-    told = assigned(2, other, joined("ours", 0, 1, generation=2))
+    owners = assigned(2, other, joined("ours", 0, 1, generation=2))
 
-    assert 0 in told["ours"] or 1 in told["ours"]
-    assert told["theirs"] == []
+    assert 0 in owners["ours"] or 1 in owners["ours"]
+    assert owners["theirs"] == []

@@ -76,7 +76,7 @@ def test_a_batch_that_is_too_large_to_be_unpacked_at_once_is_searched_as_well(
 
 
 def test_a_malformed_batch_is_read_as_the_worker_reads_it() -> None:
-    """One record stands in place of what no decoder can read; what comes before it is found."""
+    """One record replaces what no decoder can read; what comes before it is found."""
     builder = DefaultRecordBatchBuilder(2, 0, 0, -1, -1, -1, 10_000)
     for offset in range(3):
         builder.append(offset, 0, None, b"needle %d" % offset, [])

@@ -20,7 +20,7 @@ ADDRESSES = {"broker.test": ["10.0.0.1", "10.0.0.2"], "proxy.test": ["10.0.0.8",
 
 
 class Connections:
-    """Whom kafka-python was asked to connect to, each with the way; only ``takes`` takes it."""
+    """What kafka-python was asked to connect to, each with the way; only ``takes`` takes it."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, takes: tuple[str, str | None] | None = None) -> None:
         self.asked: list[tuple[str, str | None]] = []

@@ -33,7 +33,7 @@ def judged(error: Exception, cause: Exception | None = None, *, timed_out: bool 
 
 
 @pytest.mark.parametrize("error", [errors.ProducerFencedError(), errors.InvalidProducerEpochError()])
-def test_another_producer_of_the_same_id_is_told_from_a_transaction_that_was_too_old(
+def test_another_producer_of_the_same_id_differs_from_a_transaction_that_was_too_old(
     error: Exception,
 ) -> None:
     assert isinstance(judged(error), Fenced)
@@ -97,7 +97,7 @@ def test_everything_else_is_tried_again() -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "told"),
+    ("error", "expected"),
     [
         (errors.TopicAuthorizationFailedError({"a"}), "the Kafka user may not do this with the topic"),
         (errors.KafkaError(f"response {'x' * 5_000}"), "KafkaError: response xxx"),
@@ -105,17 +105,17 @@ def test_everything_else_is_tried_again() -> None:
         (errors.InvalidReplicationFactorError("a\nb"), "the replication factor is larger"),
     ],
 )
-def test_an_error_is_one_sentence_without_the_response_in_it(error: errors.KafkaError, told: str) -> None:
+def test_an_error_is_one_sentence_without_the_response_in_it(error: errors.KafkaError, expected: str) -> None:
     """kafka-python appends whole requests and responses."""
     said = sentence(error)
 
-    assert told in said
+    assert expected in said
     assert "\n" not in said
     assert len(said) < 320
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "expected"),
     [
         ("Unable to bootstrap from a:1,b:2: 111 ECONNREFUSED", "Kafka cannot be reached at a:1,b:2: 111 ECONNREFUSED"),
         ("Unable to bootstrap from a:1,b:2", "Kafka cannot be reached at a:1,b:2: KafkaTimeoutError: Unable"),
@@ -123,10 +123,10 @@ def test_an_error_is_one_sentence_without_the_response_in_it(error: errors.Kafka
         ("x" * 5_000, "Kafka cannot be reached at a:1,b:2: KafkaTimeoutError: xxx"),
     ],
 )  # fmt: skip
-def test_that_kafka_cannot_be_reached_is_one_sentence_with_the_reason(text: str, told: str) -> None:
+def test_that_kafka_cannot_be_reached_is_one_sentence_with_the_reason(text: str, expected: str) -> None:
     said = str(unreachable("a:1,b:2", errors.KafkaTimeoutError(text)))
 
-    assert said.startswith(told)
+    assert said.startswith(expected)
     assert len(said) < 500
 
 

@@ -41,7 +41,7 @@ def varint(number: int) -> bytes:
 
 
 def zeros(size: int) -> Iterator[bytes]:
-    """So many zeros, in pieces."""
+    """This many zeros, in pieces."""
     for at in range(0, size, MEBIBYTE):
         yield bytes(min(MEBIBYTE, size - at))
 
@@ -127,7 +127,7 @@ def in_little_memory(written: bytes) -> list[Any]:
 
 
 @pytest.mark.parametrize("codec", ["gzip", "snappy", "lz4", "zstd"])
-def test_a_value_that_unpacks_to_hundreds_of_megabytes_is_told_by_size_and_hash(codec: str) -> None:
+def test_a_value_that_unpacks_to_hundreds_of_megabytes_is_replaced_by_size_and_hash(codec: str) -> None:
     """One such record ends each replica that gets its partition, one after the other."""
     bomb = record(1, varint(1), b"k", varint(HUNDREDS), size=HUNDREDS + 1, more=[*zeros(HUNDREDS), varint(0)])
     found = in_little_memory(batch(codec, 3, packed(codec, [*small(0), *bomb, *small(2)])))
@@ -143,7 +143,7 @@ def test_a_value_that_unpacks_to_hundreds_of_megabytes_is_told_by_size_and_hash(
 
 
 @pytest.mark.parametrize("codec", CODECS)
-def test_a_key_that_is_too_large_is_told_and_the_rest_of_its_record_kept(codec: str) -> None:
+def test_a_key_that_is_too_large_is_omitted_and_the_rest_of_its_record_kept(codec: str) -> None:
     size = KEPT_BYTES + 1
     rest = varint(1) + b"v" + varint(1) + varint(1) + b"h" + varint(1) + b"1"
     bomb = record(0, varint(size), size=size + len(rest), more=[*zeros(size), rest])
@@ -218,7 +218,7 @@ def test_a_large_batch_of_small_records_is_read_whole(codec: str) -> None:
 
 
 @pytest.mark.parametrize("codec", ["gzip", "snappy", "lz4", "zstd"])
-def test_a_batch_that_cannot_be_unpacked_is_told_and_its_partition_goes_on(codec: str) -> None:
+def test_a_batch_that_cannot_be_unpacked_is_reported_and_its_partition_goes_on(codec: str) -> None:
     """Whoever wrote it, no replica could ever read on."""
     payload = packed(codec, [*small(0), *small(1)])[:-13]
     found = read(batch(codec, 2, payload))
@@ -321,7 +321,7 @@ def test_snappy_without_a_frame_is_read() -> None:
         b"".join(small(0)) + varint(8) + b"\x00\x00\x02\x01\x01\x05",
     ],
 )
-def test_records_that_are_malformed_are_told_and_their_partition_goes_on(written: bytes) -> None:
+def test_records_that_are_malformed_are_reported_and_their_partition_goes_on(written: bytes) -> None:
     found = read(batch("none", 2, written))
 
     assert [each.offset for each in found] == [100, 101]

@@ -57,7 +57,7 @@ def test_a_claim_does_not_hold_when_one_of_its_partitions_has_gone_and_come_back
     assert not held.holds(claim)
 
 
-def test_what_goes_is_told_once() -> None:
+def test_what_goes_is_reported_once() -> None:
     held = membership()
     held.assigned([0, 1])
 
@@ -67,7 +67,7 @@ def test_what_goes_is_told_once() -> None:
     assert held.ended() == ()
 
 
-def test_the_fence_stands_at_the_last_proof_plus_the_session_less_the_margin() -> None:
+def test_the_fence_is_at_the_last_proof_plus_the_session_less_the_margin() -> None:
     held = membership()
     unproven = held.may_send_until()
     held.polled(100.0)

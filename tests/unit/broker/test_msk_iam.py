@@ -105,7 +105,7 @@ def nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return tmp_path / "credentials"
 
 
-def test_a_machine_without_credentials_is_told_and_gets_a_token_when_it_has_some(nobody: Path) -> None:
+def test_a_machine_without_credentials_is_an_error_until_it_has_some(nobody: Path) -> None:
     fetch = fetcher(REGION)
     with pytest.raises(CredentialError, match=r"finds no credentials.*give the worker AWS credentials"):
         fetch()
@@ -117,7 +117,7 @@ def test_a_machine_without_credentials_is_told_and_gets_a_token_when_it_has_some
     assert SECRET_KEY not in token.value
 
 
-def test_a_profile_that_does_not_exist_is_told(nobody: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_profile_that_does_not_exist_is_an_error(nobody: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     nobody.write_text("[default]\n")
     monkeypatch.setenv("AWS_PROFILE", "another")
 

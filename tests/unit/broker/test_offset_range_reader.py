@@ -64,7 +64,7 @@ def test_a_span_that_ends_with_markers_needs_no_further_record() -> None:
     assert batches == [[3], []]
 
 
-def test_a_broker_that_gives_nothing_is_told_with_the_offset(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_broker_that_gives_nothing_is_an_error_with_the_offset(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(offset_range_reader, "READ_SECONDS", 0.0)
     reader = Reader([([3], 4)])
 

@@ -18,9 +18,9 @@ def polled(
 ) -> list[str]:
     """Return the events logged while one poll after another fails like this; after the last one the consumer is asked to stop."""
     monkeypatch.setattr(module, "BACKOFF_SECONDS", backoff)
-    told: list[str] = []
+    logged: list[str] = []
     listener: Any = SimpleNamespace()
-    consumer = Consumer(options(), listener, lambda notice: told.append(notice.event))
+    consumer = Consumer(options(), listener, lambda notice: logged.append(notice.event))
     left = list(ends)
 
     def step(*_: object) -> None:
@@ -34,10 +34,10 @@ def polled(
     nobody: Any = None
     consumer._poll_until_stopped(nobody, nobody)
     assert left == []
-    return told
+    return logged
 
 
-def test_polls_that_fail_while_brokers_are_away_are_told_and_tried_again(
+def test_polls_that_fail_while_brokers_are_away_are_logged_and_tried_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     ends = (
@@ -51,7 +51,7 @@ def test_polls_that_fail_while_brokers_are_away_are_told_and_tried_again(
     assert polled(*ends, monkeypatch=monkeypatch) == ["kafka.poll_failed"] * 4
 
 
-def test_a_right_that_was_revoked_is_told_and_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_right_that_was_revoked_is_logged_and_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ending the worker would not bring it back, and would hide the reason behind restarts."""
     ends = (
         errors.TopicAuthorizationFailedError({"commands"}),
@@ -59,16 +59,16 @@ def test_a_right_that_was_revoked_is_told_and_waited_for(monkeypatch: pytest.Mon
         None,
     )
 
-    told = polled(*ends, monkeypatch=monkeypatch)
+    logged = polled(*ends, monkeypatch=monkeypatch)
 
-    assert told == ["kafka.refused", "kafka.poll_failed"] * 2
+    assert logged == ["kafka.refused", "kafka.poll_failed"] * 2
 
 
-def test_a_damaged_batch_is_told_and_the_other_partitions_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_damaged_batch_is_logged_and_the_other_partitions_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ending the worker would hand the partition to the next owner, and end that too."""
-    told = polled(errors.CorruptRecordError("at offset 7"), None, monkeypatch=monkeypatch)
+    logged = polled(errors.CorruptRecordError("at offset 7"), None, monkeypatch=monkeypatch)
 
-    assert told == ["kafka.refused", "kafka.poll_failed"]
+    assert logged == ["kafka.refused", "kafka.poll_failed"]
 
 
 @pytest.mark.parametrize(

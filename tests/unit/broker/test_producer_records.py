@@ -63,7 +63,7 @@ def wire_bytes(record: ProducerRecord) -> int:
     return len(builder.build())
 
 
-def told(record: ProducerRecord) -> dict[str, Any]:
+def decoded_outcome(record: ProducerRecord) -> dict[str, Any]:
     decoded: dict[str, Any] = msgspec.json.decode(record.value or b"")
     return decoded
 
@@ -72,14 +72,14 @@ def test_a_record_that_fits_is_sent_whole() -> None:
     record = sent(largest(), 1_000_000)
 
     assert record.key == b"room"
-    assert len(told(record)["calls"]) == 100
+    assert len(decoded_outcome(record)["calls"]) == 100
     assert not record.is_shortened
 
 
 def test_an_outcome_loses_its_calls_then_its_texts_then_what_the_command_brought() -> None:
     shapes = []
     for limit in (1_000_000, 120_000, 60_000, 50_000):
-        outcome = told(sent(largest(), limit))
+        outcome = decoded_outcome(sent(largest(), limit))
         shapes.append(
             (
                 len(outcome.get("calls", [])),
@@ -97,7 +97,7 @@ def test_an_outcome_loses_its_calls_then_its_texts_then_what_the_command_brought
     ]
 
 
-def test_a_key_of_a_megabyte_is_left_out_and_told_and_the_outcome_stays_whole() -> None:
+def test_a_key_of_a_megabyte_is_left_out_with_a_note_and_the_outcome_stays_whole() -> None:
     """The record fits into the command topic, and its outcome, which is longer, nowhere."""
     key = b"k" * 1_000_000
 
@@ -107,11 +107,11 @@ def test_a_key_of_a_megabyte_is_left_out_and_told_and_the_outcome_stays_whole() 
     assert record.key is None
     assert headers["x-key-omitted"] == b"1000000"
     assert headers["x-key-sha256"].decode() == hashlib.sha256(key).hexdigest()
-    assert len(told(record)["calls"]) == 100
+    assert len(decoded_outcome(record)["calls"]) == 100
     assert record.is_shortened
 
 
-def test_a_key_that_was_too_large_to_be_kept_is_told_by_what_it_was() -> None:
+def test_a_key_that_was_too_large_to_be_kept_is_noted_by_size_and_hash() -> None:
     record = sent(outcome_for(0, 1, OmittedBytes(5_000_000, "ab" * 32)), 1_000_000)
 
     assert record.key is None
@@ -130,7 +130,7 @@ def test_a_key_that_just_fits_is_kept() -> None:
 
 
 def test_at_some_kilobytes_each_user_still_has_a_status() -> None:
-    outcome = told(sent(largest(), 14_000))
+    outcome = decoded_outcome(sent(largest(), 14_000))
 
     assert [set(each) for each in outcome["results"]] == [{"user_id", "status", "error_code"}] * USERS
     assert "results_omitted" not in outcome
@@ -140,8 +140,8 @@ def test_at_the_smallest_limit_the_results_are_counted_and_the_id_stands_for_not
     """The outcome no longer says what the id meant: after a restart a repeat must not be taken for a misuse of the id."""
     record = sent(largest(b"k" * 5000), SMALLEST_LIMIT)
 
-    assert told(record)["results_omitted"] == USERS
-    assert told(record)["command_id"] == '"' * 128
+    assert decoded_outcome(record)["results_omitted"] == USERS
+    assert decoded_outcome(record)["command_id"] == '"' * 128
     assert known_of(record.value or b"") is None
 
 

@@ -19,16 +19,16 @@ if TYPE_CHECKING:
 
 
 class Restorations:
-    """A restorer that is refused the topic, and what was told of it."""
+    """A restorer that is refused the topic, and what was logged of it."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.told: list[LogEvent] = []
+        self.logged: list[LogEvent] = []
         self.error: Exception = errors.TopicAuthorizationFailedError({"outcomes"})
-        self.refusals = ActiveKafkaRefusals(self.told.append)
+        self.refusals = ActiveKafkaRefusals(self.logged.append)
         self.restorer = PartitionRestorer(
             options(),
             lambda _: None,
-            self.told.append,
+            self.logged.append,
             self.refusals,
             command_id_of=lambda _: None,
             topic_id=None,
@@ -57,7 +57,7 @@ def test_what_is_refused_of_a_partition_that_has_gone_is_no_obstacle(
     restorations.restorer.let_go(3)
 
     assert restorations.refusals.lasting == []
-    assert "kafka.accepted" not in [event.event for event in restorations.told]
+    assert "kafka.accepted" not in [event.event for event in restorations.logged]
 
 
 def test_a_doubt_about_a_commit_shows_that_nothing_is_refused_any_more(

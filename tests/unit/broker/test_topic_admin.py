@@ -20,7 +20,7 @@ GOOD = TopicsReport(
 )
 
 
-def told(report: TopicsReport, **chosen: Any) -> list[tuple[str, str]]:
+def problems_with(report: TopicsReport, **chosen: Any) -> list[tuple[str, str]]:
     found = problems(report, options(**chosen), dedupe_window=3600.0)
     return [(problem.name, problem.remedy) for problem in found]
 
@@ -31,7 +31,7 @@ def with_outcome(**changes: Any) -> TopicsReport:
 
 
 def test_good_topics_have_no_problem() -> None:
-    assert told(GOOD) == []
+    assert problems_with(GOOD) == []
 
 
 def test_a_topic_that_does_not_exist_is_named_with_the_command_that_makes_it() -> None:
@@ -46,43 +46,43 @@ def test_a_topic_that_does_not_exist_is_named_with_the_command_that_makes_it() -
 
 
 def test_fewer_partitions_for_outcomes_than_for_commands_is_a_problem() -> None:
-    ((name, remedy),) = told(with_outcome(partitions=5))
+    ((name, remedy),) = problems_with(with_outcome(partitions=5))
 
     assert name == "kafka.outcome_topic"
     assert "5 partitions and the command topic 6" in remedy
-    assert told(with_outcome(partitions=7)) == []
+    assert problems_with(with_outcome(partitions=7)) == []
 
 
 def test_compaction_is_a_problem_even_beside_deletion() -> None:
-    ((name, remedy),) = told(with_outcome(cleanup=frozenset({"compact", "delete"})))
+    ((name, remedy),) = problems_with(with_outcome(cleanup=frozenset({"compact", "delete"})))
 
     assert name == "kafka.outcome_topic"
     assert "compact,delete" in remedy
 
 
 def test_outcomes_that_go_before_the_dedupe_window_ends_are_a_problem() -> None:
-    ((name, remedy),) = told(with_outcome(retention=3599.0))
+    ((name, remedy),) = problems_with(with_outcome(retention=3599.0))
 
     assert name == "kafka.outcome_topic"
     assert "3599 s" in remedy
-    assert told(with_outcome(retention=3600.0)) == []
+    assert problems_with(with_outcome(retention=3600.0)) == []
 
 
 def test_records_that_the_topic_would_refuse_are_a_problem() -> None:
-    ((name, remedy),) = told(with_outcome(message_bytes=500_000))
+    ((name, remedy),) = problems_with(with_outcome(message_bytes=500_000))
 
     assert name == "kafka.outcome_topic"
     assert "max.message.bytes is 500000" in remedy
-    assert told(with_outcome(message_bytes=500_000), producer={"max_request_size": 400_000}) == []
+    assert problems_with(with_outcome(message_bytes=500_000), producer={"max_request_size": 400_000}) == []
 
 
 def test_a_limit_below_what_a_large_outcome_takes_is_a_problem() -> None:
-    ((name, _),) = told(GOOD, producer={"max_request_size": 100_000})
+    ((name, _),) = problems_with(GOOD, producer={"max_request_size": 100_000})
 
     assert name == "kafka.producer.max_request_size"
 
 
-def test_another_topic_of_the_name_is_told_with_both_ids() -> None:
+def test_another_topic_of_the_name_is_reported_with_both_ids() -> None:
     """Of a broker that gives no ids, or a topic that is gone, nothing can be said."""
     found = []
     for was, now in (("a", "b"), ("a", "a"), ("a", None), (None, "b")):
@@ -97,7 +97,7 @@ def test_another_topic_of_the_name_is_told_with_both_ids() -> None:
     assert [text is not None and "its id was a and is b" in text for text in found[:2]] == [True, True]
 
 
-def test_what_stops_nothing_is_told_and_is_no_obstacle() -> None:
+def test_what_stops_nothing_is_reported_and_is_no_obstacle() -> None:
     """The publisher copes with a smaller size; too short a retention is for a person to know of."""
     now = with_outcome(retention=60.0, message_bytes=5_000)
 
@@ -117,7 +117,7 @@ def test_compaction_that_was_switched_on_later_is_an_obstacle() -> None:
 
 
 def test_what_may_not_be_read_is_not_held_against_a_topic() -> None:
-    assert told(with_outcome(cleanup=None, retention=None, message_bytes=None)) == []
+    assert problems_with(with_outcome(cleanup=None, retention=None, message_bytes=None)) == []
 
 
 @dataclass
@@ -179,12 +179,12 @@ def test_why_kafka_creates_no_topic_is_one_sentence_with_the_remedy(
 ) -> None:
     controller = Controller({"outcomes": (error, kafkas_words)})
 
-    told = refused(monkeypatch, controller)
+    said = refused(monkeypatch, controller)
 
-    assert told.startswith("the topics cannot be created (commands, dead-letters were created): outcomes: ")
-    assert expected in told
-    assert "\n" not in told
-    assert len(told) < 520
+    assert said.startswith("the topics cannot be created (commands, dead-letters were created): outcomes: ")
+    assert expected in said
+    assert "\n" not in said
+    assert len(said) < 520
 
 
 @pytest.mark.parametrize(
@@ -200,19 +200,19 @@ def test_a_request_that_fails_whole_is_one_sentence_without_the_request(
     monkeypatch: pytest.MonkeyPatch, error: Exception, expected: str
 ) -> None:
     """A controller that moves twice was a RuntimeError of kafka-python's, and so a traceback."""
-    told = refused(monkeypatch, Controller(fails=error))
+    said = refused(monkeypatch, Controller(fails=error))
 
-    assert told.startswith("the topics cannot be created: ")
-    assert expected in told
-    assert "Request '" not in told
+    assert said.startswith("the topics cannot be created: ")
+    assert expected in said
+    assert "Request '" not in said
 
 
-def test_topics_that_are_created_and_not_served_yet_are_told_as_created(
+def test_topics_that_are_created_and_not_served_yet_are_reported_as_created(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    told = refused(monkeypatch, Controller(unready=errors.KafkaTimeoutError("Topics not ready: {'a': 'p0'}")))
+    said = refused(monkeypatch, Controller(unready=errors.KafkaTimeoutError("Topics not ready: {'a': 'p0'}")))
 
-    assert told.startswith("commands, outcomes, dead-letters were created, but Kafka does not serve")
+    assert said.startswith("commands, outcomes, dead-letters were created, but Kafka does not serve")
 
 
 def test_a_control_topic_that_is_compacted_and_has_one_partition_fits() -> None:
@@ -221,12 +221,12 @@ def test_a_control_topic_that_is_compacted_and_has_one_partition_fits() -> None:
     assert control_problems(fit) == []
     assert control_problems(replace(fit, cleanup=None)) == []
     assert control_problems(None) == []
-    assert told(replace(GOOD, control=fit)) == []
+    assert problems_with(replace(GOOD, control=fit)) == []
 
 
 def test_a_control_topic_with_two_partitions_or_deletion_is_a_problem_with_a_remedy() -> None:
     """Deletion would end a pause that is still in force, and release what it holds."""
-    found = told(replace(GOOD, control=Topic("control", 2, frozenset({"compact", "delete"}))))
+    found = problems_with(replace(GOOD, control=Topic("control", 2, frozenset({"compact", "delete"}))))
 
     assert [name for name, _ in found] == ["kafka.control_topic"] * 2
     assert "it has 2 partitions" in found[0][1]

@@ -57,7 +57,7 @@ def test_a_join_that_waited_for_all_others_proves_nothing() -> None:
 
 @pytest.mark.parametrize("handler", HANDLERS)
 @pytest.mark.parametrize("error", MEMBERSHIP_ENDED)
-def test_an_answer_that_the_member_is_out_is_told_and_proves_nothing(
+def test_an_answer_that_the_member_is_out_is_reported_and_proves_nothing(
     handler: str, error: type[errors.KafkaError]
 ) -> None:
     witnessed = Witnessed(error())

@@ -99,13 +99,13 @@ def test_each_problem_of_a_line_names_line_and_field_and_the_others_remain_valid
     assert last.startswith("line 3: the record is not JSON")
 
 
-def test_an_object_over_several_lines_is_told_how_to_become_one() -> None:
+def test_an_object_over_several_lines_is_refused_with_how_to_make_it_one() -> None:
     found = judged(json.dumps(json.loads(line("a")), indent=2).encode())
 
     assert "give one per line (jq -c . makes it so)" in remedies(found)[0]
 
 
-def test_a_line_of_two_megabytes_is_told_by_its_size_and_the_next_one_is_read() -> None:
+def test_a_line_of_two_megabytes_is_refused_with_its_size_and_the_next_one_is_read() -> None:
     found = judged(b"x" * 2_000_000 + b"\n" + line("a"))
 
     assert remedies(found) == ["line 1: it has 2,000,001 bytes, more than any record: give several commands"]
@@ -136,7 +136,7 @@ def test_an_id_that_is_given_twice_is_a_problem_of_the_second_line() -> None:
     assert remedies(found) == ["line 2: command_id: line 1 has the same: each command needs an id of its own"]
 
 
-def test_of_many_invalid_lines_the_first_are_told_and_all_are_counted() -> None:
+def test_of_many_invalid_lines_the_first_are_named_and_all_are_counted() -> None:
     found = judged(b"{}\n" * 1000)
 
     assert found.invalid == 1000
@@ -229,13 +229,13 @@ class FullSpool(io.BytesIO):
 
 
 @pytest.mark.parametrize("operation", ["write", "flush", "seek", "read"])
-def test_a_temporary_file_that_fails_is_told_as_the_folder_and_not_as_the_input(operation: str) -> None:
+def test_a_temporary_file_that_fails_is_blamed_on_the_folder_and_not_the_input(operation: str) -> None:
     """It was said that the input cannot be read, or that the output cannot be written."""
     with pytest.raises(WorkerError, match="set TMPDIR") as raised:
         list(judge_lines(io.BytesIO(line("c-1")), DECODER, FullSpool(operation)).commands(DECODER))
 
-    told = f"the temporary folder {tempfile.gettempdir()} cannot hold the input (no space left on device)"
-    assert str(raised.value).startswith(told)
+    expected = f"the temporary folder {tempfile.gettempdir()} cannot hold the input (no space left on device)"
+    assert str(raised.value).startswith(expected)
 
 
 def test_an_input_that_cannot_be_read_is_an_error_of_the_input() -> None:
@@ -289,5 +289,5 @@ def test_a_file_that_the_temporary_folder_cannot_hold_ends_send_with_1(
     )  # fmt: skip
 
     assert (done.returncode, done.stdout) == (1, "")
-    told = json.loads(done.stderr)["error"] if option else done.stderr
-    assert f"the temporary folder {tmp_path} cannot hold the input (file too large): set TMPDIR" in told
+    error = json.loads(done.stderr)["error"] if option else done.stderr
+    assert f"the temporary folder {tmp_path} cannot hold the input (file too large): set TMPDIR" in error

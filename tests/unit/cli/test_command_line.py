@@ -228,12 +228,12 @@ def test_a_worker_that_is_stopped_before_it_works_ends_quietly_with_0(
     config = worker_yaml(tmp_path)
     with running("-X", "importtime", "-m", "worker", "run", "--config", str(config)) as process:
         assert process.stderr is not None
-        told = iter(process.stderr.readline, "")
-        assert any("worker.settings" in line for line in told)  # so it imports, and more is to come
+        lines = iter(process.stderr.readline, "")
+        assert any("worker.settings" in line for line in lines)  # so it imports, and more is to come
 
         process.send_signal(number)
 
-        assert all(line.startswith("import time:") for line in told)
+        assert all(line.startswith("import time:") for line in lines)
         assert process.wait(PATIENCE) == 0
 
 
@@ -246,11 +246,11 @@ def test_a_worker_that_is_stopped_while_kafka_is_away_ends_at_once_with_0(tmp_pa
 
         process.send_signal(signal.SIGTERM)
 
-        told, complaint = process.communicate(timeout=PATIENCE)
+        log, complaint = process.communicate(timeout=PATIENCE)
         assert time.monotonic() - began < 5  # kafka-python gives up after ten
         assert (process.returncode, complaint) == (0, "")
         assert (
-            '"event":"worker.stopped","exit_code":0' in told
+            '"event":"worker.stopped","exit_code":0' in log
         )  # kafka-python may still say something after it
 
 
@@ -259,13 +259,13 @@ def test_ctrl_c_ends_a_command_quietly_with_130(command: tuple[str, ...], tmp_pa
     config = worker_yaml(tmp_path)  # of a Kafka that is not there: it is tried for ten seconds
     with running("-X", "importtime", "-m", "worker", *command, "--config", str(config)) as process:
         assert process.stderr is not None
-        told = iter(process.stderr.readline, "")
+        lines = iter(process.stderr.readline, "")
         # Its models are made by then: pydantic swallows an exception that comes while it makes one.
-        assert any(line.split()[-1] == "worker.settings" for line in told)
+        assert any(line.split()[-1] == "worker.settings" for line in lines)
 
         process.send_signal(signal.SIGINT)
 
-        assert all(line.startswith("import time:") or not line.strip() for line in told)
+        assert all(line.startswith("import time:") or not line.strip() for line in lines)
         assert process.wait(PATIENCE) == 130
 
 
@@ -336,11 +336,11 @@ def test_whatever_the_environment_holds_a_command_ends_with_2_and_the_settings_n
         [sys.executable, "-m", "worker", *command.split()], env=environ, capture_output=True, timeout=60, check=False
     )  # fmt: skip
 
-    told = done.stderr.decode()
-    assert done.returncode == 2, told
-    assert f"\n  {name}" in told
-    assert "Traceback" not in told
-    assert "pass" not in told.replace("sasl_plain_password", "")
+    complaint = done.stderr.decode()
+    assert done.returncode == 2, complaint
+    assert f"\n  {name}" in complaint
+    assert "Traceback" not in complaint
+    assert "pass" not in complaint.replace("sasl_plain_password", "")
 
 
 @pytest.mark.parametrize("option", ["--command-id", "--user", "--target", "--request-id", "--outcome-id"])
@@ -354,7 +354,7 @@ def test_an_empty_id_is_refused_before_kafka_is_asked(option: str) -> None:
 @pytest.mark.parametrize(
     "command_id", ["65f2a0b1c3d4e5f60718293a", "7c13c1291aa34deda7f7989c40884556", "0f" * 32]
 )
-def test_an_id_of_hexadecimal_digits_stands_whole_in_the_hint_to_paste(
+def test_an_id_of_hexadecimal_digits_is_whole_in_the_hint_to_paste(
     command_id: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """It was taken for a key: the command to paste asked for [redacted]."""

@@ -53,7 +53,7 @@ def in_shell(line: str, config: Path) -> subprocess.CompletedProcess[str]:
         ("watch --limit 1", 1),
     ],
 )
-def test_a_command_does_its_work_although_nobody_can_be_told(
+def test_a_command_does_its_work_although_it_cannot_print(
     command: str, code: int, closed: str, config: Path
 ) -> None:
     """Closed streams made of `send` and `pause` commands that did nothing, and of wrong arguments a failure."""
@@ -65,12 +65,12 @@ def test_a_command_does_its_work_although_nobody_can_be_told(
     assert (done.stderr == "") or "2>&-" not in closed
 
 
-def test_a_command_is_told_apart_from_one_that_fails_when_only_its_errors_are_lost(config: Path) -> None:
+def test_a_command_differs_from_one_that_fails_when_only_its_errors_are_lost(config: Path) -> None:
     assert in_shell(f"{UNBAN} 2>&-", config).stdout == "would send 1 command to 1 target; nothing was sent\n"
     assert "fix" in in_shell("check 2>&-", config).stdout
 
 
-def test_who_reads_a_standard_input_that_is_closed_is_told_so(config: Path) -> None:
+def test_a_standard_input_that_is_closed_is_refused(config: Path) -> None:
     """As an empty one it would be a file of no commands."""
     done = in_shell("send - --dry-run <&-", config)
 
@@ -96,12 +96,12 @@ def test_no_file_and_no_socket_gets_the_number_of_a_standard_stream(tmp_path: Pa
     """
     A socket that had it was written to, and its event loop aborted the process. A child process has the null device as well.
     """
-    line = f'exec "$PYTHON" -c "$CODE" {tmp_path}/told <&- >&- 2>&-'
+    line = f'exec "$PYTHON" -c "$CODE" {tmp_path}/report <&- >&- 2>&-'
     subprocess.run(
         ["/bin/sh", "-c", line], env={"PYTHON": sys.executable, "CODE": DESCRIPTORS}, timeout=PATIENCE, check=True
     )  # fmt: skip
 
-    assert (tmp_path / "told").read_text() == f"{['/dev/null'] * 3} None True 0\n"
+    assert (tmp_path / "report").read_text() == f"{['/dev/null'] * 3} None True 0\n"
 
 
 def test_a_simulator_without_a_standard_output_ends_cleanly() -> None:

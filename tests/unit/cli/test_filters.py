@@ -40,7 +40,7 @@ def asks(asked: Filters, value: bytes | None, *headers: tuple[str, bytes | None]
 
 
 def outcome(**changes: Any) -> bytes:
-    told = {
+    fields = {
         "outcome_id": "moderation.commands-3-7",
         "command_id": "ban-1",
         "status": "succeeded",
@@ -48,7 +48,7 @@ def outcome(**changes: Any) -> bytes:
         "results": [{"user_id": "user-1", "status": "applied"}, {"user_id": "üser-2", "status": "applied"}],
         "request_ids": ["Id-1", "Id-2"],
     }
-    return json.dumps(told | changes, ensure_ascii=False, separators=(",", ":")).encode()
+    return json.dumps(fields | changes, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def test_an_outcome_is_meant_by_each_trait_that_it_has(asked: dict[str, str]) ->
     ],
     ids=str,
 )
-def test_a_text_that_stands_somewhere_else_or_is_a_part_of_one_means_nothing(asked: dict[str, str]) -> None:
+def test_a_text_in_another_field_or_that_is_only_a_part_of_one_means_nothing(asked: dict[str, str]) -> None:
     assert not Filters.of(**asked).matches_outcome(outcome())
 
 

@@ -55,8 +55,8 @@ def outcome(*results: Result, **changes: Any) -> dict[str, Any]:
         "room_id": "room-7",
         "results": list(results),
     }
-    told: dict[str, Any] = msgspec.to_builtins(Outcome(**(whole | changes)))
-    return told
+    built: dict[str, Any] = msgspec.to_builtins(Outcome(**(whole | changes)))
+    return built
 
 
 def call(number: int, **changes: Any) -> AttemptRecord:
@@ -83,32 +83,32 @@ def test_the_first_line_says_when_what_and_where() -> None:
 
 
 def test_users_that_fared_alike_stand_together_with_their_request_id() -> None:
-    told = format_outcome(outcome(applied("a", "Id-1"), applied("b", "Id-2"), applied("c", "Id-1")))
+    text = format_outcome(outcome(applied("a", "Id-1"), applied("b", "Id-2"), applied("c", "Id-1")))
 
-    assert "users       a, c: applied by RequestId Id-1\n" in told
-    assert "users       b: applied by RequestId Id-2" in told
+    assert "users       a, c: applied by RequestId Id-1\n" in text
+    assert "users       b: applied by RequestId Id-2" in text
 
 
 def test_of_many_users_the_first_are_named_and_the_rest_is_counted() -> None:
-    told = format_outcome(outcome(*(applied(f"u{number}") for number in range(USERS_SHOWN + 3))))
+    text = format_outcome(outcome(*(applied(f"u{number}") for number in range(USERS_SHOWN + 3))))
 
-    assert f"u{USERS_SHOWN - 1} and 3 more: applied" in told
-    assert f"u{USERS_SHOWN}," not in told
+    assert f"u{USERS_SHOWN - 1} and 3 more: applied" in text
+    assert f"u{USERS_SHOWN}," not in text
 
 
-def test_asked_for_one_user_only_that_one_is_told() -> None:
-    told = format_outcome(outcome(applied("a"), applied("b")), user="b")
+def test_asked_for_one_user_only_that_one_is_shown() -> None:
+    text = format_outcome(outcome(applied("a"), applied("b")), user="b")
 
-    assert "users       b: applied" in told
-    assert "a:" not in told
+    assert "users       b: applied" in text
+    assert "a:" not in text
 
 
 def test_a_failure_says_code_text_and_that_it_was_inferred() -> None:
     failed = Result("u", ResultStatus.FAILED, "Id-1", 70107, "not imported", inferred=True)
 
-    told = format_outcome(outcome(failed))
+    text = format_outcome(outcome(failed))
 
-    assert "u: failed by RequestId Id-1 (70107 not imported), inferred" in told
+    assert "u: failed by RequestId Id-1 (70107 not imported), inferred" in text
 
 
 @pytest.mark.parametrize(
@@ -143,9 +143,9 @@ def test_what_no_code_of_tencent_explains_is_explained_by_its_text(status: Resul
 def test_a_rejection_says_field_and_remedy() -> None:
     fault = OutcomeError("unknown_field", "did you mean 'reason'?", "raeson")
 
-    told = format_outcome(outcome(status=Status.REJECTED, error=fault))
+    text = format_outcome(outcome(status=Status.REJECTED, error=fault))
 
-    assert "error       unknown_field in raeson: did you mean 'reason'?" in told
+    assert "error       unknown_field in raeson: did you mean 'reason'?" in text
 
 
 def test_a_rejection_for_several_reasons_says_each() -> None:
@@ -155,32 +155,32 @@ def test_a_rejection_for_several_reasons_says_each() -> None:
     )
     fault = OutcomeError("unknown_field", "did you mean 'reason'?", "raeson", further)
 
-    told = format_outcome(outcome(status=Status.REJECTED, error=fault))
+    text = format_outcome(outcome(status=Status.REJECTED, error=fault))
 
-    assert "also        empty in user_ids[1]: user_ids[1] must not be empty" in told
-    assert "\x1b" not in told
+    assert "also        empty in user_ids[1]: user_ids[1] must not be empty" in text
+    assert "\x1b" not in text
 
 
-def test_each_call_is_told_by_time_endpoint_id_and_answer() -> None:
+def test_each_call_is_shown_by_time_endpoint_id_and_answer() -> None:
     calls = [
         call(1, request_id="Id-1", members=1),
         call(2, http_status=None, error_code=None, error="timeout"),
     ]
 
-    told = format_outcome(outcome(applied("u"), calls=calls, calling_ms=70.0))
+    text = format_outcome(outcome(applied("u"), calls=calls, calling_ms=70.0))
 
-    assert "room_engine_http_srv/kick_user_out  Id-1  with 1 member, 32 ms: HTTP 200, code 0\n" in told
-    assert "room_engine_http_srv/kick_user_out  c-2  with 2 members, 32 ms: timeout" in told
-    assert "queued 1,234 ms, calls took 70 ms" in told
+    assert "room_engine_http_srv/kick_user_out  Id-1  with 1 member, 32 ms: HTTP 200, code 0\n" in text
+    assert "room_engine_http_srv/kick_user_out  c-2  with 2 members, 32 ms: timeout" in text
+    assert "queued 1,234 ms, calls took 70 ms" in text
 
 
-def test_of_many_calls_the_first_are_told_and_the_rest_is_counted() -> None:
+def test_of_many_calls_the_first_are_shown_and_the_rest_is_counted() -> None:
     calls = [call(number) for number in range(CALLS_SHOWN + 2)]
 
-    told = format_outcome(outcome(applied("u"), calls=calls, calls_omitted=40))
+    text = format_outcome(outcome(applied("u"), calls=calls, calls_omitted=40))
 
-    assert told.count("    call  ") == CALLS_SHOWN
-    assert "calls       and 42 more" in told
+    assert text.count("    call  ") == CALLS_SHOWN
+    assert "calls       and 42 more" in text
 
 
 def test_no_text_from_outside_can_move_the_cursor() -> None:
@@ -188,18 +188,18 @@ def test_no_text_from_outside_can_move_the_cursor() -> None:
     fault = OutcomeError(nasty, nasty, nasty)
     results = (Result(nasty, ResultStatus.FAILED, nasty, 1, nasty),)
 
-    told = format_outcome(
+    text = format_outcome(
         outcome(
             *results, command_id=nasty, room_id=nasty, issuer=nasty, calls=[call(1, error=nasty)], error=fault
         )
     )
 
-    assert "\x1b" not in told
-    assert "\r" not in told
-    assert all(line.startswith("    ") for line in told.splitlines()[1:])
+    assert "\x1b" not in text
+    assert "\r" not in text
+    assert all(line.startswith("    ") for line in text.splitlines()[1:])
 
 
-def test_an_outcome_of_another_version_is_told_as_far_as_it_goes() -> None:
+def test_an_outcome_of_another_version_is_shown_as_far_as_it_goes() -> None:
     assert "command     old-1" in format_outcome({"command_id": "old-1", "status": "forgotten", "new": [1]})
 
 
@@ -233,7 +233,7 @@ def test_a_command_that_waits_says_since_when_and_behind_what(ahead: int, text: 
 @pytest.mark.parametrize(
     "timestamp", [-1, -(2**63), 1_800_000_000_250_000, 1_800_000_000_250_000_000, 2**63 - 1]
 )
-def test_a_timestamp_in_another_unit_is_told_as_unknown(timestamp: int) -> None:
+def test_a_timestamp_in_another_unit_is_shown_as_unknown(timestamp: int) -> None:
     """Producers write micro- and nanoseconds there, and -1; it ended with a traceback, and no command was shown."""
     report = waits(timestamp=timestamp)
 
@@ -242,9 +242,9 @@ def test_a_timestamp_in_another_unit_is_told_as_unknown(timestamp: int) -> None:
 
 
 def test_a_command_held_by_a_transaction_says_since_which_offset() -> None:
-    told = format_waiting({**waits(4), "held_from": 5})
+    text = format_waiting({**waits(4), "held_from": 5})
 
-    assert "held by a transaction that is open since offset 5 of its partition" in told
+    assert "held by a transaction that is open since offset 5 of its partition" in text
 
 
 def test_a_command_that_waits_is_json_with_a_status_of_its_own() -> None:
@@ -285,12 +285,12 @@ def test_a_record_that_will_be_rejected_waits_as_far_as_it_can_be_read() -> None
     ],
     ids=str,
 )
-def test_an_outcome_that_another_program_wrote_is_told_and_ends_nothing(strange: dict[str, Any]) -> None:
+def test_an_outcome_that_another_program_wrote_is_shown_and_ends_nothing(strange: dict[str, Any]) -> None:
     assert "strange-1" in format_outcome({"outcome_id": "a-0-0", "command_id": "strange-1", **strange})
 
 
 @pytest.mark.parametrize("place", ["status", "results", "calls", "error", "finished_at"])
-def test_an_outcome_that_is_nested_without_end_is_told_and_ends_nothing(
+def test_an_outcome_that_is_nested_without_end_is_reported_and_ends_nothing(
     place: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     nested: list[Any] = []
@@ -308,19 +308,19 @@ ALL_SEEN = SearchGaps(older=False, deleted=False, skipped={})
 
 
 @pytest.mark.parametrize(
-    ("unseen", "told"),
+    ("unseen", "expected"),
     [
         (SearchGaps(older=True, deleted=False, skipped={}), "outcomes has older outcomes, which were not searched"),
         (SearchGaps(older=False, deleted=True, skipped={}), "outcomes has deleted outcomes because of their age"),
         (SearchGaps(older=False, deleted=False, skipped={2: (5, 9)}), "commands[2] has lost the commands at offsets 5 to 8"),
     ],
 )  # fmt: skip
-def test_a_command_never_came_only_where_everything_was_looked_at(unseen: SearchGaps, told: str) -> None:
+def test_a_command_never_came_only_where_everything_was_looked_at(unseen: SearchGaps, expected: str) -> None:
     asked = Filters.of(command_id="a")
 
     assert "it never came" in format_nothing_found(asked, "24h", ALL_SEEN, TOPICS, with_waiting=True)
     partly = format_nothing_found(asked, "24h", unseen, TOPICS, with_waiting=True)
-    assert told in partly
+    assert expected in partly
     assert "it never came" not in partly
     by_request = format_nothing_found(Filters.of(request_id="r"), "24h", ALL_SEEN, TOPICS, with_waiting=False)
     assert "came" not in by_request
@@ -328,7 +328,7 @@ def test_a_command_never_came_only_where_everything_was_looked_at(unseen: Search
 
 
 @pytest.mark.parametrize(
-    ("traits", "with_waiting", "told"),
+    ("traits", "with_waiting", "expected"),
     [
         ({"command_id": "c", "status": "waiting"}, True, "outcomes were not looked at"),
         ({"status": "waiting"}, True, "outcomes were not looked at"),
@@ -338,12 +338,12 @@ def test_a_command_never_came_only_where_everything_was_looked_at(unseen: Search
     ],
 )
 def test_of_a_question_about_a_part_it_is_not_said_that_nothing_came(
-    traits: dict[str, Any], with_waiting: bool, told: str
+    traits: dict[str, Any], with_waiting: bool, expected: str
 ) -> None:
     """With --status the command may have another one, and with --until what waits is not looked at."""
     said = format_nothing_found(Filters.of(**traits), "24h", ALL_SEEN, TOPICS, with_waiting=with_waiting)
 
-    assert said.endswith(told)
+    assert said.endswith(expected)
 
 
 def test_where_only_waiting_commands_are_looked_for_no_outcomes_are_talked_of() -> None:
@@ -364,8 +364,8 @@ def test_where_kafka_may_have_deleted_the_command_that_is_said() -> None:
     assert "or Kafka deleted it before it was read (event offset.out_of_range)" in said
 
 
-def test_whom_a_rejected_command_named_is_told() -> None:
-    """It has no results, and was found by the user whom it named."""
+def test_the_users_a_rejected_command_named_are_shown() -> None:
+    """It has no results, and was found by a user that it named."""
     whole = outcome(status=Status.REJECTED, user_ids=("user-1", "user-2"))
 
     assert "users       user-1, user-2: nothing was sent" in format_outcome(whole)

@@ -46,7 +46,7 @@ class _History:
 
 
 @pytest.mark.parametrize(
-    ("count", "ended", "shown", "told"),
+    ("count", "ended", "shown", "hint"),
     [
         (3, 0, ["late-0", "late-1"], "these are the oldest 2 that wait: a higher --limit may show more\n"),
         (5, 2, ["late-2", "late-3"], "these are the oldest 2 that wait: a higher --limit may show more\n"),
@@ -56,7 +56,7 @@ class _History:
     ],
 )
 def test_what_has_ended_meanwhile_is_not_counted_among_what_waits(
-    count: int, ended: int, shown: list[str], told: str, capsys: pytest.CaptureFixture[str]
+    count: int, ended: int, shown: list[str], hint: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """It took the place of a command that waits: "these are the oldest 2" was said of one."""
     printed = OUTCOMES._print_waiting(
@@ -65,4 +65,4 @@ def test_what_has_ended_meanwhile_is_not_counted_among_what_waits(
 
     said = capsys.readouterr()
     assert [json.loads(line)["command_id"] for line in said.out.splitlines()] == shown
-    assert (printed, said.err) == (len(shown), told)
+    assert (printed, said.err) == (len(shown), hint)

@@ -77,7 +77,7 @@ def _command(user: str) -> Command:
     return command({"command_id": "w", "action": UNBAN, "group_id": "g", "user_ids": [user]})
 
 
-def test_whom_an_issuer_banned_is_unbanned_in_one_command_for_each_group() -> None:
+def test_users_an_issuer_banned_are_unbanned_in_one_command_for_each_group() -> None:
     plan = plan_of([view(1, "a", "b"), view(2, "c"), view(3, "d", group_id="other")])
 
     assert [(each.action, each.target, each.users) for each in plan.commands] == [
@@ -87,7 +87,7 @@ def test_whom_an_issuer_banned_is_unbanned_in_one_command_for_each_group() -> No
     assert (plan.applied, plan.users, dict(plan.left_out)) == (4, 4, {})
 
 
-def test_one_whose_call_had_no_answer_is_left_and_told_unless_that_was_decided_since() -> None:
+def test_one_whose_call_had_no_answer_is_left_and_counted_unless_decided_on_since() -> None:
     """It may be banned: to say nothing of it would leave it so."""
     unknown = {"status": "failed"}
     plan = plan_of(
@@ -144,8 +144,8 @@ def test_the_same_undo_has_the_same_ids_and_another_one_has_others() -> None:
     ("status", "left"),
     [("applied", 1), ("already_applied", 1), ("duplicate", 1), ("superseded", 1), ("failed", 0), ("cancelled", 0), ("expired", 0)],
 )  # fmt: skip
-def test_whom_a_later_command_touched_is_left_alone(status: str, left: int) -> None:
-    """Somebody has decided anew since. One that changed nothing has decided nothing."""
+def test_a_user_a_later_command_touched_is_left_alone(status: str, left: int) -> None:
+    """Somebody has decided again since. One that changed nothing has decided nothing."""
     plan = plan_of([view(1, "a", "b")], [view(5, "a", status=status, issuer="desk", action=UNBAN)])
 
     assert plan.left_out.get(TOUCHED, 0) == left
@@ -163,7 +163,7 @@ def test_a_repetition_by_what_is_undone_is_no_decision_of_somebody_else(status: 
     assert plan_of([view(1, "a"), view(2, "a", action=UNBAN, status=status)]).left_out == {TOUCHED: 1}
 
 
-def test_users_whom_a_cut_outcome_does_not_list_are_counted_as_left() -> None:
+def test_users_a_cut_outcome_does_not_list_are_counted_as_left() -> None:
     cut: dict[str, Any] = {"results": [], "results_omitted": 7}
     refused = view(3, **cut)
     refused.status = "failed"

@@ -77,5 +77,5 @@ def test_what_another_program_wrote_under_that_id_is_no_outcome(value: bytes) ->
     ],
 )
 def test_what_waits_counts_whatever_else_was_found(statuses: list[Status], waits: bool, code: int) -> None:
-    """Beside a failure it was not told: a script took the commands without an outcome for done."""
+    """Beside a failure it was not reported: a script took the commands without an outcome for done."""
     assert exit_code(statuses, waits=waits) == code

@@ -76,7 +76,7 @@ def test_what_is_wrong_with_a_guard_is_said_with_what_to_write(
 
 
 def test_a_guard_that_follows_in_a_list_hides_no_other_problem() -> None:
-    """A list has no hash: looking for it among what may follow ended in a traceback, and nothing else was told."""
+    """A list has no hash: looking for it among what may follow ended in a traceback, and nothing else was reported."""
     found = problems(minimal(guards=[GUARD | {"then": ["paused"]}], log={"level": "loud"}))
 
     assert set(found) == {"guards", "log.level"}

@@ -142,7 +142,7 @@ def test_a_server_that_cannot_be_one_is_refused(server: str) -> None:
 @pytest.mark.parametrize(
     "host", ["", "a b", "10.0.0.1:80", "a..b", "*", "\0", "host\n", "x" * 40_000, "http://a"]
 )
-def test_a_host_that_cannot_be_one_is_told_as_the_host(host: str) -> None:
+def test_a_host_that_cannot_be_one_is_a_problem_of_the_host(host: str) -> None:
     assert set(problems(minimal(server={"host": host}))) == {"server.host"}
 
 
@@ -241,7 +241,7 @@ def test_the_proxies_are_those_that_kafka_python_speaks_to() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "reason"),
     [
         ("a: &a [x, x]\nb: &b [*a, *a]\n" + "".join(
             f"{chr(99 + n)}: &{chr(99 + n)} [{', '.join([f'*{chr(98 + n)}'] * 9)}]\n" for n in range(12)), "aliases expand to more"),
@@ -290,11 +290,11 @@ def test_the_proxies_are_those_that_kafka_python_speaks_to() -> None:
     ids=lambda value: value[:24] if isinstance(value, str) else "",
 )  # fmt: skip
 def test_a_file_that_would_take_memory_time_or_the_process_is_refused(
-    tmp_path: Path, text: str, told: str
+    tmp_path: Path, text: str, reason: str
 ) -> None:
     found = refused(written(tmp_path, text))
 
-    assert told in found
+    assert reason in found
     assert "\x1b" not in found
 
 
@@ -335,7 +335,7 @@ def test_a_timeout_is_refused_by_its_own_rule_before_anything_is_computed_of_it(
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-32", "latin-1"])
-def test_a_file_that_is_not_utf_8_is_told_so(tmp_path: Path, encoding: str) -> None:
+def test_a_file_that_is_not_utf_8_is_refused_as_that(tmp_path: Path, encoding: str) -> None:
     assert re.search(
         "UTF-8|not valid YAML", refused(written(tmp_path, "kafka: {group_id: é}".encode(encoding)))
     )
@@ -405,7 +405,7 @@ def test_a_file_without_the_right_to_read_it_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("variable", "text", "told"),
+    ("variable", "text", "reason"),
     [
         ("WORKER_KAFKA__COMMON", "[" * 100_000, "kafka.common: this variable's JSON is nested too deep"),
         ("WORKER_KAFKA__COMMON", '{"a":' * 50_000, "kafka.common: "),  # Python 3.14 reads to its end, and finds it unfinished
@@ -435,11 +435,11 @@ def test_a_file_without_the_right_to_read_it_is_refused(tmp_path: Path) -> None:
     ids=lambda value: value[:24].encode("ascii", "backslashreplace").decode(),
 )  # fmt: skip
 def test_a_variable_that_would_end_in_a_traceback_is_refused_by_its_name(
-    tmp_path: Path, variable: str, text: str, told: str
+    tmp_path: Path, variable: str, text: str, reason: str
 ) -> None:
     found = refused(written(tmp_path, ""), {variable: text})
 
-    assert told in found
+    assert reason in found
     assert "pass\ufffd" not in found
 
 
@@ -551,7 +551,7 @@ def test_a_relative_path_in_a_variable_is_taken_from_the_working_directory(
 def test_several_faults_of_one_value_hide_no_other_problem_and_make_none(
     wrong: dict[str, object], named: set[str]
 ) -> None:
-    """The second took the whole section out, so its contradictions were told one start later."""
+    """The second took the whole section out, so its contradictions were reported one start later."""
     data = minimal(kafka={"max_gap": 1, **wrong}, dedupe={"window_seconds": 0}, drain_seconds=300)
 
     assert set(problems(data)) == {"kafka.max_gap", "dedupe.window_seconds", "drain_seconds", *named}

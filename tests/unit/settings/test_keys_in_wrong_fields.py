@@ -161,12 +161,12 @@ def test_a_refused_argument_with_a_key_leaves_the_json_whole(
     with pytest.raises(SystemExit):
         main()
 
-    told = capsys.readouterr().err
-    (problem,) = json.loads(told)["problems"]
+    printed = capsys.readouterr().err
+    (problem,) = json.loads(printed)["problems"]
     assert problem["setting"] == "--action"
     assert "é" in problem["remedy"]
     assert HIDDEN in problem["remedy"]
-    assert KEY[:16] not in told
+    assert KEY[:16] not in printed
 
 
 UNBAN = {"command_id": "c", "action": "group.unban_group_member", "group_id": "g", "user_ids": ["u"]}

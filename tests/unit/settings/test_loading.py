@@ -240,7 +240,7 @@ def test_secrets_are_read_from_files_too(tmp_path: Path) -> None:
     assert set(secrets_of(settings)) == {KEY, "hunter2-hunter2"}
 
 
-def test_a_key_file_is_read_anew_at_each_asking(tmp_path: Path) -> None:
+def test_a_key_file_is_read_again_each_time_it_is_asked_for(tmp_path: Path) -> None:
     path = tmp_path / "key"
     path.write_text(KEY)
     app = load(minimal(app={"secret_key": None, "secret_key_file": str(path)})).tencent.apps["main"]
@@ -286,7 +286,7 @@ def test_a_repeated_section_is_refused_instead_of_lost(write: Write) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "reason"),
     [
         ("kafka: [", "not valid YAML"),
         (f"tencent: *{KEY}", "not valid YAML at line 1"),
@@ -298,8 +298,8 @@ def test_a_repeated_section_is_refused_instead_of_lost(write: Write) -> None:
         ("a: !!int nine", "an invalid number"),
     ],
 )
-def test_a_file_that_is_no_mapping_is_refused_without_its_text(write: Write, text: str, told: str) -> None:
-    with pytest.raises(SettingsError, match=told) as refused:
+def test_a_file_that_is_no_mapping_is_refused_without_its_text(write: Write, text: str, reason: str) -> None:
+    with pytest.raises(SettingsError, match=reason) as refused:
         load_from(write(text), {})
 
     assert KEY not in str(refused.value)

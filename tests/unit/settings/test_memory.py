@@ -30,6 +30,6 @@ def test_with_the_default_budget_the_worst_is_300_mib() -> None:
 
 
 def test_the_setting_tells_the_share_of_each_part() -> None:
-    told = str(MemorySettings.model_fields["budget_mib"].description)
+    description = str(MemorySettings.model_fields["budget_mib"].description)
 
-    assert all(f"{round(share * 100)} %" in told for share in PARTS.values())
+    assert all(f"{round(share * 100)} %" in description for share in PARTS.values())

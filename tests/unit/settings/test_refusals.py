@@ -221,7 +221,7 @@ def test_two_apps_of_one_sdk_app_id_would_exceed_its_quota_together() -> None:
     assert set(problems(data)) == {f"{APP}.sdk_app_id", "tencent.apps.twin.sdk_app_id"}
 
 
-def test_an_action_in_the_place_of_its_endpoint_is_told_the_endpoint() -> None:
+def test_an_action_in_the_place_of_its_endpoint_is_refused_with_the_endpoint() -> None:
     found = problems(
         at("limits.per_endpoint", {"room.kick_user_out": 10, "room_engine_http_srv/kick_user": 10})
     )
@@ -315,7 +315,7 @@ def test_a_mechanism_gets_what_it_needs_or_is_refused(mechanism: str) -> None:
     }.get(mechanism, {"kafka.common.sasl_plain_username", "kafka.common.sasl_plain_password"})
 
 
-def test_a_mechanism_that_does_not_exist_is_told_those_that_do() -> None:
+def test_a_mechanism_that_does_not_exist_is_refused_with_those_that_do() -> None:
     common = {"security_protocol": "SASL_SSL", "sasl_mechanism": "SCRAM"}
 
     found = problems(minimal(kafka={"common": common}))
