@@ -90,7 +90,7 @@ class Request:
 
     @property
     def users(self) -> list[str]:
-        """Whom it carries."""
+        """The users that it carries."""
         if "MemberInfo" in self.body:
             return [self.body["MemberInfo"]["Member_Account"]]
         return list(self.body.get("Members_Account") or self.body["MemberList_Account"])
@@ -115,7 +115,7 @@ class EngineHarness:
         out: The requests without an answer, oldest first.
         waiting: The calls in their backoff, by their last request.
         sent: Every request so far.
-        paused: The partitions that shall not be fetched.
+        paused: The partitions that are not to be fetched.
         quota_messages: What was said of lending.
         ordered: The records that guards have asked for.
     """
@@ -152,14 +152,14 @@ class EngineHarness:
     # Time
 
     def wait(self, seconds: float) -> None:
-        """Time goes on, and the engine is told whenever it asks to be, and at the end."""
+        """Time goes on, and the engine hears of it whenever it asks to, and at the end."""
         end = self.now + seconds
         while (wake_at := self.engine.wake_at) < end:
             self._tick(min(end, wake_at if wake_at > self.now else self.now + GRAIN))
         self._tick(end)
 
     def be_busy(self, seconds: float) -> None:
-        """Time goes on, and the engine is not told: its loop is late."""
+        """Time goes on, and the engine does not hear of it: its loop is late."""
         self.now += seconds
         self.wall += seconds
 
@@ -329,7 +329,7 @@ class EngineHarness:
         return command_id not in [each.command_id for each in self.published.outcomes]
 
     def events(self) -> list[str]:
-        """What an operator was told, since the last look."""
+        """What was logged for an operator since the last look."""
         names = [notice.event for notice in self.log_events]
         self.log_events.clear()
         return names
@@ -399,7 +399,7 @@ def kick(*users: str, room: str = "r", reason: str = "spam", **fields: Any) -> d
 
 
 def update(*users: str, room: str = "r", command_id: str | None = None, **info: str) -> dict[str, Any]:
-    """What is told of a room's member."""
+    """A command that updates members of a room."""
     command: dict[str, Any] = {
         "action": "room.update_room_member_info",
         "room_id": room,
@@ -410,5 +410,5 @@ def update(*users: str, room: str = "r", command_id: str | None = None, **info: 
 
 
 def users(number: int, name: str = "u") -> list[str]:
-    """So many users."""
+    """This many users."""
     return [f"{name}{place}" for place in range(number)]

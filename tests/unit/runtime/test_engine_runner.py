@@ -237,7 +237,7 @@ def test_a_call_gets_its_attempts_one_by_one_from_the_engine() -> None:
     run_scenario(scenario)
 
 
-def test_a_call_that_is_taken_back_ends_and_nothing_more_is_told_of_it() -> None:
+def test_a_call_that_is_taken_back_ends_and_the_engine_hears_no_more_of_it() -> None:
     async def scenario(harness: RunnerHarness) -> None:
         harness.move([StartCall(attempt())])
         await settled()
@@ -430,7 +430,7 @@ def test_after_a_transaction_that_failed_the_next_keeps_its_distance_and_is_not_
     ],
     ids=["published", "aborted", "metadata"],
 )
-def test_the_engine_is_told_what_became_of_its_transaction(
+def test_the_engine_hears_what_became_of_its_transaction(
     result: PublishResult, event: tuple[Any, ...]
 ) -> None:
     async def scenario(harness: RunnerHarness) -> None:
@@ -532,7 +532,7 @@ def test_a_worker_that_does_not_work_is_not_ready(
     run_scenario(scenario)
 
 
-def test_what_is_halted_is_told() -> None:
+def test_what_is_halted_is_reported() -> None:
     async def scenario(harness: RunnerHarness) -> None:
         halt = HaltReason("main", None, 70009, "70009: no", "check the secret key", 0.0)
         harness.engine.halts = [halt]

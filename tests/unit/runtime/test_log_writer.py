@@ -1,4 +1,4 @@
-# Lines on their way to a descriptor that does not take them: whoever logs goes on, and what was lost is told.
+# Lines on their way to a descriptor that does not take them: whoever logs goes on, and how much was lost is logged.
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_lines_come_in_their_order(pipe: Pipe) -> None:
     assert pipe.writer.dropped == 0
 
 
-def test_a_pipe_that_nobody_reads_holds_nobody_and_what_is_lost_is_told(pipe: Pipe) -> None:
+def test_a_pipe_that_nobody_reads_holds_up_nobody_and_what_is_lost_is_counted(pipe: Pipe) -> None:
     """Everything that was taken comes in order, then how much is missing, then what is logged afterwards."""
     count = 3 * MOST_LINES
     began = time.monotonic()
@@ -94,9 +94,9 @@ def test_a_pipe_that_nobody_reads_holds_nobody_and_what_is_lost_is_told(pipe: Pi
 
     assert took < 5.0
     assert lost > MOST_LINES // 2
-    told = b"dropped %d" % lost
-    lines = pipe.read_until(told + b"\n")
-    assert lines == [*(b"line %d" % number for number in range(count - lost)), told]
+    note = b"dropped %d" % lost
+    lines = pipe.read_until(note + b"\n")
+    assert lines == [*(b"line %d" % number for number in range(count - lost)), note]
     pipe.writer.put(b"after\n")
     assert pipe.read_until(b"after\n") == [b"after"]
 
@@ -140,7 +140,9 @@ def test_another_process_may_make_the_pipe_non_blocking(pipe: Pipe) -> None:
 
 def test_a_full_disk_loses_lines_and_nothing_else() -> None:
     with open("/dev/full", "wb") as full:  # noqa: PTH123 - a descriptor is what is wanted
-        writer = LogWriter(full.fileno(), lambda count: pytest.fail(f"{count} lines told where none can be"))
+        writer = LogWriter(
+            full.fileno(), lambda count: pytest.fail(f"{count} lines reported lost where that cannot be")
+        )
         writer.put(b"lost\n")
 
         assert writer.flush(DEADLINE)

@@ -82,13 +82,13 @@ def configure() -> Iterator[Callable[..., CapturedLog]]:
 
 
 @pytest.fixture(params=["json", "console", "console on a terminal"])
-def told(request: pytest.FixtureRequest, configure: Callable[..., CapturedLog]) -> CapturedLog:
+def captured(request: pytest.FixtureRequest, configure: Callable[..., CapturedLog]) -> CapturedLog:
     style = request.param.split()[0]
     return configure("debug", style, Terminal() if "terminal" in request.param else io.StringIO())
 
 
 def assert_clean(text: str) -> None:
-    assert text, "nothing was told at all"
+    assert text, "nothing was logged at all"
     lowered = text.lower()
     for secret in (
         KEY,
@@ -149,29 +149,29 @@ SECRET_VALUES: list[object] = [
 
 
 @pytest.mark.parametrize("value", SECRET_VALUES, ids=lambda value: f"{type(value).__name__}")
-def test_no_field_shows_a_secret(told: CapturedLog, value: object) -> None:
-    told.log("worker.failed", reason=value)
-    told.log("no.such_event", anything=value)
-    told.log.event(LogEvent("signature.key_unreadable", "warning", {"app": "main", "reason": value}))
+def test_no_field_shows_a_secret(captured: CapturedLog, value: object) -> None:
+    captured.log("worker.failed", reason=value)
+    captured.log("no.such_event", anything=value)
+    captured.log.event(LogEvent("signature.key_unreadable", "warning", {"app": "main", "reason": value}))
 
-    assert_clean(told.text)
-    assert "short-and-odd" not in told.text
+    assert_clean(captured.text)
+    assert "short-and-odd" not in captured.text
 
 
 @pytest.mark.parametrize("name", [*LIBRARIES, "anything.else"])
-def test_no_library_shows_a_secret_at_debug(told: CapturedLog, name: str) -> None:
+def test_no_library_shows_a_secret_at_debug(captured: CapturedLog, name: str) -> None:
     logger = logging.getLogger(name)
     for value in SECRET_VALUES[:-1]:  # on the last, pytest's own handler would raise
         logger.debug("sending %s with %r", value, {"x": value})
         logger.warning(value)
         logger.info("%(usersig)s %(x)s", {"usersig": SIGNATURE, "x": value})
 
-    assert_clean(told.text)
-    assert name in told.text
+    assert_clean(captured.text)
+    assert name in captured.text
 
 
 def test_a_line_of_a_library_whose_arguments_do_not_fit_shows_no_secret_and_ends_nothing(
-    told: CapturedLog,
+    captured: CapturedLog,
 ) -> None:
     """logging's own answer would print the arguments to standard error. (pytest's handler, beside ours, would raise.)"""
     (bridge,) = (
@@ -181,11 +181,11 @@ def test_a_line_of_a_library_whose_arguments_do_not_fit_shows_no_secret_and_ends
     bridge.handle(logging.LogRecord("kafka", logging.ERROR, "x.py", 1, "%d requests", (URL,), None))
     bridge.handle(logging.LogRecord("kafka", logging.ERROR, "x.py", 1, "%r requests", (Broken(),), None))
 
-    assert_clean(told.text)
-    assert "do not fit" in told.text
+    assert_clean(captured.text)
+    assert "do not fit" in captured.text
 
 
-def test_no_traceback_shows_a_secret(told: CapturedLog) -> None:
+def test_no_traceback_shows_a_secret(captured: CapturedLog) -> None:
     def innermost() -> None:
         raise httpx.ConnectError(f"cannot connect to {URL}", request=httpx.Request("POST", URL))
 
@@ -196,15 +196,15 @@ def test_no_traceback_shows_a_secret(told: CapturedLog) -> None:
             error.add_note(f"signed with {KEY}")
             raise ExceptionGroup(f"of {SIGNATURE}", [error, ValueError(PASSWORD)]) from error
     except ExceptionGroup as group:
-        told.log("worker.failed", reason="x", exc_info=group)
+        captured.log("worker.failed", reason="x", exc_info=group)
         logging.getLogger("asyncio").exception("Task exception was never retrieved: %s", URL)
 
-    assert_clean(told.text)
-    assert "innermost" in told.text
-    assert HIDDEN in told.text
+    assert_clean(captured.text)
+    assert "innermost" in captured.text
+    assert HIDDEN in captured.text
 
 
-def test_what_asyncio_says_of_a_failed_task_is_told_and_redacted(told: CapturedLog) -> None:
+def test_what_asyncio_says_of_a_failed_task_is_logged_and_redacted(captured: CapturedLog) -> None:
     async def fails() -> None:
         raise ValueError(URL)
 
@@ -217,11 +217,11 @@ def test_what_asyncio_says_of_a_failed_task_is_told_and_redacted(told: CapturedL
 
     asyncio.run(forgets())
 
-    assert_clean(told.text)
-    assert "lost" in told.text
+    assert_clean(captured.text)
+    assert "lost" in captured.text
 
 
-def test_a_crashed_thread_is_told_and_redacted(told: CapturedLog) -> None:
+def test_a_crashed_thread_is_logged_and_redacted(captured: CapturedLog) -> None:
     def crashes() -> None:
         raise ValueError(URL)
 
@@ -229,65 +229,67 @@ def test_a_crashed_thread_is_told_and_redacted(told: CapturedLog) -> None:
     thread.start()
     thread.join()
 
-    assert_clean(told.text)
-    assert "thread.crashed" in told.text
+    assert_clean(captured.text)
+    assert "thread.crashed" in captured.text
 
 
-def test_an_uncaught_exception_is_told_and_redacted(told: CapturedLog) -> None:
+def test_an_uncaught_exception_is_logged_and_redacted(captured: CapturedLog) -> None:
     error = ValueError(f"{URL} {KEY}")
 
     sys.excepthook(ValueError, error, None)
 
-    assert_clean(told.text)
-    assert "worker.failed" in told.text
+    assert_clean(captured.text)
+    assert "worker.failed" in captured.text
 
 
-def test_warnings_are_told_and_redacted(told: CapturedLog) -> None:
+def test_warnings_are_logged_and_redacted(captured: CapturedLog) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("always")
         logging.captureWarnings(capture=False)
         logging.captureWarnings(capture=True)
         warnings.warn(f"deprecated: {URL}", stacklevel=1)
 
-    assert "deprecated: " in told.text
-    assert_clean(told.text)
+    assert "deprecated: " in captured.text
+    assert_clean(captured.text)
 
 
 EVIL = "\x1b[2J\x1b[31m\r\b\x07\x9b1m\x7f\u202egnp.exe\u2066\u200b\x00"
 
 
-def test_control_characters_of_foreign_texts_reach_no_terminal(told: CapturedLog) -> None:
+def test_control_characters_of_foreign_texts_reach_no_terminal(captured: CapturedLog) -> None:
     """An issuer or an ErrorInfo could clear the screen, colour a line green, or show it in another order."""
-    told.log("worker.failed", reason=f"{EVIL}\nforged line", exc_info=ValueError(EVIL))
-    told.log("worker.failed", reason={EVIL: [EVIL, EVIL.encode()]})
+    captured.log("worker.failed", reason=f"{EVIL}\nforged line", exc_info=ValueError(EVIL))
+    captured.log("worker.failed", reason={EVIL: [EVIL, EVIL.encode()]})
     logging.getLogger("kafka").warning("%s\nforged line", EVIL)
     logging.getLogger(f"anything{EVIL}").warning("said")
 
-    assert "\x1b[2J" not in told.text
-    assert set(told.text) & (set(EVIL) - set("\x1b[]2J31mgnp.exe")) == set()
-    assert "\nforged" not in told.text
-    assert "gnp.exe" in told.text
+    assert "\x1b[2J" not in captured.text
+    assert set(captured.text) & (set(EVIL) - set("\x1b[]2J31mgnp.exe")) == set()
+    assert "\nforged" not in captured.text
+    assert "gnp.exe" in captured.text
 
 
 def test_in_json_a_control_character_is_escaped_and_nothing_is_lost(
     configure: Callable[..., CapturedLog],
 ) -> None:
-    told = configure("debug")
+    captured = configure("debug")
 
-    told.log("worker.failed", reason=f"{EVIL}ü😀\U000e0041")
+    captured.log("worker.failed", reason=f"{EVIL}ü😀\U000e0041")
 
-    assert told.lines[0]["reason"] == f"{EVIL}ü😀\U000e0041"
+    assert captured.lines[0]["reason"] == f"{EVIL}ü😀\U000e0041"
 
 
-def test_a_text_of_a_megabyte_is_cut_and_the_cut_shows_no_beginning_of_a_secret(told: CapturedLog) -> None:
-    told.log("worker.failed", reason="x" * (LONGEST_TEXT - 8) + KEY + "y" * 1_000_000)
-    told.log(
+def test_a_text_of_a_megabyte_is_cut_and_the_cut_shows_no_beginning_of_a_secret(
+    captured: CapturedLog,
+) -> None:
+    captured.log("worker.failed", reason="x" * (LONGEST_TEXT - 8) + KEY + "y" * 1_000_000)
+    captured.log(
         "worker.failed", reason="x", exc_info=ValueError("x" * (LONGEST_TEXT - 30) + KEY + "y" * 1_000_000)
     )
 
-    assert_clean(told.text)
-    assert KEY[:8] not in told.text
-    assert len(told.text) < 3 * LONGEST_TEXT
+    assert_clean(captured.text)
+    assert KEY[:8] not in captured.text
+    assert len(captured.text) < 3 * LONGEST_TEXT
 
 
 @pytest.mark.parametrize(
@@ -296,12 +298,12 @@ def test_a_text_of_a_megabyte_is_cut_and_the_cut_shows_no_beginning_of_a_secret(
 def test_a_password_that_is_a_word_of_the_log_garbles_no_line(
     configure: Callable[..., CapturedLog], password: str
 ) -> None:
-    told = configure()
-    told.log.hide(password)
+    captured = configure()
+    captured.log.hide(password)
 
-    told.log("worker.failed", reason=f"kafka: worker.failed at 9000, password={password}")
+    captured.log("worker.failed", reason=f"kafka: worker.failed at 9000, password={password}")
 
-    (line,) = told.lines
+    (line,) = captured.lines
     assert line["event"] == "worker.failed"
     assert line["level"] == "error"
     assert line["reason"].startswith("kafka: worker.failed at 9000, password=")
@@ -309,16 +311,16 @@ def test_a_password_that_is_a_word_of_the_log_garbles_no_line(
 
 
 def test_a_key_that_is_read_later_is_hidden_from_then_on(configure: Callable[..., CapturedLog]) -> None:
-    told = configure()
+    captured = configure()
 
-    told.log.hide("the-rotated-key")
-    told.log("worker.failed", reason="signed with the-rotated-key")
+    captured.log.hide("the-rotated-key")
+    captured.log("worker.failed", reason="signed with the-rotated-key")
 
-    assert told.lines[0]["reason"] == f"signed with {HIDDEN}"
+    assert captured.lines[0]["reason"] == f"signed with {HIDDEN}"
 
 
 @given(st.text(max_size=5), st.text(max_size=5), st.sampled_from([KEY, SIGNATURE, PASSWORD]))
-def test_whatever_stands_around_a_secret_it_is_hidden_and_json_stays_json(
+def test_whatever_surrounds_a_secret_it_is_hidden_and_json_stays_json(
     before: str, after: str, secret: str
 ) -> None:
     redaction = Redaction([KEY, PASSWORD])
@@ -363,24 +365,24 @@ def test_redacting_twice_changes_nothing_more() -> None:
 
 
 def test_a_line_is_one_object_with_time_level_and_event_first(configure: Callable[..., CapturedLog]) -> None:
-    told = configure("info")
+    captured = configure("info")
 
-    told.log("server.started", host="127.0.0.1", port=9000)
+    captured.log("server.started", host="127.0.0.1", port=9000)
 
-    (line,) = told.lines
+    (line,) = captured.lines
     assert list(line) == ["time", "level", "event", "host", "port"]
     assert line["level"] == "info"
     assert line["time"].endswith("Z")
 
 
-def test_an_event_that_is_not_in_the_catalogue_is_told_as_a_fault(
+def test_an_event_that_is_not_in_the_catalogue_is_logged_as_a_fault(
     configure: Callable[..., CapturedLog],
 ) -> None:
-    told = configure("error")
+    captured = configure("error")
 
-    told.log("batch.vanished", call_id="c1", event="x")
+    captured.log("batch.vanished", call_id="c1", event="x")
 
-    (line,) = told.lines
+    (line,) = captured.lines
     assert line["event"] == "log.event_unlisted"
     assert line["name"] == "batch.vanished"
     assert line["call_id"] == "c1"
@@ -389,26 +391,26 @@ def test_an_event_that_is_not_in_the_catalogue_is_told_as_a_fault(
 def test_the_level_of_an_event_is_the_catalogues_and_what_is_below_the_level_is_left_out(
     configure: Callable[..., CapturedLog],
 ) -> None:
-    told = configure("warning")
+    captured = configure("warning")
 
-    told.log("server.started", host="h", port=1)
-    told.log("worker.killed", signal="SIGTERM")
+    captured.log("server.started", host="h", port=1)
+    captured.log("worker.killed", signal="SIGTERM")
     logging.getLogger("httpx").info("HTTP Request: POST …")
     logging.getLogger("kafka").warning("a broker is gone")
 
-    assert [(line["event"], line["level"]) for line in told.lines] == [
+    assert [(line["event"], line["level"]) for line in captured.lines] == [
         ("worker.killed", "warning"),
         ("library.logged", "warning"),
     ]
 
 
 def test_at_info_libraries_tell_no_line_for_each_request(configure: Callable[..., CapturedLog]) -> None:
-    told = configure("info")
+    captured = configure("info")
 
     for name in LIBRARIES:
         logging.getLogger(name).info("a line")
 
-    assert told.text == ""
+    assert captured.text == ""
 
 
 @pytest.mark.parametrize(
@@ -425,18 +427,18 @@ def test_at_info_libraries_tell_no_line_for_each_request(configure: Callable[...
     ],
 )
 def test_no_value_can_break_a_line(configure: Callable[..., CapturedLog], value: object) -> None:
-    told = configure()
+    captured = configure()
 
-    told.log("worker.failed", reason=value)
+    captured.log("worker.failed", reason=value)
 
-    assert len(told.lines) == 1
+    assert len(captured.lines) == 1
 
 
 def test_a_stream_that_is_closed_does_not_end_the_worker(configure: Callable[..., CapturedLog]) -> None:
-    told = configure()
-    told.stream.close()
+    captured = configure()
+    captured.stream.close()
 
-    told.log("worker.failed", reason="x")
+    captured.log("worker.failed", reason="x")
     logging.getLogger("kafka").error("x")
 
 
@@ -444,9 +446,9 @@ def test_a_stream_that_does_not_speak_utf_8_gets_the_line_escaped(
     configure: Callable[..., CapturedLog],
 ) -> None:
     raw = io.BytesIO()
-    told = configure("info", "console", io.TextIOWrapper(raw, encoding="ascii", write_through=True))
+    captured = configure("info", "console", io.TextIOWrapper(raw, encoding="ascii", write_through=True))
 
-    told.log("worker.failed", reason="ü")
+    captured.log("worker.failed", reason="ü")
 
     assert b"\\xfc" in raw.getvalue()
 
@@ -473,11 +475,11 @@ def test_what_the_command_line_says_of_a_failure_is_redacted_too(
     with pytest.raises(SystemExit) as ended:
         main(command)
 
-    told = capsys.readouterr()
+    printed = capsys.readouterr()
     assert ended.value.code == code
-    assert said in told.err
-    assert_clean(told.err)
-    assert told.out == ""
+    assert said in printed.err
+    assert_clean(printed.err)
+    assert printed.out == ""
 
 
 def test_the_signature_of_this_test_is_a_real_one() -> None:

@@ -51,7 +51,7 @@ def outage(harness: EngineHarness) -> None:
 
 
 def halt(harness: EngineHarness) -> None:
-    """One call waits for its backoff when another one is told that the key is wrong."""
+    """One call waits for its backoff when another one hears that the key is wrong."""
     harness.receive(ban("u", group="g"), ban("u", group="h"))
     harness.code(harness.request(target="g"), 10002)
     harness.code(harness.request(target="h"), 70009)

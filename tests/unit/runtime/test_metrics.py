@@ -1,4 +1,4 @@
-# Metrics: what is in the table is registered, moves when its cause is produced, and names no user and no room.
+# Metrics: each of the table is registered, moves when its cause is produced, and names no user and no room.
 
 from __future__ import annotations
 

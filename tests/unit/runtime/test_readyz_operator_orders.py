@@ -56,6 +56,6 @@ def test_a_worker_that_obeys_an_order_is_ready_and_says_which() -> None:
     """A rollout would hang otherwise, for as long as somebody pauses a detector."""
     answer = ask(Worker(notes=notes_of(snapshot(orders=(control(OrderState.PAUSED, held=2),)))), "/readyz")
 
-    told = json.loads(answer.body)
-    assert (answer.status, told["ready"], told["obstacles"]) == (200, True, [])
-    assert told["orders"][0]["held"] == 2
+    report = json.loads(answer.body)
+    assert (answer.status, report["ready"], report["obstacles"]) == (200, True, [])
+    assert report["orders"][0]["held"] == 2

@@ -147,11 +147,11 @@ def test_what_failed_in_part_or_ran_out_of_time_or_was_rejected_says_why() -> No
     recent.published(carried_out(kick("u", "bad"), ban("v", duration=-1)), 0.0)
     recent.published(many(1, status=Status.EXPIRED), 0.0)
 
-    told = {failure.status: (failure.code, failure.message) for failure in recent.failures}
+    said = {failure.status: (failure.code, failure.message) for failure in recent.failures}
 
-    assert told["partially_succeeded"] == ("10019", "user 'bad': no such account")
-    assert told["expired"] == (None, "its time was over before it could be sent")
-    assert told["rejected"][0] == "out_of_range"
+    assert said["partially_succeeded"] == ("10019", "user 'bad': no such account")
+    assert said["expired"] == (None, "its time was over before it could be sent")
+    assert said["rejected"][0] == "out_of_range"
 
 
 @pytest.mark.parametrize(

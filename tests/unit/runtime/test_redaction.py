@@ -106,7 +106,7 @@ def test_no_disguise_gets_a_key_or_signature_through(disguise: str, secret: str)
 
 
 @pytest.mark.parametrize("name", ["", "u:", "us:", "user:"])
-def test_a_key_in_base64_is_hidden_whatever_stands_before_it(name: str) -> None:
+def test_a_key_in_base64_is_hidden_whatever_comes_before_it(name: str) -> None:
     """The text before it shifts its bits: a header of basic authentication is the base64 of `name:password`."""
     encoded = b64encode(f"{name}{KEY}:end".encode()).decode()
 

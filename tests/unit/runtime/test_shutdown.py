@@ -64,7 +64,7 @@ def test_a_step_that_fails_fails_where_it_is_waited_for() -> None:
 
 
 def test_a_signal_ends_a_step_that_hangs() -> None:
-    """Kafka may take a minute to be given up; a pod that is stopped meanwhile must not wait for it, nor be reported as failed."""
+    """Kafka may take a minute to be given up; a pod that is stopped meanwhile must not wait for it, and must not count as failed."""
     release = threading.Event()
 
     def hang() -> None:
@@ -118,7 +118,7 @@ def test_a_signal_after_a_step_is_heard_at_the_next() -> None:
         release.set()
 
 
-def test_a_port_that_another_has_is_told_as_the_setting_that_it_is() -> None:
+def test_a_port_that_another_has_is_reported_as_the_setting() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         settings = load(minimal(server={"host": "127.0.0.1", "port": port}))
@@ -129,8 +129,8 @@ def test_a_port_that_another_has_is_told_as_the_setting_that_it_is() -> None:
 
 
 @pytest.mark.parametrize("host", ["no-such-host.invalid", "192.0.2.1", "2001:db8::1"])
-def test_a_host_that_is_not_this_machine_is_told_as_the_host_and_not_as_the_port(host: str) -> None:
-    """An operator who is told of the port changes the port."""
+def test_a_host_that_is_not_this_machine_is_blamed_and_not_the_port(host: str) -> None:
+    """An operator who reads of the port changes the port."""
     settings = load(minimal(server={"host": host, "port": 0}))
     server = StatusServer(host, 0, pulse_age=float, obstacles=tuple, metrics=lambda: (b"", ""))
 

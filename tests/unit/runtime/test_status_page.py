@@ -27,11 +27,11 @@ def found(scene: Scene, text: str) -> Any:
 
 
 def test_before_the_first_look_there_is_nothing_and_all_of_its_parts() -> None:
-    told = now(Scene())
+    page = now(Scene())
 
-    assert told["endpoints"] == told["partitions"] == told["controls"] == told["failures"] == []
-    assert told["worker"] == {"name": "moderation-worker-0", "version": "0.1.0"}
-    assert [each["status"] for each in told["outcomes"]] == [status.value for status in Status]
+    assert page["endpoints"] == page["partitions"] == page["controls"] == page["failures"] == []
+    assert page["worker"] == {"name": "moderation-worker-0", "version": "0.1.0"}
+    assert [each["status"] for each in page["outcomes"]] == [status.value for status in Status]
 
 
 def test_an_endpoint_shows_its_quota_what_limits_it_and_what_waits() -> None:
@@ -93,10 +93,10 @@ def test_obstacles_are_shown_with_their_remedies() -> None:
     scene = Scene()
     scene.obstacles = [ReadinessObstacle("main is halted", "check the key"), ReadinessObstacle("stopping")]
 
-    told = now(scene)
+    page = now(scene)
 
-    assert told["ready"] is False
-    assert told["obstacles"] == [
+    assert page["ready"] is False
+    assert page["obstacles"] == [
         {"reason": "main is halted", "remedy": "check the key"},
         {"reason": "stopping", "remedy": None},
     ]
@@ -108,9 +108,9 @@ def test_what_operators_have_stopped_is_shown_with_who_and_why() -> None:
     scene = Scene()
     scene.observe(orders=(pause,) * (CONTROLS + 1))
 
-    told = now(scene)
+    page = now(scene)
 
-    assert told["controls"][0] == {
+    assert page["controls"][0] == {
         "scope": "issuer detector-7",
         "state": "paused",
         "commands": 412,
@@ -119,7 +119,7 @@ def test_what_operators_have_stopped_is_shown_with_who_and_why() -> None:
         "at": "2026-11-21T03:00:00Z",
         "until": None,
     }
-    assert (len(told["controls"]), told["controls_omitted"]) == (CONTROLS, 1)
+    assert (len(page["controls"]), page["controls_omitted"]) == (CONTROLS, 1)
 
 
 def test_partitions_have_their_lag_where_it_is_known() -> None:
@@ -135,11 +135,11 @@ def test_of_many_endpoints_the_busiest_are_shown_and_the_rest_counted() -> None:
     scene = Scene()
     scene.observe(*(endpoint(app=f"app-{n}", permits_used=n) for n in range(ENDPOINTS + 5)))
 
-    told = now(scene)
+    page = now(scene)
 
-    assert len(told["endpoints"]) == ENDPOINTS
-    assert told["endpoints_omitted"] == 5
-    assert "app-0" not in {each["app"] for each in told["endpoints"]}
+    assert len(page["endpoints"]) == ENDPOINTS
+    assert page["endpoints_omitted"] == 5
+    assert "app-0" not in {each["app"] for each in page["endpoints"]}
 
 
 def test_the_slowest_and_the_most_failing_rooms_come_first() -> None:
@@ -150,11 +150,11 @@ def test_the_slowest_and_the_most_failing_rooms_come_first() -> None:
         scene.work(kick("gone", room="sick"), refuse=frozenset({"gone"}))
     scene.work(kick("gone", room="unwell"), refuse=frozenset({"gone"}))
 
-    told = now(scene)
+    page = now(scene)
 
-    assert [each["room"] for each in told["slowest"]][:2] == ["group-14", "group-13"]
-    assert len(told["slowest"]) == LISTED
-    assert [(each["room"], each["undone"]) for each in told["failing"]] == [("sick", 3), ("unwell", 1)]
+    assert [each["room"] for each in page["slowest"]][:2] == ["group-14", "group-13"]
+    assert len(page["slowest"]) == LISTED
+    assert [(each["room"], each["undone"]) for each in page["failing"]] == [("sick", 3), ("unwell", 1)]
 
 
 def test_the_last_failure_comes_first_with_code_sentence_and_request_id() -> None:
@@ -172,10 +172,10 @@ def test_a_look_up_shows_the_user_that_was_asked_for_among_a_hundred() -> None:
     scene = Scene()
     scene.work(ban(*users(100)))
 
-    told = found(scene, "u87")
+    reply = found(scene, "u87")
 
-    assert told["more"] is False
-    (outcome,) = told["found"]
+    assert reply["more"] is False
+    (outcome,) = reply["found"]
     assert outcome["results"][0]["user"] == "u87"
     assert (len(outcome["results"]), outcome["users"]) == (LISTED, 100)
 
@@ -185,9 +185,9 @@ def test_a_look_up_is_bounded_and_says_so() -> None:
     for _ in range(FOUND + 1):
         scene.work(ban("u"))
 
-    told = found(scene, "u")
+    reply = found(scene, "u")
 
-    assert (len(told["found"]), told["more"], told["kept"]) == (FOUND, True, FOUND + 1)
+    assert (len(reply["found"]), reply["more"], reply["kept"]) == (FOUND, True, FOUND + 1)
     assert found(scene, "nobody")["found"] == []
 
 

@@ -182,9 +182,9 @@ def test_the_pages_answers_are_json_that_nobody_keeps(page: StatusPage) -> None:
 
 
 def test_a_command_is_looked_up(page: StatusPage) -> None:
-    told = json.loads(ask(Worker(), "/find.json?q=c-9", page=page).body)
+    reply = json.loads(ask(Worker(), "/find.json?q=c-9", page=page).body)
 
-    assert [each["command_id"] for each in told["found"]] == ["c-9"]
+    assert [each["command_id"] for each in reply["found"]] == ["c-9"]
 
 
 @pytest.mark.parametrize(

@@ -66,14 +66,14 @@ def test_an_error_during_the_drain_is_logged_and_gives_another_exit_code() -> No
         nothing = SimpleNamespace(close=lambda _: True)
         parts: Any = SimpleNamespace(runner=harness.runner, consumer=nothing, publisher=nothing)
         harness.engine.busy = {3}
-        told: list[str] = []
-        log: Any = lambda event, **_: told.append(event)  # noqa: E731
+        logged: list[str] = []
+        log: Any = lambda event, **_: logged.append(event)  # noqa: E731
         end = asyncio.ensure_future(_stop_in_order(parts, load(minimal()), log, "SIGTERM"))
         await until(lambda: "stopping" in harness.engine.event_names())
         harness.runner.failed(FencedError("another process has the name"))
 
         assert await asyncio.wait_for(end, DEADLINE) == FAILED
-        assert told == ["worker.stopping", "worker.failed", "worker.stopped"]
+        assert logged == ["worker.stopping", "worker.failed", "worker.stopped"]
 
     run_scenario(scenario)
 

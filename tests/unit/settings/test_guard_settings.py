@@ -1,4 +1,4 @@
-# Guards in the settings: what is wrong with one is said with its number, its field and what to write instead.
+# Guards in the settings: a wrong one is reported with its number, its field and what to write instead.
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ SECONDS_A_MEGABYTE: Final = 0.05
 LEAST_SECONDS: Final = 0.002
 """Of an answer that is too short for a rate to mean anything."""
 PART: Final = 15
-"""So many characters in a row of a secret may not be kept."""
+"""This many characters in a row of a secret may not be kept."""
 _PARTS: Final = frozenset(
     secret.lower()[at : at + PART] for secret in (KEY, SIGNATURE) for at in range(len(secret) - PART + 1)
 )

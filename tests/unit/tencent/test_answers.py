@@ -112,7 +112,7 @@ def test_texts_are_never_longer_than_an_outcome_may_hold(info: str, request_id: 
 
 
 @given(st.text(max_size=700), st.text(max_size=50))
-def test_no_signature_passes_wherever_it_stands(before: str, after: str) -> None:
+def test_no_signature_passes_wherever_it_is(before: str, after: str) -> None:
     usersig = UserSigSigner(APP).signature().value
     text = json.dumps({"ErrorCode": 1, "ErrorInfo": f"{before}{usersig}{after}", "RequestId": usersig})
 
@@ -202,7 +202,7 @@ def test_a_region_that_does_not_exist_is_no_address() -> None:
 # -- what an answer repeats of us -----------------------------------------------------------------------------------------------
 
 
-def told_by_a_client(info: str) -> str:
+def kept_by_a_client(info: str) -> str:
     """Return what a client that signs with APP's key keeps of an ErrorInfo."""
     redaction = Redaction()
     signature = UserSigSigner(KEYED, redaction=redaction).signature().value
@@ -225,7 +225,7 @@ KEYED = AppCredentials("main", 1400000001, "administrator", "https://console.tim
     ],
 )
 def test_a_key_or_signature_that_an_answer_repeats_is_not_kept(info: str, kept: str) -> None:
-    assert told_by_a_client(info) == kept
+    assert kept_by_a_client(info) == kept
 
 
 def test_a_part_of_a_signature_without_its_beginning_is_not_kept() -> None:

@@ -193,6 +193,6 @@ def test_a_key_file_that_becomes_unusable_changes_nothing_and_is_logged(
     assert str(path) in str(filed.logged[0].fields["reason"])
 
 
-def test_a_key_that_stands_in_the_settings_is_never_read_again(bench: Bench) -> None:
+def test_a_key_in_the_settings_is_never_read_again(bench: Bench) -> None:
     assert not bench.signer.reload()
     assert bench.events == []

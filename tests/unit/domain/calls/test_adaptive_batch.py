@@ -16,7 +16,7 @@ MOST = 20
 
 
 def seen(*, good: int, bad: int) -> AdaptiveBatchSize:
-    """What is made of so many members, the good ones first."""
+    """What is made of this many members, the good ones first."""
     size = AdaptiveBatchSize(MOST)
     for _ in range(good):
         size.learn(good=1)
@@ -26,7 +26,7 @@ def seen(*, good: int, bad: int) -> AdaptiveBatchSize:
 
 
 def settled_per_call(share: float, seed: int, *, learns: bool, at_once: int = 1) -> float:
-    """How many members a call settles when so many of a target's members are bad, and so many calls are under way at once."""
+    """How many members a call settles when this share of a target's members is bad, and this many calls are under way at once."""
     members = 2000
     size = AdaptiveBatchSize(MOST)
     chance = Random(seed)

@@ -35,7 +35,7 @@ class Searched:
 
 
 @pytest.mark.parametrize("size", range(2, 21))
-def test_a_single_bad_member_is_found_wherever_it_stands(size: int) -> None:
+def test_a_single_bad_member_is_found_wherever_it_is(size: int) -> None:
     members = list(range(size))
 
     for bad in members:
@@ -108,6 +108,6 @@ def test_after_one_that_passed_alone_the_search_goes_on_by_halves() -> None:
     assert search.suspects == ["d", "e"]
 
 
-def test_one_that_stands_alone_is_found() -> None:
+def test_one_that_is_alone_is_found() -> None:
     assert Bisection(["a"], REFUSAL).found == "a"
     assert Bisection(["a", "b"], REFUSAL).found is None

@@ -290,7 +290,7 @@ def test_a_target_that_was_not_refused_yet_may_probe_at_once_and_then_every_seco
         assert halt.fresh_probe_at == 11.0 + probe
 
 
-def test_what_is_fixed_goes_on_and_the_next_halt_begins_anew() -> None:
+def test_what_is_fixed_goes_on_and_the_next_halt_starts_from_the_beginning() -> None:
     halt = ConfigHalt()
     halt.halt(WHY, 10.0)
     for _ in range(QUICK_PROBES):

@@ -21,7 +21,7 @@ def permits(owned: int, *, from_send: bool = False) -> RateLimiter:
 
 
 def use(some: RateLimiter, count: int, sent_at: float, answered_at: float, *, accepted: bool = True) -> None:
-    """So many requests are sent and answered."""
+    """This many requests are sent and answered."""
     for _ in range(count):
         some.acquire(sent_at)
     for _ in range(count):

@@ -1,6 +1,6 @@
 # What is a command: each field as it arrives, up to its limit.
 #
-# What is refused stands in test_rejections.py, the headers in test_cloudevent_envelope.py, the fuzzing in test_command_decoding_fuzzed.py.
+# Refusals are in test_rejections.py, the headers in test_cloudevent_envelope.py, the fuzzing in test_command_decoding_fuzzed.py.
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_an_update_arrives() -> None:
     )
 
 
-def test_an_absent_field_of_an_update_is_told_from_an_empty_one() -> None:
+def test_an_absent_field_of_an_update_differs_from_an_empty_one() -> None:
     assert command({**UPDATE, "member_info": {"custom_info": ""}}).parameters.member_info == MemberInfo(
         custom_info=""
     )
@@ -144,7 +144,7 @@ def test_a_field_given_twice_inside_metadata_is_nobodys_business(size: int) -> N
 
 @pytest.mark.parametrize("leaf", [b"1", b'"%b"' % (b"x" * 2000), b'["a",{"b":[]}]'])
 def test_metadata_may_be_as_deep_as_allowed_and_no_deeper(leaf: bytes) -> None:
-    """The depth is that of objects and lists; what stands in the innermost one is no level of its own."""
+    """The depth is that of objects and lists; what is in the innermost one is no level of its own."""
     levels = 32 - leaf.count(b"[") - leaf.count(b"{")
 
     def nested(depth: int) -> bytes:

@@ -178,7 +178,7 @@ def test_what_the_fast_path_takes_alone_the_careful_one_finds_right(value: bytes
 def test_fields_are_taken_together_just_when_nothing_is_found_wrong_with_them(
     fields: dict[str, Any], headers: Headers
 ) -> None:
-    """Each rule about fields together stands twice: ``_judge`` keeps it, ``_faults_together`` says what breaks it."""
+    """Each rule about fields together is there twice: ``_judge`` keeps it, ``_faults_together`` says what breaks it."""
     value = json.dumps(fields).encode()
     reading = read(value)
     assert not reading.faults

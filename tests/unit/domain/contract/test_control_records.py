@@ -1,4 +1,4 @@
-# The records of the control topic: what is written is read, and what is not understood entirely changes nothing.
+# The records of the control topic: what is written can be read back, and a record that is not understood entirely changes nothing.
 
 from __future__ import annotations
 

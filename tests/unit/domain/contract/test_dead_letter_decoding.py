@@ -1,4 +1,4 @@
-# Dead letters read back: the original is what it was, and what is no dead letter is refused with a reason.
+# Dead letters read back: the original comes out unchanged, and what is no dead letter is refused with a reason.
 
 from __future__ import annotations
 

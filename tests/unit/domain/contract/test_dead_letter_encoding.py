@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tests.unit.domain.samples import Headers
 
 MEGABYTE = 2**20
-TOLD = [
+ALWAYS_THERE = [
     "x-error-code",
     "x-error-message",
     "x-source-topic",
@@ -119,7 +119,7 @@ def test_a_value_that_does_not_fit_is_left_out_and_can_be_recognised() -> None:
     assert named(fitted)["x-value-sha256"] == sha256(value)
 
 
-def test_what_was_never_read_is_told_by_what_it_was() -> None:
+def test_what_was_never_read_is_noted_by_size_and_hash() -> None:
     """It would be hundreds of megabytes."""
     headers: Any = OmittedHeaders(7, "cc")
     unread = Record(OmittedBytes(9, "aa"), OmittedBytes(8, "bb"), headers)
@@ -127,7 +127,7 @@ def test_what_was_never_read_is_told_by_what_it_was() -> None:
     fitted = fit(letter(unread), MEGABYTE)
 
     assert (fitted.key, fitted.value) == (None, b"")
-    assert fitted.headers[len(TOLD) :] == [
+    assert fitted.headers[len(ALWAYS_THERE) :] == [
         ("x-value-omitted", b"9"),
         ("x-value-sha256", b"aa"),
         ("x-key-omitted", b"8"),
@@ -143,7 +143,7 @@ def test_headers_that_do_not_fit_are_left_out_alone_when_that_is_enough() -> Non
     fitted = fit(letter(Record(b"value", b"k", headers)), SMALLEST_LIMIT)
 
     assert (fitted.key, fitted.value) == (b"k", b"value")
-    assert [name for name, _ in fitted.headers] == [*TOLD, "x-headers-omitted", "x-headers-sha256"]
+    assert [name for name, _ in fitted.headers] == [*ALWAYS_THERE, "x-headers-omitted", "x-headers-sha256"]
     assert named(fitted)["x-headers-omitted"] == b"5003"
     canonical = (
         b"\x00\x00\x00\x02\xc3\xa4\x00\x00\x13\x88" + b"x" * 5000 + b"\x00\x00\x00\x01n\xff\xff\xff\xff"
@@ -185,7 +185,7 @@ def test_everything_may_be_left_out() -> None:
 
     assert (fitted.key, fitted.value) == (None, b"")
     omitted = [f"x-{part}-{what}" for part in ("value", "key", "headers") for what in ("omitted", "sha256")]
-    assert [name for name, _ in fitted.headers] == [*TOLD, *omitted]
+    assert [name for name, _ in fitted.headers] == [*ALWAYS_THERE, *omitted]
 
 
 def test_below_the_smallest_limit_as_much_as_possible_is_left_out() -> None:

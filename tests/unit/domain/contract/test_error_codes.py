@@ -248,7 +248,7 @@ def test_the_remedy_of_a_status_says_what_answers(status: int | None, part: str)
         (404, None, False),
     ],
 )
-def test_what_answers_in_tencents_place_is_told_from_an_outage(
+def test_what_answers_in_tencents_place_differs_from_an_outage(
     status: int | None, code: int | None, foreign: bool
 ) -> None:
     assert is_foreign(judge(status, code), status) is foreign

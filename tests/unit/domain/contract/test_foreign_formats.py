@@ -122,7 +122,7 @@ def test_a_foreign_format_is_named_with_its_cure(value: object, code: str, words
 
 
 @pytest.mark.parametrize("value", [CONNECT, DEBEZIUM, {"schema": {}, "payload": DEBEZIUM}, {"data": BAN}])
-def test_who_waits_for_a_command_in_an_envelope_is_told(value: dict[str, Any]) -> None:
+def test_of_a_command_in_an_envelope_id_and_users_are_read(value: dict[str, Any]) -> None:
     """It is not carried out, but its id, its issuer and its users can be read."""
     refused = rejected(value)
 
@@ -160,7 +160,7 @@ def test_who_waits_for_a_command_in_an_envelope_is_told(value: dict[str, Any]) -
         *(b"\x80", b"\x8f\xa1\x01", b"x{}"),
     ],
 )
-def test_what_resembles_nothing_is_told_as_what_it_is_not(value: bytes) -> None:
+def test_what_resembles_nothing_is_refused_as_what_it_is_not(value: bytes) -> None:
     """A wrong guess would send its sender to the wrong place."""
     refused = rejected(value)
 

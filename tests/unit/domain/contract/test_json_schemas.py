@@ -215,7 +215,7 @@ PIECES: Final = st.sampled_from([
 def test_schema_and_decoder_agree_on_whatever_is_put_together(
     command: dict[str, Any], put: dict[str, Any], taken: set[str]
 ) -> None:
-    """The pieces avoid what no schema can say: here both must agree exactly, but for the names of apps."""
+    """The pieces avoid what no schema can say: here both must agree exactly, except for the names of apps."""
     value = without(command, *taken) | put
     if value.get("app") not in (None, "main", "second") and isinstance(value["app"], str):
         return

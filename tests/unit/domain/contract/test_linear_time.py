@@ -29,12 +29,12 @@ HEAD = encoded(BAN)[:-1]
 
 
 def grown(head: bytes, unit: bytes, tail: bytes) -> Callable[[int], bytes]:
-    """A shape that repeats a unit until it has so many bytes."""
+    """A shape that repeats a unit until it has this many bytes."""
     return lambda size: head + unit * ((size - len(head) - len(tail)) // len(unit)) + tail
 
 
 def nested(head: bytes, opening: bytes, closing: bytes, tail: bytes) -> Callable[[int], bytes]:
-    """A shape that is nested until it has so many bytes."""
+    """A shape that is nested until it has this many bytes."""
 
     def shape(size: int) -> bytes:
         depth = (size - len(head) - len(tail)) // (len(opening) + len(closing))

@@ -52,7 +52,7 @@ def test_the_last_form_counts_the_results_and_cuts_every_text() -> None:
     assert (last.outcome_id, last.command_id, last.status) == (long.outcome_id, long.command_id, long.status)
 
 
-def test_a_key_that_is_left_out_is_told_by_size_and_hash() -> None:
+def test_a_key_that_is_left_out_is_noted_by_size_and_hash() -> None:
     digest = hashlib.sha256(b"room").hexdigest()
 
     assert key_omitted(b"room") == [("x-key-omitted", b"4"), ("x-key-sha256", digest.encode())]

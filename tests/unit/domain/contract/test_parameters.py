@@ -77,11 +77,11 @@ def test_a_parameter_is_part_of_all_that_is_made_of_a_command(
     assert first.effect != second.effect
     assert fingerprint_of(first) != fingerprint_of(second)
     assert first.body(["u"], WALL) != second.body(["u"], WALL)
-    told = [ended(each).outcome for each in (one, other)]
-    assert told[0] is not None
-    assert told[1] is not None
-    assert told[0].parameters != told[1].parameters
-    known = [known_of(msgspec.json.encode(each)) for each in told]
+    outcomes = [ended(each).outcome for each in (one, other)]
+    assert outcomes[0] is not None
+    assert outcomes[1] is not None
+    assert outcomes[0].parameters != outcomes[1].parameters
+    known = [known_of(msgspec.json.encode(each)) for each in outcomes]
     assert [each and each.fingerprint for each in known] == [fingerprint_of(first), fingerprint_of(second)]
 
 

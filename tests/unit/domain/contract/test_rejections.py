@@ -340,7 +340,7 @@ def test_a_number_of_too_many_digits_hides_nothing_else() -> None:
         ({"a": [[]] * 30_000}, "too_long"),
     ],
 )
-def test_metadata_that_is_too_long_by_far_is_told_as_what_it_is(metadata: object, code: str) -> None:
+def test_metadata_that_is_too_long_by_far_is_reported_as_what_it_is(metadata: object, code: str) -> None:
     refused = rejected({**BAN, "metadata": metadata})
 
     assert (refused.code, refused.field, refused.metadata) == (code, "metadata", None)
@@ -441,7 +441,7 @@ def test_without_app_and_default_app_a_command_is_refused() -> None:
     assert isinstance(accepted, Command)
 
 
-def test_what_else_could_be_read_stands_in_the_refusal() -> None:
+def test_what_else_could_be_read_is_in_the_refusal() -> None:
     refused = rejected({**EVERYTHING, "resaon": "x"})
 
     assert refused == Rejected(
@@ -459,7 +459,7 @@ def test_what_else_could_be_read_stands_in_the_refusal() -> None:
     )
 
 
-def test_the_same_stands_there_when_the_fields_are_right_but_not_together() -> None:
+def test_the_same_is_there_when_the_fields_are_right_but_not_together() -> None:
     refused = rejected({**EVERYTHING, "room_id": "r"})
 
     assert refused.code == "wrong_target"
@@ -488,7 +488,7 @@ def test_the_same_stands_there_when_the_fields_are_right_but_not_together() -> N
         (["x" * 128], ("x" * 128,)),
     ],
 )
-def test_whom_a_refused_command_named_is_told_as_far_as_it_can_be_read(
+def test_the_users_a_refused_command_named_are_listed_as_far_as_they_can_be_read(
     users: object, kept: tuple[str, ...]
 ) -> None:
     """ "What became of the ban of this user?" is asked by the user."""
@@ -496,11 +496,11 @@ def test_whom_a_refused_command_named_is_told_as_far_as_it_can_be_read(
 
 
 def problems(refused: Rejected) -> list[tuple[str, str | None]]:
-    """All that is told of a record, in order."""
+    """All that is reported of a record, in order."""
     return [(refused.code, refused.field), *((problem.code, problem.field) for problem in refused.also)]
 
 
-# Each line: what is wrong, the record, and everything that is to be told.
+# Each line: what is wrong, the record, and everything that is to be reported.
 SEVERAL: list[tuple[str, object, list[tuple[str, str | None]]]] = [
     (
         "fields by themselves",
@@ -548,7 +548,7 @@ SEVERAL: list[tuple[str, object, list[tuple[str, str | None]]]] = [
         [("missing_field", "action"), ("missing_field", "user_ids")],
     ),
     (
-        "an action in vain",
+        "an unknown action",
         {**BAN, "action": "ban", "app": 5},
         [("wrong_type", "app"), ("unknown_action", "action")],
     ),
@@ -589,18 +589,18 @@ SEVERAL: list[tuple[str, object, list[tuple[str, str | None]]]] = [
 ]
 
 
-@pytest.mark.parametrize(("value", "told"), [row[1:] for row in SEVERAL], ids=[row[0] for row in SEVERAL])
-def test_everything_that_is_wrong_with_a_record_is_told_at_once(
-    value: object, told: list[tuple[str, str | None]]
+@pytest.mark.parametrize(("value", "expected"), [row[1:] for row in SEVERAL], ids=[row[0] for row in SEVERAL])
+def test_everything_that_is_wrong_with_a_record_is_reported_at_once(
+    value: object, expected: list[tuple[str, str | None]]
 ) -> None:
     """Whoever mends one mistake a day needs a week for a record with seven."""
     refused = rejected(value)
 
-    assert problems(refused) == told
-    assert len({problem.message for problem in refused.also} | {refused.message}) == len(told)
+    assert problems(refused) == expected
+    assert len({problem.message for problem in refused.also} | {refused.message}) == len(expected)
 
 
-def test_of_many_problems_the_first_and_ten_more_are_told() -> None:
+def test_of_many_problems_the_first_and_ten_more_are_reported() -> None:
     refused = rejected({**BAN, "user_ids": [5] * 100})
 
     assert problems(refused) == [("wrong_type", f"user_ids[{place}]") for place in range(11)]
@@ -631,7 +631,7 @@ def test_a_field_beyond_the_first_64_is_read_all_the_same() -> None:
         (b',"a":1', "not_json"),
     ],
 )
-def test_what_stands_behind_the_first_64_fields_is_checked(ending: bytes, code: str) -> None:
+def test_what_comes_after_the_first_64_fields_is_checked(ending: bytes, code: str) -> None:
     strange = encoded({f"x{number}": number for number in range(65)})
 
     assert rejected(strange[:-1] + ending).code == code
@@ -687,6 +687,6 @@ def test_the_cure_of_a_number_in_a_text_is_json_that_is_taken(text: str, cure: s
 @pytest.mark.parametrize("unit", [1, 10**3, 10**6, 10**9])
 @pytest.mark.parametrize("spelled", [int, str])
 def test_the_cure_of_an_instant_as_a_number_knows_its_unit(unit: int, spelled: type) -> None:
-    told = rejected(BAN | {"not_after": spelled(1_893_456_000 * unit)})
+    refused = rejected(BAN | {"not_after": spelled(1_893_456_000 * unit)})
 
-    assert told.message.endswith('write "2030-01-01T00:00:00.000Z"')
+    assert refused.message.endswith('write "2030-01-01T00:00:00.000Z"')

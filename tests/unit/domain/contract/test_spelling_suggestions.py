@@ -66,7 +66,7 @@ def test_a_field_in_another_spelling_is_answered_with_the_one_that_was_meant(nam
 
 
 @pytest.mark.parametrize("name", [*FIELDS])
-def test_a_misspelt_field_is_not_told_as_missing_too(name: str) -> None:
+def test_a_misspelt_field_is_not_reported_as_missing_too(name: str) -> None:
     """One mistake is one problem."""
     value = {**BAN, "member_info": {"role": "Admin"}, "room_id": "r"}
     camel = "".join(word.title() for word in name.split("_"))

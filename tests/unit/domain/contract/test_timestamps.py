@@ -54,7 +54,7 @@ def test_what_is_no_rfc_3339_is_refused(text: str) -> None:
         instant_of(text)
 
 
-def test_a_time_without_an_offset_is_told_how_to_write_one() -> None:
+def test_a_time_without_an_offset_is_refused_with_how_to_write_one() -> None:
     with pytest.raises(ValueError, match="2030-01-31T12:00:00Z"):
         instant_of("2030-01-01T00:00:00")
 

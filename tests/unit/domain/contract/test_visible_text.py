@@ -167,7 +167,7 @@ def test_every_format_and_control_character_of_this_python_is_hidden() -> None:
 
 
 def test_the_class_of_hidden_characters_is_one_that_other_languages_can_read_too() -> None:
-    """It stands in the JSON Schema: escapes of four digits only, and nothing beyond the basic plane."""
+    """It is in the JSON Schema: escapes of four digits only, and nothing beyond the basic plane."""
     assert HIDDEN.isascii()
     assert re.sub(r"\\u[0-9a-f]{4}|\\x[0-9a-f]{2}|-", "", HIDDEN) == ""
 

@@ -96,7 +96,7 @@ def test_what_is_on_its_way_ends_and_is_not_tried_again() -> None:
 
 
 def test_what_may_have_been_applied_is_not_said_to_be_cancelled() -> None:
-    """It is told at once: its call, which would wait for its backoff, is over."""
+    """Its outcome comes at once: its call, which would wait for its backoff, is over."""
     harness = EngineHarness()
     harness.receive(mad("u", command_id="a"))
     harness.timeout(harness.request())
@@ -109,7 +109,7 @@ def test_what_may_have_been_applied_is_not_said_to_be_cancelled() -> None:
 
 
 def test_a_copy_of_a_command_that_was_carried_out_stays_a_duplicate() -> None:
-    """Told as cancelled, its id would be free again, and a third copy would be carried out a second time."""
+    """Reported as cancelled, its id would be free again, and a third copy would be carried out a second time."""
     harness = EngineHarness()
     harness.receive(ban("u", command_id="x", issuer="mad"))
     harness.order("cancel", **MAD)

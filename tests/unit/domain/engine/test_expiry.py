@@ -1,4 +1,4 @@
-# The end of a command's time: when it is over for one that waits, is behind, rests or is on its way, and what is told of it.
+# The end of a command's time: when it is over for one that waits, is behind, rests or is on its way, and what its outcome says.
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_a_waiting_command_expires_when_its_time_is_over() -> None:
     assert harness.status("c") == "expired"
 
 
-def test_a_command_behind_another_one_expires_where_it_stands() -> None:
+def test_a_command_behind_another_one_expires_where_it_is() -> None:
     harness = EngineHarness()
     harness.receive(kick("u", command_id="a"), kick("u", command_id="c", not_after=rfc3339(BEGIN + 5.0)))
     harness.wait(5.25)
@@ -151,7 +151,7 @@ def test_a_queue_delay_does_not_lengthen_a_ban() -> None:
     assert harness.request().body["Duration"] == ceil(100.5 - 31.0)
 
 
-def test_each_try_computes_the_duration_anew() -> None:
+def test_each_try_computes_the_duration_again() -> None:
     harness = EngineHarness()
     harness.receive(ban("u", banned_until=rfc3339(BEGIN + 100.0)))
     harness.code(harness.request(), 60008)

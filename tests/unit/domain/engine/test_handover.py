@@ -1,4 +1,4 @@
-# Partitions that go, and a worker that stops: what is started is finished, all else is the next owner's.
+# Partitions that go, and a worker that stops: what was started is finished, and the rest is left to the next owner.
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_what_comes_after_the_handover_has_begun_is_not_taken_in() -> None:
     assert harness.engine.idle
 
 
-def test_what_is_told_of_a_partition_that_is_not_ours_changes_nothing() -> None:
+def test_news_of_a_partition_that_is_not_ours_changes_nothing() -> None:
     harness = EngineHarness()
     record = harness.record(ban("u"))
     harness.revoked(0)

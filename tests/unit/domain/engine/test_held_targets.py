@@ -300,7 +300,7 @@ def test_the_proof_of_a_targets_fault_is_good_for_five_seconds() -> None:
     harness.wait(5.25)
     refuse(harness, "a")
 
-    assert harness.is_open("a"), "it is held anew"
+    assert harness.is_open("a"), "it is held again"
     assert harness.engine.halts == []
 
 

@@ -30,14 +30,14 @@ def replica(number: int, **rules: Any) -> EngineHarness:
 
 
 def rooms(harness: EngineHarness, number: int, name: str = "t") -> None:
-    """So many bans that share no call."""
+    """This many bans that share no call."""
     partition = next(iter(harness.engine._partitions))
     harness.receive_together(
         *(ban("u", group=f"{name}{place}") for place in range(number)), partition=partition
     )
 
 
-def told(harness: EngineHarness) -> list[Any]:
+def newly_said(harness: EngineHarness) -> list[Any]:
     """What the replica has said since the last time."""
     said = [decode(payload) for payload in harness.quota_messages]
     harness.quota_messages.clear()
@@ -103,7 +103,7 @@ def test_who_may_not_lend_or_has_none_to_lend_grants_nothing(reason: str) -> Non
 
     other.hear_quota_messages(*hot.quota_messages, may_lend=reason != "fenced")
 
-    assert told(other) == []
+    assert newly_said(other) == []
 
 
 def test_a_borrower_renews_while_more_is_waiting_and_gives_back_what_is_not_in_use() -> None:
@@ -114,7 +114,7 @@ def test_a_borrower_renews_while_more_is_waiting_and_gives_back_what_is_not_in_u
     hot.quota_messages.clear()
 
     hot.wait(0.3)
-    (renewal,) = told(hot)
+    (renewal,) = newly_said(hot)
     assert isinstance(renewal, LoanRequest)
     assert list(renewal.keeps.values()) == [9]
     idle.wait(0.3)
@@ -127,7 +127,7 @@ def test_a_borrower_renews_while_more_is_waiting_and_gives_back_what_is_not_in_u
         hot.wait(0.25)
         idle.wait(0.25)
         idle.hear_quota_messages(*hot.quota_messages)
-        said += told(hot)
+        said += newly_said(hot)
 
     assert isinstance(said[-1], LoanReturn)
     assert of_bans(idle).permits_lent == 0
@@ -183,7 +183,7 @@ def test_what_nobody_here_can_read_is_counted_and_what_is_of_others_ignored() ->
     )
 
     assert idle.engine.snapshot(idle.now).counts.strange_quota_messages == 1
-    assert told(idle) == []
+    assert newly_said(idle) == []
 
 
 def test_while_tencent_throttles_nothing_is_borrowed_or_lent() -> None:
@@ -200,4 +200,4 @@ def test_while_tencent_throttles_nothing_is_borrowed_or_lent() -> None:
         encode(LoanRequest(lane_of(other.rules, "main", ENDPOINT_OF["ban"]), "b", 1, 5, {}))
     )
 
-    assert told(other) == []
+    assert newly_said(other) == []

@@ -1,4 +1,4 @@
-# A record in the wrong place is carried out, counted by its reason, and told once for each issuer and reason.
+# A record in the wrong place is carried out, counted by its reason, and logged once for each issuer and reason.
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_of_a_bad_record_with_a_key_nothing_is_said() -> None:
 @pytest.mark.parametrize(
     "key", [b"user-1", b"", b"G", b'"g"', b" g", b"g\n", b"\x00\x00\x00\x00\x01g", b"\xff"], ids=repr
 )
-def test_a_key_that_is_not_the_target_is_told(key: bytes) -> None:
+def test_a_key_that_is_not_the_target_is_logged(key: bytes) -> None:
     """Quoted, framed by a serializer, or of something else: it leads elsewhere than the plain id of another producer."""
     harness = EngineHarness()
     send(harness, 0, key, ban("u", issuer="i"))
@@ -86,7 +86,7 @@ def test_a_key_that_is_not_the_target_is_told(key: bytes) -> None:
 
 
 @pytest.mark.parametrize("make", [ban, kick])
-def test_a_target_on_two_partitions_is_told(make: Callable[..., dict[str, Any]]) -> None:
+def test_a_target_on_two_partitions_is_logged(make: Callable[..., dict[str, Any]]) -> None:
     """One command_id, one key, two partitions: it is carried out twice, and that must not go unsaid."""
     harness = desk_of_all()
     command = make("u", command_id="c")

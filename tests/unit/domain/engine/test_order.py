@@ -1,7 +1,7 @@
 # Order per member: what waits for what, and in which order commands are finished.
 #
-# How repeats and contradictions are recognised stands in test_repeated_ids.py, test_repeated_effects.py and
-# test_superseding.py; partitions that go, in test_handover.py.
+# For how repeats and contradictions are recognised see test_repeated_ids.py, test_repeated_effects.py and
+# test_superseding.py; for partitions that go, test_handover.py.
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_a_failed_command_lets_the_next_one_go() -> None:
     assert harness.status("unban") == "succeeded"
 
 
-def test_a_command_that_is_done_is_not_told_before_the_earlier_one_that_shares_a_member() -> None:
+def test_a_done_command_is_not_published_before_an_earlier_one_that_shares_a_member() -> None:
     """Else a crash would redo the earlier one and skip the later one."""
     harness = EngineHarness()
     harness.receive(ban("u", "v", command_id="first"), unban("u", command_id="second"))
@@ -206,7 +206,7 @@ def test_a_repeated_user_of_one_command_is_one_member() -> None:
 
 
 @pytest.mark.parametrize("tell", ["attempt_finished", "permit_requested"])
-def test_what_is_told_of_a_call_that_is_over_changes_nothing(tell: str) -> None:
+def test_news_of_a_call_that_is_over_changes_nothing(tell: str) -> None:
     harness = EngineHarness()
     harness.receive(ban("u", command_id="c"))
     request = harness.request()

@@ -17,7 +17,7 @@ assert PACE * QUOTA >= SLOWEST_PACE
 
 
 def backlog(members: int) -> EngineHarness:
-    """So many members wait at once, over forty rooms."""
+    """This many members wait at once, over forty rooms."""
     harness = EngineHarness(default_calls_per_second=QUOTA)
     harness.receive_together(
         *(ban(*users(20, f"u{place}-"), group=f"g{place % 40}") for place in range(members // 20))

@@ -10,7 +10,7 @@ URGENT = "urgent"
 
 
 def backlog(harness: EngineHarness, number: int = 10) -> None:
-    """So many rooms wait, and one permit is out."""
+    """This many rooms wait, and one permit is out."""
     harness.receive_together(*(ban("u", group=f"g{place}") for place in range(number)))
 
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def hear(harness: EngineHarness, result: PublishResult) -> None:
-    """The engine is told what became of its transaction, as the service's loop tells it."""
+    """The engine hears what became of its transaction, as the service's loop tells it."""
     match result:
         case Published():
             harness.engine.published(harness.now)
@@ -201,7 +201,7 @@ def test_a_broker_that_takes_less_metadata_is_given_less() -> None:
     assert harness.engine.idle
 
 
-def test_what_is_far_above_the_gap_is_told_once_the_gap_has_moved() -> None:
+def test_what_is_far_above_the_gap_is_published_once_the_gap_has_moved() -> None:
     harness = EngineHarness(max_gap=8)
     for number in range(8):
         harness.receive(ban("u", group=f"g{number}", command_id=f"g{number}"))
@@ -316,9 +316,9 @@ def test_without_a_dead_letter_topic_outcomes_that_need_none_go_on() -> None:
     harness.ok()
     refuse_letters(harness)
 
-    told = [each.command_id for each in harness.publish()]
+    published = [each.command_id for each in harness.publish()]
 
-    assert told == ["good"]
+    assert published == ["good"]
     assert harness.engine.take_transaction(harness.now) is None
     assert harness.engine.unpublished == 1
 
@@ -349,10 +349,10 @@ def test_a_later_command_of_the_same_member_waits_with_it() -> None:
     harness.ok()
     refuse_letters(harness)
 
-    told = [each.command_id for each in harness.publish()]
+    published = [each.command_id for each in harness.publish()]
     harness.wait(TRIAL_SECONDS)
 
-    assert told == ["other"]
+    assert published == ["other"]
     assert [each.command_id for each in harness.publish()] == ["failed", "later"]
 
 
@@ -411,9 +411,9 @@ def test_what_was_far_above_the_gap_goes_after_an_earlier_dead_letter_of_its_mem
     harness.commit(trial)
     refuse_letters(harness)
 
-    told = [each.command_id for each in harness.publish()]
+    published = [each.command_id for each in harness.publish()]
 
-    assert "later" not in told
+    assert "later" not in published
     harness.wait(TRIAL_SECONDS)
     assert [each.command_id for each in harness.publish()] == ["earlier", "later"]
 
@@ -600,7 +600,7 @@ def test_a_position_never_passes_what_a_partition_that_goes_had_in_its_backlog()
     assert harness.take().commits[0].offset == 1
 
 
-def test_foreign_metadata_is_told_and_counted_once_an_assignment() -> None:
+def test_foreign_metadata_is_logged_and_counted_once_an_assignment() -> None:
     harness = EngineHarness(settled=False)
     harness.revoked(0)
     harness.assign(0, 5, foreign="AQAAAZrJQvWA")
@@ -634,7 +634,7 @@ UNREAD_HEADERS: Any = OmittedHeaders(300_000_000, "ab" * 32)
         ),
     ],
 )
-def test_a_record_that_was_not_read_is_told_and_dead_lettered(unread: Record) -> None:
+def test_a_record_that_was_not_read_is_logged_and_dead_lettered(unread: Record) -> None:
     harness = EngineHarness()
     harness.fetch([unread])
     transaction = harness.take()

@@ -11,7 +11,7 @@ from worker.domain.effects import RestoredPartition
 
 
 def spread(harness: EngineHarness, number: int, name: str = "t") -> None:
-    """So many bans that have nothing to do with each other."""
+    """This many bans that have nothing to do with each other."""
     for place in range(number):
         harness.receive(ban("u", group=f"{name}{place}"))
 
@@ -86,7 +86,7 @@ def test_what_waits_for_a_connection_leaves_on_no_slice_that_has_gone() -> None:
     assert all(harness.engine.may_send(each.call_id, harness.now) for each in calls[5:])
 
 
-def test_a_partition_that_comes_back_settles_anew() -> None:
+def test_a_partition_that_comes_back_settles_again() -> None:
     harness = EngineHarness()
     harness.revoked(0)
     harness.assign(0)

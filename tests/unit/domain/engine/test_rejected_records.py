@@ -58,7 +58,7 @@ def test_foreign_text_is_short_and_printable_in_the_line() -> None:
     assert len(line["issuer"]) < 150
 
 
-def test_an_id_that_is_reused_for_something_else_has_a_line_and_tells_whom_it_named() -> None:
+def test_an_id_that_is_reused_for_something_else_has_a_line_and_names_its_users() -> None:
     harness = EngineHarness()
     harness.receive(ban("u") | {"command_id": "c"})
 

@@ -28,7 +28,7 @@ def test_two_commands_with_the_same_effect_share_one_call() -> None:
     assert harness.engine.snapshot(harness.now).counts.coalesced == 1
 
 
-def test_a_shared_refusal_is_told_to_both() -> None:
+def test_a_shared_refusal_is_in_both_outcomes() -> None:
     harness = EngineHarness()
     harness.receive_together(kick("u", command_id="a"), kick("u", command_id="b"))
     harness.code(harness.request(), 70107, "no such user")

@@ -1,6 +1,6 @@
 # The same record again, and the same command id in another one: what is not carried out a second time, and what is.
 #
-# What is known of ids is proven in test_dedupe.py; a repeat that comes too late in test_expired_repeats.py.
+# What is remembered of ids: test_dedupe.py; a repeat that comes too late: test_expired_repeats.py.
 
 from __future__ import annotations
 
@@ -152,10 +152,10 @@ def later(harness: EngineHarness, known: str) -> EngineHarness:
     harness.publish()
     if known == "published":
         return harness
-    told = [_read(each) for each in harness.published.outcomes]
+    found = [_read(each) for each in harness.published.outcomes]
     heir = EngineHarness(settled=False)
     heir.revoked(0)
-    heir.assign(0, position=len(told), known=[each for each in told if each is not None])
+    heir.assign(0, position=len(found), known=[each for each in found if each is not None])
     heir.wait(COOLING_OFF)
     return heir
 
@@ -203,9 +203,7 @@ def test_a_copy_of_a_superseded_command_that_is_open_calls_nobody() -> None:
 
 @LATE
 @pytest.mark.parametrize("code", [10010, 70107])
-def test_of_a_partly_superseded_command_a_copy_carries_out_only_whom_it_failed_for(
-    known: str, code: int
-) -> None:
+def test_a_copy_of_a_partly_superseded_command_is_for_its_failed_users_only(known: str, code: int) -> None:
     harness = EngineHarness()
     harness.receive_together(ban("u", "v", command_id="x"), unban("v"))
     harness.code(harness.request("ban"), code)
@@ -451,7 +449,7 @@ def test_an_id_counts_for_its_own_partition_only() -> None:
     assert len(harness.out) == 1
 
 
-def test_an_id_that_an_earlier_owner_told_of_is_not_carried_out_again() -> None:
+def test_an_id_that_an_earlier_owner_published_is_not_carried_out_again() -> None:
     harness = EngineHarness()
     harness.receive(kick("u", "v", command_id="c"))
     harness.ok()

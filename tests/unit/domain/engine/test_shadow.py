@@ -72,7 +72,7 @@ def test_those_that_are_sent_have_every_second_permit() -> None:
 
 def test_those_that_are_sent_have_every_second_permit_of_each_second_of_a_raid() -> None:
     """
-    A backlog of more than a second's permits leaves evenly. What is free meanwhile is not shadow's: half of that at each event
+    A backlog of more than a second's permits leaves evenly. Permits that are free meanwhile are not shadow's: half of them at each event
     would leave it one permit in a hundred.
     """
     harness = EngineHarness(default_calls_per_second=20)
@@ -149,7 +149,7 @@ def test_it_leaves_no_trace_of_its_id() -> None:
 
 
 def test_among_themselves_commands_in_shadow_repeat_each_other_as_those_that_are_sent_do() -> None:
-    """What is shown is what would have happened: a copy, and another command with the same effect, would have needed no call."""
+    """It shows what would have happened: a copy, and another command with the same effect, would have needed no call."""
     harness = EngineHarness()
     harness.order("shadow", **MAD)
     harness.receive(mad("u", command_id="x"), mad("u", command_id="x"), mad("u", command_id="y"))
@@ -388,7 +388,7 @@ def test_one_in_shadow_that_waits_costs_no_order_more_for_those_that_have_its_ef
     assert many < 25 * few  # eight times as long, with room for a busy machine; it was sixty times
 
 
-def test_what_is_on_its_way_when_the_shadow_comes_is_told_as_what_it_was() -> None:
+def test_what_is_on_its_way_when_the_shadow_comes_is_reported_as_what_it_was() -> None:
     harness = EngineHarness()
     harness.receive(mad("u", command_id="a"), mad("v", command_id="b"), mad("w", command_id="c"))
     harness.order("shadow", **MAD)
@@ -452,7 +452,7 @@ def test_nothing_is_read_back_from_an_outcome_in_shadow() -> None:
 
 
 def test_one_whose_time_is_over_leaves_no_trace_either() -> None:
-    """Told as `expired`, its id would be known after a restart, and the same id for something else would be refused."""
+    """Reported as `expired`, its id would be known after a restart, and the same id for something else would be refused."""
     harness = EngineHarness(default_calls_per_second=1)
     harness.order("shadow", **MAD)
     harness.receive(mad("u"), mad("v", command_id="x", banned_until="2030-03-17T17:46:44.500Z"))
@@ -471,7 +471,7 @@ def _offset(outcome: dict[str, Any]) -> int:
 
 def raid(harness: EngineHarness, seed: int) -> list[dict[str, Any]]:
     """
-    A raid of which every request is answered at once. Returns its outcomes, but for statuses, times, RequestIds, and how its batches
+    A raid of which every request is answered at once. Returns its outcomes, except statuses, times, RequestIds, and how its batches
     fell: that hangs on when each user's earlier call was answered.
     """
     random = Random(seed)

@@ -153,7 +153,7 @@ def test_what_is_not_ours_or_not_of_here_is_none(text: str) -> None:
 
 
 def test_no_part_of_it_can_be_cut_off_and_no_bit_be_turned() -> None:
-    """But for the whole of it, which is no metadata at all."""
+    """Except the whole of it, which is no metadata at all."""
     cut = [OURS[:end] for end in range(1, len(OURS))]
     turned = [
         OURS[:place] + chr(ord(OURS[place]) ^ 1 << bit) + OURS[place + 1 :]

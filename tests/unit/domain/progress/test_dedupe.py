@@ -85,7 +85,7 @@ SAME: list[tuple[dict[str, Any], dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("fields", "change"), CHANGES, ids="+".join)
-def test_an_id_stands_for_what_is_done_to_whom(fields: dict[str, Any], change: dict[str, Any]) -> None:
+def test_an_id_stands_for_what_is_done_to_which_users(fields: dict[str, Any], change: dict[str, Any]) -> None:
     assert fingerprint_of(command({**fields, **change})) != fingerprint_of(command(fields))
 
 
@@ -130,7 +130,7 @@ def test_after_success_all_of_the_users_are_done() -> None:
     assert found.at == WALL
 
 
-def test_after_a_partial_success_those_are_done_for_whom_it_holds() -> None:
+def test_after_a_partial_success_only_the_users_it_holds_for_are_done() -> None:
     found = remembered(outcome(BAN, FAILED, APPLIED))
 
     assert found is not None
@@ -305,8 +305,8 @@ def test_the_newest_outcome_of_an_id_counts() -> None:
     assert len(ids) == 1
 
 
-def test_only_so_many_outcomes_are_remembered_whatever_they_tell() -> None:
-    """A restoration reads so many records: memory must not know more than the next owner will."""
+def test_only_a_bounded_number_of_outcomes_is_remembered_whatever_they_say() -> None:
+    """A restoration reads only this many records: memory must not know more than the next owner will."""
     ids = ids_of(3)
     ids.remember(known("c-1"))
     ids.remember(None)

@@ -34,10 +34,12 @@ def ids(*offsets: int) -> dict[int, str]:
 
 
 def place(
-    records: dict[int, str], told: dict[int, str], start: int = 0, end: int = 100, **changes: Any
+    records: dict[int, str], outcomes: dict[int, str], start: int = 0, end: int = 100, **changes: Any
 ) -> RecoveredPosition | UnclearPosition:
     """Where it goes on when nothing was ever deleted and the group began at the first record."""
-    return recover_position(start, end, records, told, **{"is_whole": True, "from_start": True, **changes})
+    return recover_position(
+        start, end, records, outcomes, **{"is_whole": True, "from_start": True, **changes}
+    )
 
 
 def test_where_every_record_has_its_outcome_it_goes_on_behind_the_last() -> None:
@@ -46,9 +48,9 @@ def test_where_every_record_has_its_outcome_it_goes_on_behind_the_last() -> None
 
 def test_where_every_record_that_is_left_has_an_outcome_it_goes_on() -> None:
     """Older outcomes were deleted."""
-    told = ids(7, 8, 9)
+    outcomes = ids(7, 8, 9)
 
-    assert place(ids(8, 9), told, start=8, is_whole=False, from_start=False) == RecoveredPosition(10, 0)
+    assert place(ids(8, 9), outcomes, start=8, is_whole=False, from_start=False) == RecoveredPosition(10, 0)
 
 
 def test_a_record_without_an_outcome_is_begun_with_and_the_rest_is_done() -> None:
@@ -82,7 +84,7 @@ def test_where_the_group_may_have_begun_later_one_missing_outcome_is_open() -> N
 
 
 def test_an_outcome_of_another_record_is_a_doubt() -> None:
-    """The topic was made again: what stands there was never carried out."""
+    """The topic was made again: what is there was never carried out."""
     found = place(ids(0, 1), {0: "id-0", 1: "another"})
 
     assert isinstance(found, UnclearPosition)
@@ -104,10 +106,10 @@ def test_when_the_records_with_outcomes_are_deleted_it_goes_on_with_the_first() 
 def test_what_is_further_below_the_last_outcome_than_a_bitmap_reaches_is_done() -> None:
     """A record is admitted only so far above the oldest open one."""
     top = MAX_SPAN + 1000
-    told = ids(top - 2, top)
+    outcomes = ids(top - 2, top)
 
-    assert offsets_to_compare(0, told) == range(1001, top + 1)
-    assert place(ids(top - 2, top - 1, top), told, end=top + 1) == RecoveredPosition(top - 1, 0b10)
+    assert offsets_to_compare(0, outcomes) == range(1001, top + 1)
+    assert place(ids(top - 2, top - 1, top), outcomes, end=top + 1) == RecoveredPosition(top - 1, 0b10)
 
 
 def test_without_outcomes_there_is_nothing_to_compare() -> None:
@@ -135,9 +137,9 @@ def test_what_is_no_outcome_says_nothing(value: bytes) -> None:
 
 
 def test_an_outcome_says_of_which_record_and_command_it_is() -> None:
-    told = OutcomeEvidence("c-1", Source("commands", 3, 42))
+    evidence = OutcomeEvidence("c-1", Source("commands", 3, 42))
 
-    assert evidence_in(msgspec.json.encode(told)) == told
+    assert evidence_in(msgspec.json.encode(evidence)) == evidence
 
 
 def test_a_record_without_a_readable_id_is_named_by_its_value_and_never_like_an_id() -> None:

@@ -40,7 +40,7 @@ def test_what_is_open_holds_the_committed_offset_back() -> None:
     assert offsets.propose([0]) == OffsetCommit(1, "")
 
 
-def test_what_is_done_above_an_open_record_stands_in_the_metadata() -> None:
+def test_what_is_done_above_an_open_record_is_in_the_metadata() -> None:
     offsets = opened(0, 1, 2, 3)
 
     assert offsets.propose([1, 3]) == commit(0, 1, 3)

@@ -242,7 +242,7 @@ LEAVES = [
     ("a ban that ends at a time overwrites nothing", BANNED_UNTIL, UNBAN),
     ("a duration of 0 overwrites nothing", {**BAN, "duration": 0}, UNBAN),
     ("an update of some fields leaves the others", PARTIAL_UPDATE, UPDATE),
-    ("a kick happens anew each time", KICK, KICK),
+    ("a kick happens again each time", KICK, KICK),
     ("a kick is not undone by an update", UPDATE, KICK),
     ("an update is not undone by a kick", KICK, UPDATE),
     ("a live room's unban has nothing to do with a group's ban", LIVE_UNBAN, BAN),

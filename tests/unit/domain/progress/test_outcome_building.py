@@ -1,4 +1,4 @@
-# What is told of a finished command: the outcome, the dead letter, and what of it may be left out where it does not fit.
+# What is published of a finished command: the outcome, the dead letter, and what of it may be left out where it does not fit.
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ BAD = json.dumps({**EVERYTHING, "duration": -1}).encode()
 UNREADABLE = b"{"
 
 
-def told(command: OpenCommand, now: float = 100.0) -> Outcome:
+def outcome_made(command: OpenCommand, now: float = 100.0) -> Outcome:
     """The command's outcome, finished at WALL."""
     made = outcome_of(command, RULES, now, WALL)
     command.emit(made, 1000)
@@ -47,11 +47,11 @@ def told(command: OpenCommand, now: float = 100.0) -> Outcome:
 def finished(fields: dict[str, Any] = BAN, *results: ResultStatus, **details: Any) -> OpenCommand:
     """A command whose outcome is made."""
     command = give(open_command(fields), *results, **details)
-    told(command)
+    outcome_made(command)
     return command
 
 
-def told_rejection(value: bytes) -> RejectedRecord:
+def made_rejection(value: bytes) -> RejectedRecord:
     """A rejected record whose outcome is made."""
     rejected = rejected_record(value)
     rejected.emit(rejection_outcome(rejected, RULES, 100.0, WALL), 1000)
@@ -62,7 +62,7 @@ def told_rejection(value: bytes) -> RejectedRecord:
 
 
 def test_an_outcome_says_what_was_commanded_and_where_it_stood() -> None:
-    outcome = told(give(open_command(EVERYTHING), APPLIED, APPLIED))
+    outcome = outcome_made(give(open_command(EVERYTHING), APPLIED, APPLIED))
 
     assert outcome.outcome_id == "moderation.commands-3-42"
     assert outcome.source == Source("moderation.commands", 3, 42)
@@ -82,8 +82,8 @@ def test_an_outcome_says_what_was_commanded_and_where_it_stood() -> None:
 
 
 @pytest.mark.parametrize("fields", ONE_OF_EACH, ids=lambda each: str(each["action"]))
-def test_the_target_stands_where_the_command_had_it(fields: dict[str, Any]) -> None:
-    outcome = told(give(open_command(fields), *[APPLIED for _ in fields["user_ids"]]))
+def test_the_target_is_where_the_command_had_it(fields: dict[str, Any]) -> None:
+    outcome = outcome_made(give(open_command(fields), *[APPLIED for _ in fields["user_ids"]]))
 
     assert outcome.group_id == fields.get("group_id")
     assert outcome.room_id == fields.get("room_id")
@@ -91,23 +91,23 @@ def test_the_target_stands_where_the_command_had_it(fields: dict[str, Any]) -> N
 
 @pytest.mark.parametrize("fields", [UNBAN, LIVE_UNBAN], ids=lambda each: str(each["action"]))
 def test_an_action_without_parameters_tells_none(fields: dict[str, Any]) -> None:
-    outcome = told(give(open_command(fields), APPLIED, APPLIED))
+    outcome = outcome_made(give(open_command(fields), APPLIED, APPLIED))
 
     assert outcome.parameters == Parameters()
     assert msgspec.to_builtins(outcome)["parameters"] == {}
 
 
-def test_the_end_of_a_ban_is_told_as_it_was_written() -> None:
+def test_the_end_of_a_ban_is_given_as_it_was_written() -> None:
     fields = {name: value for name, value in BAN.items() if name != "duration"}
     fields["banned_until"] = "2030-06-01T02:00:00.5+02:00"
 
-    outcome = told(give(open_command(fields), APPLIED, APPLIED))
+    outcome = outcome_made(give(open_command(fields), APPLIED, APPLIED))
 
     assert outcome.parameters == Parameters(banned_until="2030-06-01T02:00:00.5+02:00", reason=BAN["reason"])
 
 
 def test_an_update_tells_what_it_sets() -> None:
-    outcome = told(give(open_command(UPDATE), APPLIED))
+    outcome = outcome_made(give(open_command(UPDATE), APPLIED))
 
     assert outcome.parameters is not None
     assert msgspec.to_builtins(outcome.parameters) == {"member_info": UPDATE["member_info"]}
@@ -118,7 +118,7 @@ def test_times_are_from_receipt_to_first_attempt_and_from_there_to_last_answer()
     command.record_attempt(call_try(1), 100.25, 100.5)
     command.record_attempt(call_try(2), 101.0, 102.0)
 
-    outcome = told(command, now=104.0)
+    outcome = outcome_made(command, now=104.0)
 
     assert outcome.received_at == "2029-12-31T23:59:56.000Z"
     assert outcome.finished_at == "2030-01-01T00:00:00.000Z"
@@ -129,7 +129,7 @@ def test_times_are_from_receipt_to_first_attempt_and_from_there_to_last_answer()
 
 
 def test_of_a_command_that_was_never_sent_all_time_was_waiting() -> None:
-    outcome = told(give(open_command(BAN), ResultStatus.EXPIRED, ResultStatus.EXPIRED), now=104.0)
+    outcome = outcome_made(give(open_command(BAN), ResultStatus.EXPIRED, ResultStatus.EXPIRED), now=104.0)
 
     assert (outcome.queued_ms, outcome.calling_ms, outcome.attempts) == (4000.0, None, 0)
 
@@ -138,16 +138,16 @@ def test_a_clock_that_was_read_too_early_makes_no_negative_time() -> None:
     command = give(open_command(BAN), APPLIED, APPLIED)
     command.record_attempt(call_try(), 99.9, 99.8)
 
-    outcome = told(command)
+    outcome = outcome_made(command)
 
     assert (outcome.queued_ms, outcome.calling_ms) == (0.0, 0.0)
 
 
 def test_a_duplicate_names_the_command_that_did_it_and_a_superseded_one_its_successor() -> None:
-    duplicate = told(
+    duplicate = outcome_made(
         give(open_command(BAN), ResultStatus.DUPLICATE, ResultStatus.DUPLICATE, duplicate_of="t-3-1")
     )
-    superseded = told(
+    superseded = outcome_made(
         give(open_command(BAN), ResultStatus.SUPERSEDED, ResultStatus.SUPERSEDED, superseded_by="t-3-9")
     )
 
@@ -160,13 +160,15 @@ def test_a_partly_repeated_command_is_no_duplicate() -> None:
     command.tasks[0].settle(Result("brennanli3", ResultStatus.DUPLICATE, duplicate_of="t-3-1"))
     command.tasks[1].settle(Result("brennanli12", APPLIED))
 
-    outcome = told(command)
+    outcome = outcome_made(command)
 
     assert (outcome.status, outcome.duplicate_of) == (Status.SUCCEEDED, None)
 
 
 def test_a_failed_command_says_in_a_sentence_what_its_first_failure_was() -> None:
-    outcome = told(give(open_command(BAN), FAILED, FAILED, error_code=10019, error_info="no such account"))
+    outcome = outcome_made(
+        give(open_command(BAN), FAILED, FAILED, error_code=10019, error_info="no such account")
+    )
 
     assert outcome.error is not None
     assert outcome.error.code == "10019"
@@ -176,19 +178,19 @@ def test_a_failed_command_says_in_a_sentence_what_its_first_failure_was() -> Non
 
 
 def test_a_failure_without_an_answer_has_a_code_too() -> None:
-    outcome = told(give(open_command(KICK), FAILED))
+    outcome = outcome_made(give(open_command(KICK), FAILED))
 
     assert outcome.error is not None
     assert outcome.error.code == "no_answer"
     assert outcome.error.message == "user 'user1': no text (no_answer)"
 
 
-def test_a_failure_after_an_expiry_is_the_one_that_is_told() -> None:
+def test_a_failure_after_an_expiry_is_the_one_that_is_reported() -> None:
     command = open_command(BAN)
     command.tasks[0].settle(Result("brennanli3", ResultStatus.EXPIRED))
     command.tasks[1].settle(Result("brennanli12", FAILED, error_code=10010, error_info="no such group"))
 
-    outcome = told(command)
+    outcome = outcome_made(command)
 
     assert outcome.status is Status.FAILED
     assert outcome.error is not None
@@ -196,7 +198,7 @@ def test_a_failure_after_an_expiry_is_the_one_that_is_told() -> None:
 
 
 def test_a_rejected_command_tells_what_could_be_read_of_it_and_why() -> None:
-    outcome = told_rejection(BAD).outcome
+    outcome = made_rejection(BAD).outcome
 
     assert outcome is not None
     assert outcome.status is Status.REJECTED
@@ -211,7 +213,7 @@ def test_a_rejected_command_tells_what_could_be_read_of_it_and_why() -> None:
 
 
 def test_a_record_without_a_readable_id_has_no_outcome() -> None:
-    assert told_rejection(UNREADABLE).outcome is None
+    assert made_rejection(UNREADABLE).outcome is None
 
 
 # Dead letters, ids, traces
@@ -219,7 +221,7 @@ def test_a_record_without_a_readable_id_has_no_outcome() -> None:
 
 def test_a_rejected_record_becomes_a_dead_letter_whether_its_id_is_readable_or_not() -> None:
     for value, code in ((BAD, "out_of_range"), (UNREADABLE, "not_json")):
-        rejected = told_rejection(value)
+        rejected = made_rejection(value)
 
         letter = dead_letter_of(rejected, "moderation.commands")
 
@@ -255,7 +257,7 @@ def test_no_other_command_becomes_a_dead_letter(results: tuple[ResultStatus, Res
 
 
 def test_nothing_is_remembered_of_the_id_of_a_rejected_command() -> None:
-    assert known_from(told_rejection(BAD), WALL) is None
+    assert known_from(made_rejection(BAD), WALL) is None
 
 
 def test_nothing_is_remembered_before_there_is_an_outcome() -> None:

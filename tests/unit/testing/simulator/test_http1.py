@@ -132,7 +132,7 @@ def test_expect_100_continue_is_noticed() -> None:
     ],
     ids=["whole", "too long"],
 )
-def test_nobody_is_told_to_go_on_who_has_sent_all_or_was_refused(sent: bytes) -> None:
+def test_nobody_who_has_sent_all_or_was_refused_gets_an_interim_answer(sent: bytes) -> None:
     """The interim answer came after the last one, where a client takes it for the beginning of the next."""
     parser = HttpParser()
     parser.feed(sent)

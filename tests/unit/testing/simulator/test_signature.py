@@ -66,7 +66,7 @@ def test_a_wrong_signature_has_its_code(usersig: str, code: int) -> None:
     ],
     ids=str,
 )
-def test_whatever_stands_in_a_signature_it_has_a_code(changed: dict[str, object], code: int) -> None:
+def test_whatever_is_in_a_signature_it_has_a_code(changed: dict[str, object], code: int) -> None:
     """
     Python compares no texts in constant time that are not ASCII: the call was counted, and then neither answered nor logged.
     """
