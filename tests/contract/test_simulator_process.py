@@ -154,6 +154,6 @@ def test_a_port_in_use_is_a_failure_with_a_sentence(start: Start, tmp_path: Path
     output, errors = second.communicate(timeout=PATIENCE)
 
     assert (second.returncode, output) == (1, "")
-    (told,) = map(json.loads, errors.splitlines())
-    assert told["error"] == f"port {port} of 127.0.0.1: address already in use: give another --port"
+    (printed,) = map(json.loads, errors.splitlines())
+    assert printed["error"] == f"port {port} of 127.0.0.1: address already in use: give another --port"
     assert not (tmp_path / "requests.jsonl").exists()

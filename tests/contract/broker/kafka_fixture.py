@@ -157,7 +157,7 @@ class Member:
         return bool(self.consumer.partitions == frozenset(partitions))
 
     def saw(self, event: str) -> list[Any]:
-        return [told for name, told in self.events if name == event]
+        return [given for name, given in self.events if name == event]
 
     def noticed(self, event: str) -> list[LogEvent]:
         return [notice for notice in self.notices if notice.event == event]
@@ -319,9 +319,9 @@ class RealCluster:
     def committed(self, partition: int) -> tuple[int, str] | None:
         """Stable: a commit is answered a moment before its markers are written."""
         reader = self._reader(group_id=f"workers{self.tag}")
-        told = reader.committed(TopicPartition(f"commands{self.tag}", partition), metadata=True)
+        found = reader.committed(TopicPartition(f"commands{self.tag}", partition), metadata=True)
         reader.close(autocommit=False)
-        return None if told is None else (told.offset, told.metadata)
+        return None if found is None else (found.offset, found.metadata)
 
     def consumer(self, member: Member) -> Consumer:
         return Consumer(member.options, member, member.notices.append)
@@ -337,8 +337,8 @@ class RealCluster:
     def expel(self, member: Member) -> None:
         group = f"workers{self.tag}"
         client = f"{member.options.client_name}-commands"
-        told = self.admin.describe_groups([group])[group]["members"]
-        member_id = next(each["member_id"] for each in told if each["client_id"] == client)
+        members = self.admin.describe_groups([group])[group]["members"]
+        member_id = next(each["member_id"] for each in members if each["client_id"] == client)
         self.admin.remove_group_members(group, [MemberToRemove(member_id=member_id)])
 
     def outcomes_written(self, partition: int, value: bytes) -> None:
@@ -387,12 +387,12 @@ class RealCluster:
         return found
 
     def _mark(self, place: Any) -> int:
-        told = _asked(
+        ends = _asked(
             lambda: self.admin.list_partition_offsets(
                 {place: OffsetSpec.LATEST}, IsolationLevel.READ_UNCOMMITTED
             )
         )
-        return int(told[place].offset)
+        return int(ends[place].offset)
 
 
 def _options(bootstrap_servers: str, tag: str, name: str, changes: dict[str, Any]) -> KafkaOptions:

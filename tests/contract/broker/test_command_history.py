@@ -70,7 +70,7 @@ def test_outcomes_of_all_partitions_come_newest_first(write: Write, history: Com
     assert found == [b"%d" % age for age in sorted(ages)]
 
 
-def test_only_what_is_wanted_is_told_and_nothing_older_than_asked_for(
+def test_only_what_is_wanted_is_returned_and_nothing_older_than_asked_for(
     write: Write, history: CommandHistory
 ) -> None:
     for age in (3 * HOUR, HOUR, 10):
@@ -122,7 +122,7 @@ def test_every_outcome_with_the_bytes_looked_for_comes_once_in_order(
     assert numbers.count(1) == 2
 
 
-def test_no_more_is_told_or_read_than_asked_for(real_cluster: RealCluster, write: Write) -> None:
+def test_no_more_is_returned_or_read_than_asked_for(real_cluster: RealCluster, write: Write) -> None:
     for age in range(10):
         write(age % 2, b"new %d" % age, age + 1)
         write(age % 2, b"old %d" % age, HOUR + age)
@@ -135,7 +135,7 @@ def test_no_more_is_told_or_read_than_asked_for(real_cluster: RealCluster, write
     assert len(read) == 1, f"it went back further than {FIRST_STEP:.0f} s"
 
 
-def test_the_first_is_told_before_the_last_is_read(real_cluster: RealCluster, write: Write) -> None:
+def test_the_first_is_returned_before_the_last_is_read(real_cluster: RealCluster, write: Write) -> None:
     write(0, b"new", 5)
     write(1, b"old", 5 * HOUR)
     backs: list[float] = []
@@ -198,7 +198,7 @@ def test_a_command_waits_until_it_is_below_the_commit_or_in_its_bitmap(
     ]
 
 
-def test_a_command_that_ends_after_it_was_asked_is_told_as_it_was_then(
+def test_a_command_that_ends_after_it_was_asked_for_is_listed_as_it_was_then(
     real_cluster: RealCluster, history: CommandHistory, join: Join
 ) -> None:
     """Otherwise one that finishes between the two lookups would appear in neither."""
@@ -213,7 +213,7 @@ def test_a_command_that_ends_after_it_was_asked_is_told_as_it_was_then(
 def test_what_a_producer_has_in_an_open_transaction_waits_too_and_comes_last(
     real_cluster: RealCluster, history: CommandHistory
 ) -> None:
-    """Nobody shall be undone or replayed past a command that only a transaction keeps from the worker."""
+    """Nobody must be undone or replayed past a command that only a transaction keeps from the worker."""
     topic = f"commands{real_cluster.tag}"
     producer = writer_that_aborted(real_cluster, topic)
     real_cluster.produce(0, b"first")
@@ -229,7 +229,7 @@ def test_what_a_producer_has_in_an_open_transaction_waits_too_and_comes_last(
     producer.close(timeout=5)
 
 
-def test_no_more_waiting_commands_are_told_than_asked_for_and_only_those_wanted(
+def test_no_more_waiting_commands_are_listed_than_asked_for_and_only_those_wanted(
     real_cluster: RealCluster, history: CommandHistory
 ) -> None:
     real_cluster.produce(0, *(b"%d" % number for number in range(20)))
@@ -260,7 +260,7 @@ def test_of_deleted_commands_nothing_waits(real_cluster: RealCluster, history: C
     ]
 
 
-def test_a_command_behind_an_open_transaction_is_told_with_where_that_began(
+def test_a_command_behind_an_open_transaction_is_listed_with_where_that_began(
     real_cluster: RealCluster, history: CommandHistory
 ) -> None:
     """It was reported as never received, while it was in the topic and waited for its producer."""

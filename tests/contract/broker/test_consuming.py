@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tests.contract.broker.kafka_fixture import Cluster, RealCluster
 
 
-def test_a_partition_is_silent_until_it_is_begun_and_then_begins_where_it_is_told(
+def test_a_partition_is_silent_until_it_is_begun_and_then_begins_where_it_should(
     cluster: Cluster, join: Join
 ) -> None:
     cluster.produce(0, b"a", b"b", b"c")
@@ -284,7 +284,7 @@ def test_a_membership_that_ends_within_a_rebalance_is_a_loss(real_cluster: RealC
 
 
 @pytest.mark.kafka
-def test_an_offset_out_of_range_is_told_and_goes_on_from_the_earliest(
+def test_an_offset_out_of_range_is_reported_and_goes_on_from_the_earliest(
     real_cluster: RealCluster, join: Join
 ) -> None:
     real_cluster.produce(0, *(b"%d" % number for number in range(10)))
@@ -299,7 +299,7 @@ def test_an_offset_out_of_range_is_told_and_goes_on_from_the_earliest(
 
 
 @pytest.mark.kafka
-def test_truncations_of_partitions_that_are_found_one_by_one_are_all_told(
+def test_truncations_of_partitions_that_are_found_one_by_one_are_all_reported(
     real_cluster: RealCluster, join: Join, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """kafka-python said the second from a call that handled the first, and the consumer ended."""
@@ -325,7 +325,7 @@ def test_truncations_of_partitions_that_are_found_one_by_one_are_all_told(
 
     monkeypatch.setattr(KafkaConsumer, "position", positioned)
     monkeypatch.setattr(KafkaConsumer, "poll", polled)
-    until(lambda: len(member.saw("out_of_range")) == 2, "both to be told")
+    until(lambda: len(member.saw("out_of_range")) == 2, "both to be reported")
     real_cluster.produce(1, b"b")
     until(lambda: member.values(1) == [b"b"], "the other partition to go on")
 
@@ -364,14 +364,14 @@ def test_the_position_passes_what_a_producers_transactions_leave_behind(
     assert member.values(0) == [b"kept"]
 
 
-def test_the_position_is_told_after_the_records_below_it(cluster: Cluster, join: Join) -> None:
-    """Told before them, they would be taken for done."""
+def test_the_position_is_reported_after_the_records_below_it(cluster: Cluster, join: Join) -> None:
+    """Reported before them, they would be taken for done."""
     member = join(cluster)
-    told: list[tuple[int, int]] = []
+    reports: list[tuple[int, int]] = []
     reached = member.reached
 
     def heard(positions: Mapping[int, int]) -> None:
-        told.append((positions.get(0, 0), len(member.values(0))))
+        reports.append((positions.get(0, 0), len(member.values(0))))
         reached(positions)
 
     member.reached = heard  # type: ignore[method-assign]
@@ -379,4 +379,4 @@ def test_the_position_is_told_after_the_records_below_it(cluster: Cluster, join:
         cluster.produce(0, b"a", b"b")
 
     until(lambda: member.positions.get(0) == 40, "all positions")
-    assert all(position <= received for position, received in told)
+    assert all(position <= received for position, received in reports)

@@ -154,7 +154,7 @@ def test_an_order_is_followed_within_two_seconds_and_a_resume_says_who(
     assert resumed.fields == {"scope": "issuer one", "by": "bob", "reason": "because"}
 
 
-def test_a_broken_record_changes_nothing_and_is_told_within_bounds(
+def test_a_broken_record_changes_nothing_and_is_logged_within_bounds(
     fit: KafkaOptions, kafka: Running, follow: Callable[[KafkaOptions], Worker]
 ) -> None:
     """One bad program may write millions of them: they are counted, and the log stays readable."""
@@ -189,7 +189,7 @@ def test_a_broken_record_changes_nothing_and_is_told_within_bounds(
 
 
 @pytest.mark.usefixtures("quick")
-def test_without_a_topic_the_worker_is_told_so_and_one_that_comes_later_is_followed(
+def test_without_a_topic_the_worker_hears_of_it_and_a_later_one_is_followed(
     kafka: Running,
     fresh_name: Callable[[str], str],
     follow: Callable[[KafkaOptions], Worker],

@@ -149,9 +149,9 @@ def test_while_kafka_is_away_no_topic_is_said_to_be_missing(
     own_kafka.start()
 
     assert not any(each.dead_letters_refused for each in results if isinstance(each, Aborted))
-    told = [notice.fields for notice in member.noticed("kafka.refused")]
-    assert told
-    assert {each["kind"] for each in told} <= {"unreachable", "other"}, told
+    logged = [notice.fields for notice in member.noticed("kafka.refused")]
+    assert logged
+    assert {each["kind"] for each in logged} <= {"unreachable", "other"}, logged
     publish_until_published(member, transaction)
 
 

@@ -106,7 +106,7 @@ def test_each_answered_heartbeat_is_a_proof_from_when_it_was_sent(
 
     until(lambda: polled(consumer) and len(proofs) >= 4, "a join and some heartbeats")
 
-    assert all(sent_at < told_at for sent_at, told_at in proofs)
+    assert all(sent_at < heard_at for sent_at, heard_at in proofs)
     assert [sent_at for sent_at, _ in proofs] == sorted(sent_at for sent_at, _ in proofs)
 
 

@@ -231,7 +231,7 @@ def test_only_one_transaction_at_a_time(cluster: Cluster, join: Join) -> None:
 
 @pytest.mark.kafka
 @pytest.mark.parametrize("compression", [None, "lz4"])
-def test_a_smaller_limit_of_the_broker_is_told_once_and_kept_to(
+def test_a_smaller_limit_of_the_broker_is_logged_once_and_kept_to(
     kafka: Running, join: Join, compression: str | None
 ) -> None:
     """``max.message.bytes`` was lowered under a running worker. All goes, with as little left out as that takes."""
@@ -253,10 +253,10 @@ def test_a_smaller_limit_of_the_broker_is_told_once_and_kept_to(
         results.append(member.publish(transaction))
     again = member.publish(transaction_of(outcomes, {0: OffsetCommit(63, "")}))
 
-    told = [
+    logged = [
         str(each.fields["topic"]) for each in member.notices if each.event == "kafka.record_limit_lowered"
     ]
-    assert sorted(told) == sorted({*told})
+    assert sorted(logged) == sorted({*logged})
     assert isinstance(again, Published)
     assert len(cluster.outcomes(0)) == 2 * len(outcomes)
     cluster.close()

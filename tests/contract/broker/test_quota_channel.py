@@ -1,4 +1,4 @@
-# The quota topic on a real Kafka: what is said is heard by all within milliseconds, and without a topic nothing breaks.
+# The quota topic on a real Kafka: all hear a message within milliseconds, and without a topic nothing breaks.
 
 from __future__ import annotations
 

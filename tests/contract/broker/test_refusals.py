@@ -201,22 +201,22 @@ def lasting(member: Member) -> dict[str, Any]:
 def test_a_right_that_is_revoked_is_an_obstacle_until_it_is_granted(
     cluster: Guarded, join: Join, file: Path, right: str, kind: str
 ) -> None:
-    """Calls would go on and nobody would be told, with a worker that says that it is ready."""
+    """Calls would go on and nobody would hear of it, with a worker that says that it is ready."""
     member = join(cluster, **signed_in(cluster, file))
     publish_until(member, lambda result: isinstance(result, Published))
     cluster.revoke(right)
 
     refused = publish_until(member, lambda result: isinstance(result, Aborted) and kind in lasting(member))
-    told = lasting(member)[kind]
+    obstacle = lasting(member)[kind]
     cluster.grant(right)
     publish_until(member, lambda result: isinstance(result, Published))
 
     assert isinstance(refused, Aborted)
     assert refused.dead_letters_refused is (right == "dead-letters")
     assert member.failure is None
-    assert told.remedy
+    assert obstacle.remedy
     if kind == "topic_denied":
-        assert told.topic == f"{right}{cluster.tag}"
+        assert obstacle.topic == f"{right}{cluster.tag}"
     until(lambda: not lasting(member), "no obstacle")
 
 
@@ -242,7 +242,7 @@ def test_a_topic_that_went_is_an_obstacle_until_it_is_back(
         cluster.admin.create_topics({topic: {"num_partitions": partitions, "replication_factor": 1}})
 
     refused = publish_until(member, lambda result: isinstance(result, Aborted) and kind in lasting(member))
-    told = lasting(member)[kind]
+    obstacle = lasting(member)[kind]
     without = publish(member, 2, letter=False)
     still = {each.kind for each in member.publisher._refusals.lasting}
     if partitions:
@@ -252,7 +252,7 @@ def test_a_topic_that_went_is_an_obstacle_until_it_is_back(
     publish_until(member, lambda result: isinstance(result, Published))
 
     assert isinstance(refused, Aborted)
-    assert told.topic == topic
+    assert obstacle.topic == topic
     assert refused.dead_letters_refused is (stem == "dead-letters")
     assert isinstance(without, Published if stem == "dead-letters" else Aborted)
     assert kind in still, "what goes without dead letters says nothing of their topic"
@@ -272,12 +272,12 @@ def test_a_broker_that_refuses_our_time_is_reported_as_that(
     cluster.configure("outcomes", message_timestamp_before_max_ms="30000")
 
     publish_until(member, lambda _: "timestamp_refused" in lasting(member), letter=False)
-    told = lasting(member)["timestamp_refused"]
+    obstacle = lasting(member)["timestamp_refused"]
     cluster.configure("outcomes", message_timestamp_before_max_ms="86400000")
     publish_until(member, lambda result: isinstance(result, Published), letter=False)
 
-    assert told.topic == f"outcomes{cluster.tag}"
-    assert "clocks" in told.remedy
+    assert obstacle.topic == f"outcomes{cluster.tag}"
+    assert "clocks" in obstacle.remedy
     assert not lasting(member)
 
 
@@ -313,11 +313,11 @@ def test_a_refused_sign_in_is_the_reported_reason(cluster: Guarded, join: Join, 
 
     with pytest.raises(BrokerError, match="the broker refuses the sign-in as mod"):
         member.restorer.restore(0)
-    (told,) = [each for each in member.notices if each.event == "kafka.refused"]
+    (logged,) = [each for each in member.notices if each.event == "kafka.refused"]
     file.write_text("first")
 
-    assert (told.fields["kind"], told.fields["party"]) == ("sign_in", "restore 0")
-    assert str(file) in str(told.fields["remedy"])
+    assert (logged.fields["kind"], logged.fields["party"]) == ("sign_in", "restore 0")
+    assert str(file) in str(logged.fields["remedy"])
     assert restores(member)
     assert member.notices[-2].event == "kafka.accepted" or member.notices[-1].event == "kafka.accepted"
 
@@ -334,9 +334,9 @@ def test_an_advertised_address_that_cannot_be_resolved_is_named(cluster: Guarded
         member.publisher.start(25.0)
 
     member.close()
-    (told,) = [
+    (logged,) = [
         each for each in member.notices if each.event == "kafka.refused" and each.fields["party"] == "publish"
     ]
-    assert told.fields["kind"] == "unreachable"
-    assert NOWHERE in str(told.fields["reason"])
-    assert "advertised.listeners" in str(told.fields["remedy"])
+    assert logged.fields["kind"] == "unreachable"
+    assert NOWHERE in str(logged.fields["reason"])
+    assert "advertised.listeners" in str(logged.fields["remedy"])

@@ -64,7 +64,7 @@ def test_the_committed_position_and_its_bitmap_come_back(cluster: Cluster, join:
     [("AQAAAZrJQvWA", "AQAAAZrJQvWA"), ("a plain\nword", r"a plain\nword"), ("x" * 4000, "x" * 32)],
     ids=["Kafka Streams", "a word", "long"],
 )
-def test_metadata_of_another_program_skips_nothing_and_is_told(
+def test_metadata_of_another_program_skips_nothing_and_is_logged(
     cluster: Cluster, join: Join, metadata: str, shown: str
 ) -> None:
     """It was believed where it happened to be base64: commands vanished without a word."""
@@ -95,7 +95,7 @@ def test_records_are_counted_and_not_offsets_so_markers_do_not_shorten_the_memor
     assert ids(member, 0) == [f"id-0-{offset}" for offset in range(15, 25)]
 
 
-def test_what_is_older_than_the_window_is_not_told(cluster: Cluster, join: Join) -> None:
+def test_what_is_older_than_the_window_is_not_restored(cluster: Cluster, join: Join) -> None:
     member = join(cluster, restore_window=0.5)
     member.publish_for(0, 1)
     until(lambda: not ids(member, 0), "the outcome to be too old")
@@ -139,9 +139,9 @@ def test_a_start_without_a_committed_offset_says_how_many_records_and_how_old(
     member.restorer.restore(0)
     member.restorer.restore(1)
 
-    told = [notice.fields for notice in member.noticed("kafka.no_committed_offset")]
-    assert [(each["partition"], each["records"]) for each in told] == [(0, 3)]
-    age = told[0]["oldest_age_seconds"]
+    found = [notice.fields for notice in member.noticed("kafka.no_committed_offset")]
+    assert [(each["partition"], each["records"]) for each in found] == [(0, 3)]
+    age = found[0]["oldest_age_seconds"]
     assert isinstance(age, float)
     assert 0 <= age < 60
     assert [notice.level for notice in member.noticed("kafka.partition_empty")] == ["info"]
@@ -157,9 +157,9 @@ def test_the_last_transaction_is_not_missed_while_a_dead_owners_is_still_open(
     with open_transaction(real_cluster, "dead", timeout=2.0):
         real_cluster.outcomes_written(0, b'{"command_id": "last"}')
 
-        told = ids(member, 0)
+        restored = ids(member, 0)
 
-    assert told == ["last"]
+    assert restored == ["last"]
     assert time.monotonic() - began >= 1.0
 
 
@@ -210,9 +210,9 @@ def test_a_successor_of_the_same_name_need_not_wait_for_the_transaction_to_time_
         began = time.monotonic()
         member = join(real_cluster, "same")
 
-        told = ids(member, 0)
+        restored = ids(member, 0)
 
-    assert told == []
+    assert restored == []
     assert time.monotonic() - began < 20.0
 
 
@@ -323,8 +323,8 @@ def test_after_its_commit_was_lost_a_partition_goes_on_behind_what_its_outcomes_
         restored = heir.restorer.restore(0)
 
     assert (restored.position, restored.done, restored.fresh) == (4, 0, True)
-    (told,) = heir.noticed("kafka.commit_lost")
-    assert (told.fields["position"], told.fields["records"]) == (4, 2)
+    (notice,) = heir.noticed("kafka.commit_lost")
+    assert (notice.fields["position"], notice.fields["records"]) == (4, 2)
 
 
 @pytest.mark.kafka
@@ -339,7 +339,7 @@ def test_after_a_lost_commit_the_open_command_is_carried_out_and_nothing_else(
 
 
 @pytest.mark.kafka
-def test_where_outcomes_were_deleted_too_a_person_decides_and_is_told_how(
+def test_where_outcomes_were_deleted_too_a_person_decides_and_reads_how(
     real_cluster: RealCluster, join: Join
 ) -> None:
     with lost(real_cluster, join, (0, 1, 2, 3)) as heir:
@@ -359,10 +359,10 @@ def test_outcomes_of_another_topic_of_that_name_are_not_taken_for_this_ones(
     real_cluster: RealCluster, join: Join
 ) -> None:
     with lost(real_cluster, join, ()) as heir:
-        told = {"command_id": "theirs", "source": {"topic": heir.options.command_topic, "partition": 0}}
-        told["source"]["offset"] = 2  # type: ignore[index]
-        real_cluster.outcomes_written(0, json.dumps(told).encode())
-        with pytest.raises(CommittedOffsetLostError, match="is not of the record that stands there"):
+        outcome = {"command_id": "theirs", "source": {"topic": heir.options.command_topic, "partition": 0}}
+        outcome["source"]["offset"] = 2  # type: ignore[index]
+        real_cluster.outcomes_written(0, json.dumps(outcome).encode())
+        with pytest.raises(CommittedOffsetLostError, match="is not of the record that is there"):
             heir.restorer.restore(0)
 
 
@@ -377,9 +377,9 @@ def test_outcomes_of_another_place_prove_nothing_of_this_one_though_their_ids_ar
             {"topic": "other", "partition": 0},
             {"topic": heir.options.command_topic, "partition": 1},
         ):
-            told = json.dumps({"command_id": "theirs", "source": {**source, "offset": 2}})
-            real_cluster.outcomes_written(0, told.encode())
-            written.append(told)
+            outcome = json.dumps({"command_id": "theirs", "source": {**source, "offset": 2}})
+            real_cluster.outcomes_written(0, outcome.encode())
+            written.append(outcome)
         restored = heir.restorer.restore(0)
 
     assert (restored.position, restored.done, restored.fresh) == (0, 0, True)

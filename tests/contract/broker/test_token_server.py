@@ -128,11 +128,11 @@ def test_an_answer_without_a_token_is_explained_with_its_remedy(
 ) -> None:
     server.answer = (status, body)
 
-    told = failure(options(f"{server.token_url}?tenant=secretive"))
+    error = failure(options(f"{server.token_url}?tenant=secretive"))
 
-    assert told.kind == "token"
-    assert re.search(says, str(told)), str(told)
-    assert "secretive" not in str(told)
+    assert error.kind == "token"
+    assert re.search(says, str(error)), str(error)
+    assert "secretive" not in str(error)
 
 
 def test_a_description_is_cut_and_shows_no_key_and_no_control_characters(server: TokenServer) -> None:
@@ -140,11 +140,11 @@ def test_a_description_is_cut_and_shows_no_key_and_no_control_characters(server:
     said = f"\x1b[31m bad {key} " + "x" * 10_000
     server.answer = (400, json.dumps({"error": "\x1b[0m", "error_description": said}).encode())
 
-    told = str(failure(options(server.token_url)))
+    text = str(failure(options(server.token_url)))
 
-    assert "\x1b" not in told
-    assert key not in told
-    assert len(told) < 600
+    assert "\x1b" not in text
+    assert key not in text
+    assert len(text) < 600
 
 
 @pytest.mark.parametrize(
@@ -158,14 +158,14 @@ def test_a_server_that_cannot_be_reached_is_named(url: str, says: str) -> None:
     assert re.search(says, str(failure(options(url))))
 
 
-def test_a_secret_that_cannot_be_read_is_told_with_its_file(server: TokenServer) -> None:
+def test_a_secret_that_cannot_be_read_is_reported_with_its_file(server: TokenServer) -> None:
     def unreadable() -> str:
         raise FileError("/etc/kafka/client-secret: no such file or directory")
 
-    told = failure(options(server.token_url, read_secret=unreadable))
+    error = failure(options(server.token_url, read_secret=unreadable))
 
-    assert told.kind == "secret"
-    assert "/etc/kafka/client-secret: no such file" in told.reason
+    assert error.kind == "secret"
+    assert "/etc/kafka/client-secret: no such file" in error.reason
     assert server.asked == []
 
 
@@ -189,12 +189,12 @@ def test_a_server_that_says_no_more_is_given_up(monkeypatch: pytest.MonkeyPatch,
         dripping = threading.Thread(target=drip)
         dripping.start()
         began = time.monotonic()
-        told = failure(options(f"http://127.0.0.1:{listener.getsockname()[1]}/token"))
+        error = failure(options(f"http://127.0.0.1:{listener.getsockname()[1]}/token"))
         ended.set()
         dripping.join()
 
     assert time.monotonic() - began < 2
-    assert "has not answered within 0.5 s" in str(told)
+    assert "has not answered within 0.5 s" in str(error)
 
 
 @pytest.fixture
@@ -217,24 +217,24 @@ def test_a_company_s_own_authority_is_trusted_if_it_is_given(
     tls_server: TokenServer, certificate: Path
 ) -> None:
     token = fetch_token(options(tls_server.token_url, ca_file=str(certificate)))
-    told = failure(options(tls_server.token_url))
+    error = failure(options(tls_server.token_url))
 
     assert tls_server.given == [token.value]
-    assert "certificate of the token server" in told.reason
-    assert "kafka.oauth.ca_file" in told.remedy
+    assert "certificate of the token server" in error.reason
+    assert "kafka.oauth.ca_file" in error.remedy
 
 
-def test_an_authority_that_is_none_is_told_and_trusted_again_when_it_is_mended(
+def test_an_authority_that_is_none_is_reported_and_trusted_again_once_it_is_mended(
     tls_server: TokenServer, certificate: Path
 ) -> None:
     whole = certificate.read_text()
     given = options(tls_server.token_url, ca_file=str(certificate))
     certificate.write_text("no certificate")
 
-    told = failure(given)
+    error = failure(given)
     certificate.write_text(whole)
 
-    assert str(certificate) in told.reason
+    assert str(certificate) in error.reason
     assert fetch_token(given).lifetime == 3600
 
 

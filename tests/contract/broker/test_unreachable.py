@@ -53,12 +53,12 @@ def test_a_broker_that_says_nothing_to_tls_is_given_up(
     assert time.monotonic() - began < 10 * SILENT
 
 
-def test_a_port_where_nobody_listens_is_told(closed_port: int) -> None:
+def test_a_port_where_nobody_listens_is_reported(closed_port: int) -> None:
     with pytest.raises(errors.KafkaTimeoutError, match=rf"127\.0\.0\.1:{closed_port}: .*ECONNREFUSED"):
         open_admin(closed_port)
 
 
-def test_a_certificate_that_is_none_is_told(silent_port: int, tmp_path: Path) -> None:
+def test_a_certificate_that_is_none_is_reported(silent_port: int, tmp_path: Path) -> None:
     file = tmp_path / "ca.crt"
     file.write_text("not a certificate")
 
@@ -66,6 +66,6 @@ def test_a_certificate_that_is_none_is_told(silent_port: int, tmp_path: Path) ->
         open_admin(silent_port, security_protocol="SSL", ssl_cafile=str(file))
 
 
-def test_a_broker_that_says_nothing_is_told(silent_port: int) -> None:
+def test_a_broker_that_says_nothing_is_reported(silent_port: int) -> None:
     with pytest.raises(errors.KafkaTimeoutError, match="Request timed out"):
         open_admin(silent_port)

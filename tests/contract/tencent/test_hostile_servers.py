@@ -1,4 +1,4 @@
-# Servers that send more than was asked for: what is read of an answer is bounded in bytes and time, whatever its headers say.
+# Servers that send more than was asked for: the bytes and the time that an answer may take are bounded, whatever its headers say.
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-# Through a company's proxy, and with its own authorities: what goes through, what is told when it does not, and what changes in mid-run.
+# Through a company's proxy, and with its own authorities: what goes through, what is reported when it does not, and what changes in mid-run.
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ async def test_without_its_proxy_nothing_leaves(
     assert company.server.connections == 0
 
 
-async def test_a_proxy_that_is_not_there_is_told(stack: AsyncExitStack, company: Company) -> None:
+async def test_a_proxy_that_is_not_there_is_reported(stack: AsyncExitStack, company: Company) -> None:
     nowhere = closed_port()
     client = Client(
         [an_app(company.server.base_url)], HttpOptions(proxy=nowhere, ca_file=str(company.authority))
@@ -159,8 +159,8 @@ async def test_credentials_are_rotated_without_a_restart_and_wrong_ones_name_the
         Verdict.DONE,
     ]
     assert f"put the right ones into {company.credentials}" in refused.error_info
-    (told,) = company.logged
-    assert (told.event, told.fields["error"]) == ("connection.refused", "proxy")
+    (logged,) = company.logged
+    assert (logged.event, logged.fields["error"]) == ("connection.refused", "proxy")
     texts = f"{company.logged} {refused} {company.client!r}"
     assert PASSWORD not in texts
     assert OTHER not in texts
@@ -168,7 +168,7 @@ async def test_credentials_are_rotated_without_a_restart_and_wrong_ones_name_the
 
 
 @pytest.mark.parametrize("spoilt", ["", "worker\n", "\n", None])
-async def test_credentials_that_are_spoilt_are_told_while_the_last_good_ones_serve(
+async def test_credentials_that_are_spoilt_are_logged_while_the_last_good_ones_serve(
     company: Company, spoilt: str | None
 ) -> None:
     if spoilt is None:
@@ -181,8 +181,8 @@ async def test_credentials_that_are_spoilt_are_told_while_the_last_good_ones_ser
     results.append(await company.call())
 
     assert {each.verdict for each in results} == {Verdict.DONE}
-    (told,) = company.logged
-    assert (told.event, told.fields["file"]) == ("file.unusable", str(company.credentials))
+    (logged,) = company.logged
+    assert (logged.event, logged.fields["file"]) == ("file.unusable", str(company.credentials))
 
 
 async def test_an_authority_is_spoilt_replaced_and_mended_without_a_restart(company: Company) -> None:
@@ -196,7 +196,7 @@ async def test_an_authority_is_spoilt_replaced_and_mended_without_a_restart(comp
 
     assert [each.error for each in (with_the_last_good_one, with_another, mended)] == [None, "tls", None]
     assert f"is not valid for {company.authority}" in with_another.error_info
-    assert [told.event for told in company.logged] == ["file.unusable", "connection.refused"]
+    assert [each.event for each in company.logged] == ["file.unusable", "connection.refused"]
     assert company.logged[0].fields["file"] == str(company.authority)
 
 

@@ -141,7 +141,7 @@ def recover_position(
                 position = offset
         elif published != command_id:
             return UnclearPosition(
-                f"the outcome of offset {offset} is not of the record that stands there", offset, end
+                f"the outcome of offset {offset} is not of the record that is there", offset, end
             )
         else:
             seen += 1
