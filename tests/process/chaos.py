@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @dataclass
 class Turnover:
     """
-    Every few seconds one of the replicas goes, and comes back a little later; for so many seconds.
+    Every few seconds one of the replicas goes, and comes back a little later; for this many seconds.
 
     Attributes:
         kill: SIGKILL; else SIGTERM, which lets it hand over what it has.

@@ -110,7 +110,7 @@ class Environment:
     # Producing and reading
 
     def send(self, records: Sequence[PlannedRecord], rate: float | None = None) -> LoadProducer:
-        """Begins to produce the records, so many a second or as fast as it can."""
+        """Begins to produce the records, at this rate or as fast as it can."""
         load = LoadProducer(self.stage.bootstrap_servers, self.stage.topics.commands, records, rate)
         self._ends.callback(load.close)
         self.loads.append(load)
@@ -118,7 +118,7 @@ class Environment:
         return load
 
     def play(self, seconds: float) -> None:
-        """Lets the run go on for so many seconds, reading what comes out."""
+        """Lets the run go on for this many seconds, reading what comes out."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             self.reader.poll()
@@ -248,11 +248,11 @@ class Environment:
     def obstacles(self, replica: int = 0) -> list[dict[str, str]]:
         """What a worker's /readyz says to be in the way; empty when it is ready. A 503 without an obstacle fails."""
         status, body = self.ask("/readyz", replica)
-        told: list[dict[str, str]] = msgspec.json.decode(body)["obstacles"]
-        assert (status == 200) == (not told), (status, body)
-        return told
+        found: list[dict[str, str]] = msgspec.json.decode(body)["obstacles"]
+        assert (status == 200) == (not found), (status, body)
+        return found
 
-    def told_obstacles(self, replica: int = 0) -> list[dict[str, str]]:
+    def obstacles_if_listening(self, replica: int = 0) -> list[dict[str, str]]:
         """As ``obstacles``; none, too, while the worker does not listen yet."""
         return self.obstacles(replica) if self.ask("/livez", replica)[0] else []
 
@@ -280,9 +280,9 @@ class Environment:
 def _lines(replica: ChildProcess) -> Iterator[dict[str, Any]]:
     for line in replica.log.read_bytes().splitlines():
         with contextlib.suppress(msgspec.DecodeError):  # what Python itself prints is no JSON
-            told = msgspec.json.decode(line)
-            if isinstance(told, dict):
-                yield told
+            event = msgspec.json.decode(line)
+            if isinstance(event, dict):
+                yield event
 
 
 __all__ = ["LATENCY", "Environment", "command"]

@@ -93,7 +93,7 @@ class RunResult:
     What came of one halt.
 
     Attributes:
-        told: What /readyz said was in the way: the reason and the remedy of each obstacle.
+        reported: What /readyz said was in the way: the reason and the remedy of each obstacle.
         noticed: Seconds from the first refusal that was possible to a /readyz that says so.
         resumed: Seconds from the remedy to a /readyz that is ready.
         refused: Requests that were answered with the code, after it was noticed and until it was fixed.
@@ -104,7 +104,7 @@ class RunResult:
 
     """
 
-    told: list[dict[str, str]]
+    reported: list[dict[str, str]]
     noticed: float
     resumed: float
     refused: int
@@ -131,7 +131,7 @@ def play(environment: Environment, wrong: Wrong, *, load: float = LOAD, halted_f
         noticed = environment.play_until(
             lambda: bool(environment.obstacles()), NOTICED_WITHIN, f"halted for {wrong}"
         )
-        told = environment.obstacles()
+        reported = environment.obstacles()
         begin = time.time()
         environment.play(halted_for)
         end = time.time()
@@ -142,7 +142,7 @@ def play(environment: Environment, wrong: Wrong, *, load: float = LOAD, halted_f
     )
     environment.play_to_the_end()
     return RunResult(
-        told,
+        reported,
         noticed,
         resumed,
         refused=sum(one.code == wrong.code and begin < one.read_at < end for one in environment.requests()),

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 PIECE: Final = 16
-"""So many neighbouring characters of a key are a leak: nobody's hexadecimal has them by chance."""
+"""This many neighbouring characters of a key are a leak: nobody's hexadecimal has them by chance."""
 _CANDIDATE: Final = re.compile(rb"(?=(e[A-Za-z0-9*_+/-]{23,}))")
 _PLAIN: Final = bytes.maketrans(b"*-_", b"+/=")
 

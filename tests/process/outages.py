@@ -25,7 +25,7 @@ BEFORE = 2.0
 """Seconds of load before the outage, as the rate that is to be kept."""
 AFTER = 1.0
 SEQUENCE_EVERY = 10
-"""One ban in so many is followed by an unban and another ban of the same user."""
+"""One ban in this many is followed by an unban and another ban of the same user."""
 GRACE = 0.5
 """Seconds in which calls that had been let go when the worker found out may still leave, on a busy machine."""
 
@@ -57,7 +57,7 @@ class RunResult:
 
 
 def play(servers: str, *, rate: float, ways: Mapping[str, float], timeout: float) -> RunResult:
-    """Plays it: ``rate`` commands a second, the outage in these ways for so many seconds each."""
+    """Plays it: ``rate`` commands a second, the outage in these ways for this many seconds each."""
     down = sum(ways.values())
     records = list(commands(round(rate * (BEFORE + down + AFTER))))
     with Environment(servers, *LATENCY) as environment:

@@ -75,7 +75,7 @@ def outcome_of(environment: Environment, command_id: str) -> PublishedOutcome:
 
 
 @pytest.mark.parametrize("action", PLACES)
-def test_one_bad_user_of_twenty_costs_at_most_seven_calls_wherever_it_stands(
+def test_one_bad_user_of_twenty_costs_at_most_seven_calls_wherever_it_is(
     environment: Environment, action: str
 ) -> None:
     calls = {place: requests_to(environment, action, place) for place in PLACES[action]}

@@ -183,9 +183,9 @@ def test_json_has_the_record_that_was_written_and_where_it_is(operator: Operator
         "resume", *DETECTOR, "--action", "room.kick_user_out", "--reason", "fixed", "--by", "bob", "--json"
     )
 
-    told = msgspec.json.decode(written.stdout)
-    assert told["scope"] == {"action": "room.kick_user_out", "issuer": "detector-7"}
-    assert (told["state"], told["reason"], told["by"], told["offset"]) == ("cancel", "wrong", "alice", 0)
+    said = msgspec.json.decode(written.stdout)
+    assert said["scope"] == {"action": "room.kick_user_out", "issuer": "detector-7"}
+    assert (said["state"], said["reason"], said["by"], said["offset"]) == ("cancel", "wrong", "alice", 0)
     assert msgspec.json.decode(resumed.stdout)["ended"] == "cancel"
     records = _records(kafka, operator.names["control"])
     assert [each.key for each in records] == [b'{"action":"room.kick_user_out","issuer":"detector-7"}'] * 2

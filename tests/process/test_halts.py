@@ -40,9 +40,9 @@ def test_it_halts_within_seconds_says_the_remedy_fails_nothing_and_resumes_by_it
     run = play(environment, wrong)
 
     assert run.noticed < 3.0
-    assert any(str(wrong.code) in one["reason"] or wrong.word in one["remedy"] for one in run.told)
-    assert all(wrong.word in one["remedy"] for one in run.told), run.told
-    assert run.loud_lines == len(run.told)
+    assert any(str(wrong.code) in one["reason"] or wrong.word in one["remedy"] for one in run.reported)
+    assert all(wrong.word in one["remedy"] for one in run.reported), run.reported
+    assert run.loud_lines == len(run.reported)
     assert run.refused <= run.refused_for + 1, "a halted app is probed once a second, and no more"
     assert run.resumed < QUICK
     assert run.statuses == {"succeeded": run.statuses.total()}

@@ -41,14 +41,14 @@ def test_a_replica_that_sees_another_count_of_partitions_halts_and_says_so(envir
         admin.create_partitions({environment.stage.topics.commands: PARTITIONS + 2})
     environment.play_until(lambda: bool(environment.events("worker.refused")), NOTICED_WITHIN, "halted")
     # The outcome topic has too few partitions now, and may be listed as well.
-    told = next(each for each in environment.obstacles() if "at the start" in each["reason"])
+    obstacle = next(each for each in environment.obstacles() if "at the start" in each["reason"])
     after = environment.send(bans("after"))
     environment.play(QUIET)
 
-    assert f"has {PARTITIONS + 2} partitions now, and had {PARTITIONS} at the start" in told["reason"]
-    assert "stop all replicas, then start them again" in told["reason"]
+    assert f"has {PARTITIONS + 2} partitions now, and had {PARTITIONS} at the start" in obstacle["reason"]
+    assert "stop all replicas, then start them again" in obstacle["reason"]
     (logged,) = environment.events("worker.refused")
-    assert (logged["level"], logged["reason"]) == ("error", told["reason"])
+    assert (logged["level"], logged["reason"]) == ("error", obstacle["reason"])
     assert after.done
     assert environment.outcomes_of(after) == []
     assert not any("after" in user for one in environment.requests() for user in one.users)

@@ -1,4 +1,4 @@
-# What stands in the group's commits, when it is not what the worker wrote: metadata of other programs, or nothing any more.
+# What is in the group's commits when it is not what the worker wrote: metadata of other programs, or nothing any more.
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.kafka
 COUNT = 60
 WITHIN = 30.0
 SKIPPED = 2
-"""So many commands of each partition another program has committed."""
+"""Another program has committed this many commands of each partition."""
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def outcomes(environment: Environment, load: LoadProducer) -> Counter[str]:
 
 
 @pytest.mark.parametrize("metadata", ["AQAAAZrJQvWA", "/////w==", "done"])
-def test_metadata_of_another_program_makes_no_command_vanish_and_is_told(
+def test_metadata_of_another_program_makes_no_command_vanish_and_is_logged(
     environment: Environment, metadata: str
 ) -> None:
     """It was believed where it happened to be base64: eleven of fifty commands got no outcome, no dead letter and no line."""
@@ -75,14 +75,14 @@ def test_metadata_of_another_program_makes_no_command_vanish_and_is_told(
     started(environment)
     due = COUNT - SKIPPED * PARTITIONS
     environment.play_until(lambda: len(outcomes(environment, load)) == due, WITHIN, "carried out")
-    told = environment.events("kafka.foreign_metadata")
+    logged = environment.events("kafka.foreign_metadata")
     counted = environment.metric("moderation_worker_foreign_metadata_total")
     environment.end()
 
     assert set(outcomes(environment, load).values()) == {1}
-    assert {line["partition"] for line in told} == set(range(PARTITIONS))
-    assert len(told) == counted == PARTITIONS
-    assert {(line["topic"], line["excerpt"]) for line in told} == {
+    assert {line["partition"] for line in logged} == set(range(PARTITIONS))
+    assert len(logged) == counted == PARTITIONS
+    assert {(line["topic"], line["excerpt"]) for line in logged} == {
         (environment.stage.topics.commands, metadata)
     }
 
@@ -99,11 +99,11 @@ def test_when_the_groups_offsets_are_lost_no_command_has_a_second_outcome(enviro
 
     started(environment)
     environment.play_until(lambda: len(outcomes(environment, after)) == COUNT, WITHIN, "carried out")
-    told = environment.events("kafka.commit_lost", replica=1)
+    logged = environment.events("kafka.commit_lost", replica=1)
     environment.end()
 
-    assert len(told) == PARTITIONS
-    assert sum(line["records"] for line in told) == COUNT
+    assert len(logged) == PARTITIONS
+    assert sum(line["records"] for line in logged) == COUNT
     assert set(outcomes(environment, before).values()) == set(outcomes(environment, after).values()) == {1}
     assert max(Counter(user for one in environment.requests() for user in one.users).values()) == 1
 
@@ -131,11 +131,11 @@ def test_where_outcomes_are_lost_too_the_partition_waits_for_a_person(
     environment.play_until(
         lambda: environment.metric("moderation_worker_partitions_in_doubt", replica=1) == 1, WITHIN, "counted"
     )
-    (told,) = environment.obstacles(replica=1)
+    (obstacle,) = environment.obstacles(replica=1)
     worker.stop(WITHIN)
 
     assert worker.exit_code == 0
-    assert "partition 1 has outcomes and no committed offset" in told["reason"]
-    assert f"--topic {place.topic}:1 --reset-offsets --to-offset" in told["remedy"]
+    assert "partition 1 has outcomes and no committed offset" in obstacle["reason"]
+    assert f"--topic {place.topic}:1 --reset-offsets --to-offset" in obstacle["remedy"]
     assert not any(one.partition == 1 for one in environment.outcomes_of(after))
     environment.end()

@@ -25,13 +25,13 @@ pytestmark = pytest.mark.kafka
 
 
 def command(command_id: str | None, **changes: Any) -> bytes:
-    told = {
+    body = {
         "command_id": command_id,
         "action": "group.unban_group_member",
         "group_id": "g-é",
         "user_ids": ["u"],
     }
-    return json.dumps({name: value for name, value in (told | changes).items() if value is not None}).encode()
+    return json.dumps({name: value for name, value in (body | changes).items() if value is not None}).encode()
 
 
 class Commands:
@@ -83,7 +83,7 @@ def test_new_topics_are_well_and_nothing_is_said_of_their_emptiness(commands: Co
     assert len(asked.stderr.splitlines()) == 2
 
 
-def test_a_command_that_waits_is_told_as_json_and_by_an_exit_code_of_its_own(commands: Commands) -> None:
+def test_a_command_that_waits_is_json_and_has_an_exit_code_of_its_own(commands: Commands) -> None:
     """A script read nothing and exit code 0: as if there were no such command."""
     commands.send(command("late-1"))
 
@@ -92,9 +92,9 @@ def test_a_command_that_waits_is_told_as_json_and_by_an_exit_code_of_its_own(com
     other = commands.asked("--command-id", "late-2")
 
     (line,) = found.stdout.splitlines()
-    told = json.loads(line.replace("\\xe9", "é"))
+    printed = json.loads(line.replace("\\xe9", "é"))
     assert (found.returncode, plain.returncode, other.returncode) == (4, 4, 3)
-    assert (told["status"], told["command_id"], told["source"]["offset"]) == ("waiting", "late-1", 0)
+    assert (printed["status"], printed["command_id"], printed["source"]["offset"]) == ("waiting", "late-1", 0)
     assert plain.stdout.startswith("no outcome yet  group.unban_group_member  group g-é")
     assert found.stderr + plain.stderr == ""
 
@@ -112,7 +112,7 @@ def test_where_more_waits_than_is_shown_that_is_said(commands: Commands) -> None
 
 
 @pytest.mark.parametrize("unit", [1_000, 1_000_000, -1_000])
-def test_a_command_with_a_timestamp_in_another_unit_is_told(commands: Commands, unit: int) -> None:
+def test_a_command_with_a_timestamp_in_another_unit_is_shown(commands: Commands, unit: int) -> None:
     stamp = round(time.time() * 1000) * unit
     settings = {
         "message.timestamp.after.max.ms": str(2**63 - 1),

@@ -35,7 +35,7 @@ OTHERS: Final = FLOOD // 5
 QUOTA: Final = 200 if FLOOD > 10_000 else 24
 """So that a small flood, too, lasts for longer than an operator needs."""
 EFFECTIVE: Final = 2.0
-"""Within so many seconds an order holds on all replicas."""
+"""Within this many seconds an order holds on all replicas."""
 ROOMS: Final = 12
 STALL: Final = 0.2
 REASON: Final = ("--reason", "bans everybody", "--by", "alice")
@@ -145,9 +145,9 @@ def test_a_paused_detector_sends_nothing_from_two_seconds_on_and_ends_cancelled(
         (listed,) = in_force(run)
         assert (listed["state"], listed["by"], listed["reason"]) == ("paused", "alice", "bans everybody")
         assert (listed["held"], listed["held_complete"]) == (FLOOD - sent, True)
-        told = readiness(run)
-        assert told["ready"] is True
-        assert (told["orders"][0]["scope"], told["orders"][0]["by"]) == ("issuer mad", "alice")
+        report = readiness(run)
+        assert report["ready"] is True
+        assert (report["orders"][0]["scope"], report["orders"][0]["by"]) == ("issuer mad", "alice")
 
         begin = time.time()
         run.stage.replicas[1].terminate()
@@ -249,8 +249,8 @@ def test_what_waits_behind_a_pause_goes_on_until_the_gap_is_full_and_is_freed(ka
 
 
 def readiness(run: Environment) -> dict[str, Any]:
-    told: dict[str, Any] = msgspec.json.decode(run.ask("/readyz")[1])
-    return told
+    report: dict[str, Any] = msgspec.json.decode(run.ask("/readyz")[1])
+    return report
 
 
 def raid() -> list[PlannedRecord]:
@@ -270,7 +270,7 @@ def raid() -> list[PlannedRecord]:
 
 
 def test_a_worker_in_shadow_does_all_but_the_requests(kafka: Cluster) -> None:
-    """What it publishes is what it would publish live, but for status, times and ids of Tencent's."""
+    """What it publishes is what it would publish live, except status, times and ids of Tencent's."""
     seen = {}
     for name, settings in (("shadow", {"shadow": True}), ("live", {})):
         with Environment(kafka.bootstrap_servers, *LATENCY) as run:
@@ -281,8 +281,8 @@ def test_a_worker_in_shadow_does_all_but_the_requests(kafka: Cluster) -> None:
             if name == "shadow":
                 assert run.requests() == []
                 assert run.statuses() == {"simulated": len(raid())}
-                told = msgspec.json.decode(run.ask("/readyz")[1])
-                assert (told["orders"][0]["state"], told["orders"][0]["by"]) == ("shadow", "settings")
+                report = msgspec.json.decode(run.ask("/readyz")[1])
+                assert (report["orders"][0]["state"], report["orders"][0]["by"]) == ("shadow", "settings")
             assert_clean(run)
 
     assert seen["shadow"].keys() == seen["live"].keys()

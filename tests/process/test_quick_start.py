@@ -80,18 +80,18 @@ def test_what_kafka_prints_can_be_pasted_and_it_ends_with_ctrl_c(tmp_path: Path)
     a folder with other letters than English ones, or with a backslash, was in another one.
     """
     folder = tmp_path / "a b\\c 群"
-    told = []
+    printed = []
     for _ in range(2):
         process = subprocess.Popen(
             [sys.executable, "-m", "worker", "kafka", "--json", "--data", str(folder)],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT,
         )  # fmt: skip
         assert process.stdout is not None
-        told.append(json.loads(process.stdout.readline()))
-        servers = told[-1]["bootstrap_servers"]
+        printed.append(json.loads(process.stdout.readline()))
+        servers = printed[-1]["bootstrap_servers"]
         assert answers(servers)
         checked = subprocess.run(
-            [sys.executable, "-m", "worker", "check", "--json", "--config", told[-1]["settings"]],
+            [sys.executable, "-m", "worker", "check", "--json", "--config", printed[-1]["settings"]],
             env={}, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE, check=False,
         )  # fmt: skip
         process.send_signal(signal.SIGINT)
@@ -101,8 +101,8 @@ def test_what_kafka_prints_can_be_pasted_and_it_ends_with_ctrl_c(tmp_path: Path)
         assert checked.returncode == 0, checked.stdout
         assert not answers(servers)
 
-    assert told[0] == told[1]
-    assert told[0]["topics"] == [
+    assert printed[0] == printed[1]
+    assert printed[0]["topics"] == [
         f"moderation.{name}" for name in ("commands", "outcomes", "dead-letters", "control", "quota")
     ]
     assert (folder / "data" / "meta.properties").exists()

@@ -91,7 +91,7 @@ def test_replicas_that_are_killed_lose_nothing_double_nothing_and_keep_the_order
 def test_replicas_that_are_asked_to_stop_hand_over_so_that_nothing_is_done_twice(
     stage: DemoEnvironment,
 ) -> None:
-    """No break is told to the checker: a clean stop is no excuse for a repeat."""
+    """The checker hears of no break: a clean stop is no excuse for a repeat."""
     raid = plan(round(COMMANDS_PER_SECOND * TURNOVER_SECONDS), seed=13)
     begin(stage, raid, replicas=3)
     turnover = Turnover(stage, TURNOVER_SECONDS, every=5.0, kill=False)

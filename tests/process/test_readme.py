@@ -128,7 +128,7 @@ def _carry_out(run: Run) -> None:
 
 
 def masked(value: Any, name: str = "") -> Any:
-    """The same, but for what differs from run to run, of which only the kind is left."""
+    """The same, except what differs from run to run, of which only the kind is left."""
     if isinstance(value, dict):
         return {key: masked(inner, key) for key, inner in value.items()}
     if isinstance(value, list):
@@ -141,9 +141,9 @@ def masked(value: Any, name: str = "") -> Any:
 def test_every_outcome_that_is_shown_is_what_its_command_gets(run: Run, shown: dict[str, Any]) -> None:
     (real,) = (each for each in run.outcomes if each["outcome_id"] == shown["outcome_id"])
 
-    told = masked(real)
+    got = masked(real)
 
-    assert {name: told[name] for name in shown} == masked(shown)
+    assert {name: got[name] for name in shown} == masked(shown)
 
 
 @pytest.mark.kafka
@@ -189,7 +189,7 @@ def test_what_happened_to_a_user_is_answered_as_shown(run: Run) -> None:
 
 
 @pytest.mark.kafka
-def test_a_command_that_waits_is_told_as_shown(run: Run) -> None:
+def test_a_command_that_waits_is_printed_as_shown(run: Run) -> None:
     endpoint = "group_open_http_svc/unban_group_member"
     run.stage.control("faults", {"outage": "502", "endpoint": endpoint})
     late = [

@@ -81,9 +81,9 @@ def test_a_worker_that_starts_at_the_latest_misses_nothing_after_it(
     environment.play_until(lambda: all_succeeded(environment, after), READY_WITHIN, "carried out")
     environment.end()
 
-    told = environment.events("kafka.no_committed_offset")
-    assert {line["start"] for line in told} == {"latest"}
-    assert sum(line["records"] for line in told) == 0
+    logged = environment.events("kafka.no_committed_offset")
+    assert {line["start"] for line in logged} == {"latest"}
+    assert sum(line["records"] for line in logged) == 0
     assert environment.events("kafka.no_committed_offset", replica=1) == []
     assert outcomes_of(environment, before) == []
     assert all_succeeded(environment, while_away)
@@ -108,9 +108,9 @@ def test_a_worker_that_starts_at_a_time_carries_out_what_was_sent_since(
     environment.play_until(lambda: all_succeeded(environment, since), READY_WITHIN, "carried out")
     environment.end()
 
-    told = environment.events("kafka.no_committed_offset")
-    assert sum(line["records"] for line in told) == COUNT
-    assert all(0 < line["oldest_age_seconds"] < READY_WITHIN for line in told if line["records"])
+    logged = environment.events("kafka.no_committed_offset")
+    assert sum(line["records"] for line in logged) == COUNT
+    assert all(0 < line["oldest_age_seconds"] < READY_WITHIN for line in logged if line["records"])
     assert outcomes_of(environment, before) == []
 
 
@@ -126,14 +126,14 @@ def test_commands_that_kafka_has_deleted_unread_are_logged_and_counted(
 
     started(environment, "latest")
     environment.play_until(lambda: all_succeeded(environment, kept), READY_WITHIN, "carried out")
-    told = environment.events("offset.out_of_range", replica=1)
+    logged = environment.events("offset.out_of_range", replica=1)
     counted = environment.metric("moderation_worker_offsets_out_of_range_total", replica=1)
     environment.end()
 
-    assert {line["partition"] for line in told} == set(range(PARTITIONS))
-    assert {line["level"] for line in told} == {"error"}
-    assert sum(line["lost"] for line in told) == COUNT
-    assert all(line["was"] + line["lost"] == line["now"] for line in told)
+    assert {line["partition"] for line in logged} == set(range(PARTITIONS))
+    assert {line["level"] for line in logged} == {"error"}
+    assert sum(line["lost"] for line in logged) == COUNT
+    assert all(line["was"] + line["lost"] == line["now"] for line in logged)
     assert counted == PARTITIONS
     assert outcomes_of(environment, deleted) == []
 

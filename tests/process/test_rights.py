@@ -159,9 +159,9 @@ def test_who_may_not_read_the_control_topic_makes_no_call_and_says_why(
         load = run.send([command("group.ban_group_member", "g", "u", "ban", duration=60)])
 
         def refused() -> bool:
-            return any(run.stage.topics.control in each["reason"] for each in run.told_obstacles())
+            return any(run.stage.topics.control in each["reason"] for each in run.obstacles_if_listening())
 
-        run.play_until(refused, 60.0, "told that the control topic is refused")
+        run.play_until(refused, 60.0, "an obstacle for the refused control topic")
         checked = worker("check", "--config", config)
         refusals = [
             worker(*words, "--config", config)
@@ -192,15 +192,15 @@ def refusals(config: Path, more: str) -> dict[str, str]:
         "server: {port: 0}\n"
         "tencent: {apps: {main: {sdk_app_id: 1, identifier: a, secret_key: key, region: seoul}}}\n"
     )
-    told = {}
+    said_by = {}
     for arguments in COMMANDS:
         done = worker(*arguments, "--config", str(config))
         said = done.stdout + done.stderr
         assert done.returncode == 1, said
         assert "Traceback" not in said
         assert PASSWORD not in said
-        told[arguments[0]] = " ".join(said.splitlines()[-1].split())
-    return told
+        said_by[arguments[0]] = " ".join(said.splitlines()[-1].split())
+    return said_by
 
 
 def test_each_command_tells_a_kafka_that_refuses_it_in_one_sentence(
@@ -225,14 +225,14 @@ def test_each_command_tells_a_kafka_that_refuses_it_in_one_sentence(
     )  # fmt: skip
     nobody = refusals(config, "bootstrap_servers: ['127.0.0.1:1'], common: {bootstrap_timeout_ms: 1000}")
 
-    for told in (rightless, strangers, nobody):
-        assert all(len(line) < 400 for line in told.values()), told
+    for lines in (rightless, strangers, nobody):
+        assert all(len(line) < 400 for line in lines.values()), lines
     assert all("may not" in line for line in rightless.values()), rightless
     assert all(f"Kafka cannot be reached at {guarded}: " in line for line in strangers.values()), strangers
     assert all("Kafka cannot be reached at 127.0.0.1:1: " in line for line in nobody.values()), nobody
 
 
-def test_who_may_see_but_not_create_topics_is_told_which_right_is_missing(
+def test_who_may_see_but_not_create_topics_reads_which_right_is_missing(
     locked: tuple[str, str], tmp_path: Path
 ) -> None:
     open_to_all, guarded = locked

@@ -46,7 +46,7 @@ def commands() -> list[PlannedRecord]:
     ]
 
 
-def told(environment: Environment, words: str) -> Callable[[], bool]:
+def has_obstacle(environment: Environment, words: str) -> Callable[[], bool]:
     return lambda: any(words in str(obstacle) for obstacle in environment.obstacles())
 
 
@@ -72,7 +72,7 @@ def rotated_broken_and_mended(
     environment.play_until(lambda: not environment.obstacles(), NOTICED_WITHIN, "without obstacles")
     for one in breaks:
         one.spoil()
-        environment.play_until(told(environment, one.says), NOTICED_WITHIN, f"told with {one.says}")
+        environment.play_until(has_obstacle(environment, one.says), NOTICED_WITHIN, f"reported: {one.says}")
         one.mend()
         more = min(len(environment.outcomes) + 1, COMMANDS)
         environment.play_until(

@@ -58,7 +58,7 @@ def test_no_secret_comes_out_of_a_run_at_debug_level(stage: DemoEnvironment) -> 
 
 
 def _records(stage: DemoEnvironment) -> dict[str, bytes]:
-    """Everything that stands in the outcome and dead-letter topics, headers included."""
+    """Everything in the outcome and dead-letter topics, headers included."""
     found = {}
     for topic in (stage.topics.outcomes, stage.topics.dead_letters):
         consumer = KafkaConsumer(bootstrap_servers=stage.bootstrap_servers, auto_offset_reset="earliest")

@@ -1,6 +1,6 @@
 # P11 when everything goes wrong: halts, a wrong key, a rotated one, 502s, cut answers, resets and timeouts, at debug level.
 #
-# Errors are where URLs like to come out. What is looked for is proven to be found first, in the same texts.
+# Errors are where URLs like to come out. That the search finds them in the same texts is proven first.
 
 from __future__ import annotations
 

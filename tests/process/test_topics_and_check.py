@@ -89,7 +89,7 @@ def test_creating_topics_twice_changes_nothing_and_says_so_to_another_number(
     assert "Kafka cannot remove partitions" in fewer.stderr
 
 
-def test_a_compacted_outcome_topic_and_a_limit_below_the_partitions_are_told_together(
+def test_a_compacted_outcome_topic_and_a_limit_below_the_partitions_are_both_reported(
     config: Path, kafka: Cluster
 ) -> None:
     outcome_topic = config.read_text().split("outcome_topic: ")[1].split()[0]
@@ -136,7 +136,7 @@ def test_more_copies_than_brokers_are_refused_in_one_sentence(config: Path) -> N
     assert len(refused.stderr) < 900
 
 
-def test_topics_that_exist_with_other_partitions_are_left_and_what_does_not_fit_is_told(
+def test_topics_that_exist_with_other_partitions_are_left_and_a_misfit_is_reported(
     config: Path, kafka: Cluster
 ) -> None:
     outcome_topic = config.read_text().split("outcome_topic: ")[1].split()[0]

@@ -63,7 +63,7 @@ def test_a_topic_that_is_made_again_under_a_live_worker_halts_it(
     # Whichever is seen first: the topic's id, or, of commands, a partition that ends before the position.
     assert "recreated" in logged["reason"]
     assert "stop all replicas" in logged["reason"]
-    assert any("recreated" in told["reason"] for told in environment.obstacles())
+    assert any("recreated" in each["reason"] for each in environment.obstacles())
     assert not any("after" in user for one in environment.requests() for user in one.users)
     assert environment.ask("/livez")[0] == 200
 
@@ -80,16 +80,16 @@ def test_compaction_that_is_switched_on_later_is_an_obstacle_until_it_is_off(
 
     policy(**{"cleanup.policy": "compact"})
     environment.play_until(lambda: environment.ask("/readyz")[0] == 503, WITHIN, "not ready")
-    (told,) = environment.obstacles()
+    (obstacle,) = environment.obstacles()
     policy(**{"cleanup.policy": "delete", "retention.ms": "60000"})
     environment.play_until(lambda: environment.ask("/readyz")[0] == 200, WITHIN, "ready again")
     environment.play_until(
-        lambda: len(environment.events("topic.unfit")) == 2, WITHIN, "the retention is told"
+        lambda: len(environment.events("topic.unfit")) == 2, WITHIN, "the retention is logged"
     )
     environment.end()
 
-    assert told["reason"] == f"topic {topic} does not fit any more"
-    assert "cleanup.policy is compact" in told["remedy"]
+    assert obstacle["reason"] == f"topic {topic} does not fit any more"
+    assert "cleanup.policy is compact" in obstacle["remedy"]
     compaction, retention = environment.events("topic.unfit")
     assert (compaction["topic"], retention["topic"]) == (topic, topic)
     assert "shorter than dedupe.window_seconds" in retention["remedy"]

@@ -1,4 +1,4 @@
-# `watch` on a real Kafka, as a user runs it: outcomes as they come, filtered, until Ctrl-C or so many.
+# `watch` on a real Kafka, as a user runs it: outcomes as they come, filtered, until Ctrl-C or the number asked for.
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # A run with a lower limit than the documented one: Tencent takes 120 calls a second of an endpoint instead of 200, and
-# nobody has told the worker.
+# the worker does not know.
 #
 # It plays and counts; the test and the benchmark say what the counts must be.
 
