@@ -41,7 +41,7 @@ def anchors(page: str) -> set[str]:
 
 
 def code(page: str) -> list[str]:
-    """What stands between single backticks."""
+    """What is between single backticks."""
     return _CODE.findall(prose(page))
 
 

@@ -127,7 +127,7 @@ def test_the_parts_of_the_core_are_listed_from_bottom_to_top_as_their_imports_ar
 
 
 def test_wiring_alone_builds_concrete_things() -> None:
-    """Every other module of the runtime is in the contract that forbids it, but for the one that knows the adapters' options."""
+    """Every other module of the runtime is in the contract that forbids it, except the one that knows the adapters' options."""
     contracts = tomllib.loads(text("pyproject.toml"))["tool"]["importlinter"]["contracts"]
     (contract,) = [
         each for each in contracts if each["name"].startswith("Wiring alone builds concrete things")
@@ -184,13 +184,13 @@ def owners() -> dict[str, Path]:
 
 
 def test_every_owner_of_state_is_in_the_table_with_its_module() -> None:
-    told = {
+    listed = {
         name.strip("` "): module.strip("`")
         for names, module, _ in rows(PAGE, "## Who owns what")
         for name in names.split(",")
     }
 
-    assert told == {name: path.name for name, path in owners().items()}
+    assert listed == {name: path.name for name, path in owners().items()}
 
 
 def test_no_module_of_the_core_compares_with_an_order() -> None:

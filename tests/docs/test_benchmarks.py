@@ -119,7 +119,7 @@ def test_a_curve_goes_through_its_figures_and_one_without_any_is_named() -> None
     assert "engine: not measured" in plots["engine-waiting.svg"]
 
 
-def test_a_promise_that_broke_is_told() -> None:
+def test_a_promise_that_broke_is_listed() -> None:
     broken = Figure("a", CLEAN, BROKEN, WORKER, (0.0, 2.0), less_is_better=True)
 
     assert table.broken(results()) == []

@@ -37,10 +37,10 @@ def test_there_are_files_to_look_for() -> None:
 
 
 def test_every_folder_of_tests_is_in_the_table() -> None:
-    told = set(re.findall(r"`tests/(\w+)`", " ".join(cells[0] for cells in rows(PAGE, "## Tests"))))
+    listed = set(re.findall(r"`tests/(\w+)`", " ".join(cells[0] for cells in rows(PAGE, "## Tests"))))
     there = {path.name for path in (ROOT / "tests").iterdir() if path.is_dir() and path.name[0] not in "._"}
 
-    assert there <= told
+    assert there <= listed
 
 
 def test_every_wish_leads_somewhere_in_a_few_words() -> None:

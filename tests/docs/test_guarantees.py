@@ -90,10 +90,10 @@ def test_every_promise_is_put_to_the_test() -> None:
         assert any(cells[place] for cells in MATRIX.values()), promise
 
 
-def test_a_default_that_is_told_beside_its_setting_is_its_default() -> None:
+def test_a_default_that_is_given_beside_its_setting_is_its_default() -> None:
     defaults = {row.name: row.default for row in settings()}
-    told = re.findall(r"`([a-z_.]+)` \(([\d,]+)\)", prose(PAGE).replace("\n", " "))
+    given = re.findall(r"`([a-z_.]+)` \(([\d,]+)\)", prose(PAGE).replace("\n", " "))
 
-    assert len(told) >= 3
-    for name, value in told:
+    assert len(given) >= 3
+    for name, value in given:
         assert float(value.replace(",", "")) == defaults[name], name

@@ -46,7 +46,7 @@ def test_every_order_is_a_state_of_the_control_topic() -> None:
 
 
 def test_every_order_is_in_the_table_of_orders_the_strongest_first() -> None:
-    """Its command has the state's name, but for an ending: pause, paused."""
+    """Its command has the state's name, except for an ending: pause, paused."""
     commands = [cells[0].strip("`") for cells in rows("config/running.md", "## Stopping commands")]
 
     assert len(commands) == len(OrderState)

@@ -1,4 +1,4 @@
-# What is made from the code is what the code makes today, and says what the code does.
+# The pages made from the code are what the code makes today, and say what it does.
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_the_example_is_a_file_that_the_worker_accepts_and_means_the_defaults(
 
 
 def test_the_example_is_accepted_with_everything_uncommented(key_file: Path, tmp_path: Path) -> None:
-    """But for the other halves of what is given already, and files that exist on a real machine only."""
+    """Except for the other halves of what is given already, and files that exist on a real machine only."""
     uncommented = re.sub(
         r"^( *)# ((?:  )*(?:- )?[A-Za-z_/]+:( .*)?)$", r"\1\2", example(), flags=re.MULTILINE
     )
@@ -87,7 +87,7 @@ def test_the_example_is_accepted_with_everything_uncommented(key_file: Path, tmp
     assert settings.limits.per_endpoint == {"group_open_http_svc/ban_group_member": 400}
 
 
-def test_every_setting_stands_in_the_example_with_its_description() -> None:
+def test_every_setting_is_in_the_example_with_its_description() -> None:
     text = example()
 
     for row in rows():

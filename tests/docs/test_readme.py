@@ -103,7 +103,7 @@ def test_every_make_target_is_there_and_takes_what_it_is_given(words: list[str])
 
 @pytest.mark.parametrize("block", [block for page in PAGES for block in blocks(page, "yaml")])
 def test_every_settings_file_is_accepted(block: str, tmp_path: Path) -> None:
-    """But for files that exist on a real machine only. What shows one section alone is completed."""
+    """Except for files that exist on a real machine only. What shows one section alone is completed."""
     file = tmp_path / "file"
     file.write_text(KEY)
     authority = tmp_path / "ca.crt"
@@ -135,7 +135,7 @@ def test_every_command_shown_is_one_that_the_worker_takes(command: dict[str, Any
 
 @pytest.mark.parametrize("outcome", OUTCOMES, ids=lambda outcome: outcome["outcome_id"])
 def test_every_outcome_shown_has_the_fields_and_values_of_one(outcome: dict[str, Any]) -> None:
-    """What is left out of a shortened one is taken from the one that is whole."""
+    """What a shortened one leaves out is taken from the one that is whole."""
     whole = {name: OUTCOMES[0][name] for name in OUTCOMES[0] if name not in ("metadata", "calls")} | outcome
 
     read = msgspec.convert(whole, Outcome)
@@ -179,13 +179,13 @@ def test_every_promise_is_there_in_order() -> None:
     ]
 
 
-def test_the_settings_to_decide_first_have_the_defaults_that_are_told() -> None:
+def test_the_settings_to_decide_first_have_the_defaults_that_the_page_gives() -> None:
     defaults = {row.name: row.default for row in settings()}
 
-    for name, told, _ in rows(RUNNING, "## Settings"):
+    for name, given, _ in rows(RUNNING, "## Settings"):
         default = defaults[name.strip("`")]
         shown = "none" if default == [] or default == () else str(default)  # noqa: PLR1714 - whichever kind it is
-        assert told.strip("`") in (shown, shown.removesuffix(".0")), name
+        assert given.strip("`") in (shown, shown.removesuffix(".0")), name
 
 
 def test_what_the_demo_prints_is_what_it_prints() -> None:

@@ -59,16 +59,16 @@ class Tab:
         async for message in self.socket:
             if message.type is not WSMsgType.TEXT:
                 continue
-            told = json.loads(message.data)
-            if "id" in told:
-                answer = self._answers.pop(told["id"])
-                if "error" in told:
-                    answer.set_exception(RuntimeError(str(told["error"])))
+            heard = json.loads(message.data)
+            if "id" in heard:
+                answer = self._answers.pop(heard["id"])
+                if "error" in heard:
+                    answer.set_exception(RuntimeError(str(heard["error"])))
                 else:
-                    answer.set_result(told["result"])
+                    answer.set_result(heard["result"])
                 continue
-            what = told["params"]
-            match told["method"]:
+            what = heard["params"]
+            match heard["method"]:
                 case "Runtime.exceptionThrown":
                     self.faults.append(json.dumps(what["exceptionDetails"])[:1000])
                 case "Log.entryAdded" if what["entry"]["level"] in {"error", "warning"}:
@@ -94,9 +94,11 @@ class Tab:
 
     async def value(self, expression: str) -> Any:
         """Return the value of an expression, awaited."""
-        told = await self.do("Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True)
-        assert "exceptionDetails" not in told, told["exceptionDetails"]
-        return told["result"].get("value")
+        reply = await self.do(
+            "Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True
+        )
+        assert "exceptionDetails" not in reply, reply["exceptionDetails"]
+        return reply["result"].get("value")
 
     async def until(self, expression: str) -> None:
         """Wait until an expression is true: it is asked after each frame."""
@@ -132,8 +134,8 @@ class Tab:
 
     async def picture(self) -> bytes:
         """Take a picture of the whole page, as PNG."""
-        told = await self.do("Page.captureScreenshot", captureBeyondViewport=True)
-        return base64.b64decode(told["data"])
+        reply = await self.do("Page.captureScreenshot", captureBeyondViewport=True)
+        return base64.b64decode(reply["data"])
 
 
 @asynccontextmanager

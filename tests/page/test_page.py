@@ -1,4 +1,4 @@
-# The page in a real browser: what it shows, to whom, and what it does not let happen. Pictures of it go to PAGE_PICTURES, if set.
+# The page in a real browser: what it shows to which reader, and what it does not let happen. Pictures of it go to PAGE_PICTURES, if set.
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_what_gets_into_the_page_all_the_same_may_not_run_and_may_not_tell(brows
             elsewhere = f"http://localhost:{port}/readyz"
             assert (
                 await tab.value(
-                    f"fetch({elsewhere!r}, {{mode: 'no-cors'}}).then(() => 'told', () => 'blocked')"
+                    f"fetch({elsewhere!r}, {{mode: 'no-cors'}}).then(() => 'sent', () => 'blocked')"
                 )
                 == "blocked"
             )
