@@ -1,4 +1,4 @@
-# The chart as helm renders it, as values that tests can ask. What is right is said in the tests, not here.
+# The chart as helm renders it, as values that tests can ask. What they should be is in the tests, not here.
 #
 # The chart under test is the repository's, or the copy that CHART_UNDER_TEST names: so a fault can be put into a copy.
 

@@ -138,8 +138,8 @@ def test_each_release_is_watched_by_its_own_alerts_alone(promtool: Path, tmp_pat
     for name, (release, namespace, values) in RELEASES.items():
         rendered = chart.render({"alerts.enabled": True, **values}, release=release, namespace=namespace)
         (group,) = rendered.one("PrometheusRule")["spec"]["groups"]
-        told = [{key: rule[key] for key in rule if key != "annotations"} for rule in group["rules"]]
-        (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump({"groups": [{**group, "rules": told}]}))
+        rules = [{key: rule[key] for key in rule if key != "annotations"} for rule in group["rules"]]
+        (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump({"groups": [{**group, "rules": rules}]}))
     (tmp_path / "tests.yaml").write_text(yaml.safe_dump(_seen_by_all(tmp_path)))
 
     _promtool(promtool, "test", "rules", str(tmp_path / "tests.yaml"))

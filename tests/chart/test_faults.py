@@ -64,7 +64,7 @@ def _ran(copy: Path, cluster: Cluster | None, *arguments: str) -> subprocess.Com
 def test_a_fault_turns_the_tests_red(fault: Fault, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     copy = _copy(tmp_path)
     text = (copy / fault.file).read_text()
-    assert fault.old in text, "the chart has changed: the fault must be written anew"
+    assert fault.old in text, "the chart has changed: the fault must be written again"
     (copy / fault.file).write_text(text.replace(fault.old, fault.new))
     cluster = request.getfixturevalue("api") if fault.cluster else None
     file, expression = fault.caught_by

@@ -331,10 +331,10 @@ def test_a_release_that_runs_keeps_its_group_when_the_value_is_gone(api: Cluster
 
     words = ["upgrade", chart.RELEASE, str(chart.folder()), "--values", str(chart.use("minimal"))]
     for _ in range(2):
-        told = _helm(api, namespace, *words, "--reset-values")
+        printed = _helm(api, namespace, *words, "--reset-values")
         assert _group(api, namespace) == before == "moderation-worker"
-        assert "NOTICE: settings.kafka.group_id is empty" in told
-        assert "settings.kafka.group_id: moderation-worker" in told
+        assert "NOTICE: settings.kafka.group_id is empty" in printed
+        assert "settings.kafka.group_id: moderation-worker" in printed
     with pytest.raises(chart.RefusedError, match=f"its StatefulSet is {chart.FULL_NAME}, not blue"):
         _helm(api, namespace, *words, "--set=fullnameOverride=blue")
     named = _helm(api, namespace, *words, "--set=settings.kafka.group_id=other")

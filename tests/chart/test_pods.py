@@ -304,9 +304,9 @@ def test_every_command_that_a_pod_runs_is_one_of_the_programs(use: str) -> None:
             if "args" in container:
                 words = [word for word in container["args"] if not word.startswith("-")]
                 flags = [word.partition("=")[0] for word in container["args"] if word.startswith("-")]
-                told = CliRunner().invoke(app, [*words, "--help"], env={"COLUMNS": "200"})
-                assert told.exit_code == 0, told.output
-                assert all(flag in told.output for flag in flags)
+                done = CliRunner().invoke(app, [*words, "--help"], env={"COLUMNS": "200"})
+                assert done.exit_code == 0, done.output
+                assert all(flag in done.output for flag in flags)
 
 
 def test_the_release_has_an_account_without_a_token() -> None:

@@ -317,11 +317,11 @@ def test_a_value_that_is_null_is_refused_by_its_name_or_left_out(name: str) -> N
     try:
         text = yaml.safe_dump_all(chart.render({**over, name: None}).objects)
     except chart.RefusedError as refused:
-        told = str(refused)
-        assert "nil pointer" not in told
-        assert "wrong type" not in told
-        assert "yaml: line" not in told
-        assert name.rpartition(".")[2] in told
+        said = str(refused)
+        assert "nil pointer" not in said
+        assert "wrong type" not in said
+        assert "yaml: line" not in said
+        assert name.rpartition(".")[2] in said
     else:
         assert "<nil>" not in text
         assert not re.search(r"^\s+(- )?(key|ports|image): null$", text, re.MULTILINE)

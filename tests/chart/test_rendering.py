@@ -29,10 +29,10 @@ def test_a_kubernetes_older_than_claimed_is_refused() -> None:
 
 @pytest.mark.parametrize("use", USES)
 def test_helm_lints_every_use_strictly(use: str) -> None:
-    told = chart.helm("lint", "--strict", str(chart.folder()), "--values", str(chart.use(use)))
+    printed = chart.helm("lint", "--strict", str(chart.folder()), "--values", str(chart.use(use)))
 
-    assert "[WARNING]" not in told
-    assert "[ERROR]" not in told
+    assert "[WARNING]" not in printed
+    assert "[ERROR]" not in printed
 
 
 def test_the_chart_and_the_program_have_one_version() -> None:
@@ -114,7 +114,7 @@ def test_labels_and_annotations_for_pods_stand_on_every_pod() -> None:
     assert {item["example.com/owner"] for item in annotations} == {"trust"}
 
 
-def test_a_label_that_is_given_twice_stands_once_and_the_pods_own_wins() -> None:
+def test_a_label_that_is_given_twice_appears_once_and_the_pods_own_wins() -> None:
     rendered = chart.render(
         {
             "commonLabels": {"team": "one"},
@@ -172,8 +172,8 @@ def test_the_chart_says_who_makes_it_where_and_under_which_licence() -> None:
 def test_the_notes_say_how_to_see_that_it_works() -> None:
     template = (chart.folder() / "templates" / "NOTES.txt").read_text()
 
-    for told in ("rollout status", " test ", "/metrics", "/readyz", "logs"):
-        assert told in template
+    for words in ("rollout status", " test ", "/metrics", "/readyz", "logs"):
+        assert words in template
 
 
 @pytest.mark.parametrize(
@@ -194,6 +194,6 @@ def test_the_notes_warn_of_alerts_whose_metrics_nobody_may_read(values: list[str
         *(f"--set={each}" for each in values),
     ]
 
-    told = chart.helm("install", chart.RELEASE, str(chart.folder()), *arguments, KUBECONFIG="/dev/null")
+    printed = chart.helm("install", chart.RELEASE, str(chart.folder()), *arguments, KUBECONFIG="/dev/null")
 
-    assert ("lets nobody read the metrics" in told) is warned
+    assert ("lets nobody read the metrics" in printed) is warned

@@ -139,7 +139,7 @@ def _waits(pods: Pods) -> list[float]:
 
 
 def _repeated(pods: Pods) -> list[tuple[str, str]]:
-    """Users for whom the API was called more than once."""
+    """Users that the API was called for more than once."""
     called = Counter(
         (request.target, user) for request in pods.environment.requests() for user in request.users
     )

@@ -40,11 +40,11 @@ def test_keda_signs_in_with_iam_as_the_worker_does(triggers: dict[str, dict[str,
     rendered = chart.render(values)
 
     (trigger,) = rendered.one("ScaledObject")["spec"]["triggers"]
-    told = {name: trigger["metadata"][name] for name in ("sasl", "saslTokenProvider", "awsRegion", "tls")}
-    assert told == {
+    given = {name: trigger["metadata"][name] for name in ("sasl", "saslTokenProvider", "awsRegion", "tls")}
+    assert given == {
         "sasl": "oauthbearer", "saslTokenProvider": "aws_msk_iam", "awsRegion": "eu-central-1", "tls": "enable",
     }  # fmt: skip
-    for name, value in told.items():
+    for name, value in given.items():
         known = triggers["kafka"][name]
         assert known["metadataVariableReadable"]
         assert value in known.get("allowedValue", [value])

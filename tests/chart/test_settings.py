@@ -315,12 +315,12 @@ def test_two_releases_of_one_namespace_or_name_have_two_groups() -> None:
 def test_a_group_that_is_given_is_everywhere_the_group() -> None:
     rendered = chart.render({"settings.kafka.group_id": "ours", "topics.create": True}, base="scram-keda")
 
-    told = {
+    groups = {
         yaml.safe_load(item["data"]["worker.yaml"])["kafka"]["group_id"]
         for item in rendered.all("ConfigMap")
         if "worker.yaml" in item["data"]
     }
-    assert told == {"ours"}
+    assert groups == {"ours"}
     assert rendered.one("ScaledObject")["spec"]["triggers"][0]["metadata"]["consumerGroup"] == "ours"
 
 

@@ -113,9 +113,9 @@ def test_nothing_is_tagged_or_published_before_both_architectures_run_and_are_sc
 
 
 def test_a_release_is_made_by_the_program_that_release_check_tries() -> None:
-    told = "\n".join(map(_commands, _release().values()))
+    commands = "\n".join(map(_commands, _release().values()))
 
-    made = re.findall(r"-m tests\.release\.artifacts (\w+)", told)
+    made = re.findall(r"-m tests\.release\.artifacts (\w+)", commands)
 
     assert sorted(made) == ["chart", "check", "notes", "python"]
     assert set(re.findall(r'case \["(\w+)"', Path(artifacts.__file__).read_text())) == set(made)
@@ -124,13 +124,13 @@ def test_a_release_is_made_by_the_program_that_release_check_tries() -> None:
 def test_what_a_release_fetches_is_pinned() -> None:
     """Go asks its own record of checksums for a version that was seen before; pip has the hashes."""
     workflow = yaml.safe_load((chart.REPOSITORY / ".github" / "workflows" / "release.yaml").read_text())
-    told = "\n".join(map(_commands, workflow["jobs"].values()))
-    fetched = re.findall(r'go install "\$(\w+)"', told)
+    commands = "\n".join(map(_commands, workflow["jobs"].values()))
+    fetched = re.findall(r'go install "\$(\w+)"', commands)
 
     assert sorted(fetched) == ["COSIGN", "SCANNER"]
     assert all(re.search(r"@v\d+\.\d+\.\d+$", workflow["env"][name]) for name in fetched)
-    assert all("--require-hashes" in line for line in told.splitlines() if "pip install" in line)
-    assert not re.search(r"curl|wget", told)
+    assert all("--require-hashes" in line for line in commands.splitlines() if "pip install" in line)
+    assert not re.search(r"curl|wget", commands)
 
 
 def test_the_script_for_kind_says_only_what_its_kafka_knows() -> None:

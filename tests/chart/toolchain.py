@@ -89,12 +89,12 @@ def folder(name: str) -> Path:
         text=True,
         check=False,
     )
-    told = json.loads(done.stdout) if done.stdout else {"Error": done.stderr}
-    if "Error" in told:
-        raise MissingError(f"{module} cannot be had: {told['Error']}")
-    if told["Sum"] != checksum:
-        raise MissingError(f"{module} is not what it was: its checksum is {told['Sum']}")
-    return Path(told["Dir"])
+    reply = json.loads(done.stdout) if done.stdout else {"Error": done.stderr}
+    if "Error" in reply:
+        raise MissingError(f"{module} cannot be had: {reply['Error']}")
+    if reply["Sum"] != checksum:
+        raise MissingError(f"{module} is not what it was: its checksum is {reply['Sum']}")
+    return Path(reply["Dir"])
 
 
 def cache_made() -> Path:
