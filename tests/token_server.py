@@ -41,9 +41,9 @@ def _encoded(raw: bytes) -> str:
 def signed_token(lifetime: float, **claims: Any) -> str:
     """A JWT of this issuer, which lives that many seconds from now on."""
     now = int(time.time())
-    told = {"iss": ISSUER, "sub": CLIENT, "aud": AUDIENCE, "iat": now, "exp": now + int(lifetime), **claims}
+    body = {"iss": ISSUER, "sub": CLIENT, "aud": AUDIENCE, "iat": now, "exp": now + int(lifetime), **claims}
     head = {"alg": "RS256", "typ": "JWT", "kid": "test"}
-    text = ".".join(_encoded(json.dumps(part).encode()) for part in (head, told))
+    text = ".".join(_encoded(json.dumps(part).encode()) for part in (head, body))
     with tempfile.NamedTemporaryFile("w", suffix=".pem") as key:
         key.write(signing_key()[0])
         key.flush()
@@ -129,11 +129,11 @@ class TokenServer:
             return self.answer
         name, _, secret = base64.b64decode(authorization.removeprefix("Basic ")).decode().partition(":")
         if (unquote_plus(name), unquote_plus(secret)) != (CLIENT, self.secret):
-            told = {
+            error = {
                 "error": "invalid_client",
                 "error_description": "Invalid client or Invalid client credentials",
             }
-            return 401, json.dumps(told).encode()
+            return 401, json.dumps(error).encode()
         if form.get("grant_type") != ["client_credentials"] or form.get("scope", [SCOPE]) != [SCOPE]:
             return 400, json.dumps({"error": "invalid_scope"}).encode()
         token = signed_token(self.lifetime)

@@ -1,6 +1,6 @@
 # How fast the client is, and what a call costs: `python tests/benchmarks/bench_client.py [--profile]`.
 #
-# A server in a process of its own answers at once; the client calls it over 50 connections. What is told is calls a
+# A server in a process of its own answers at once; the client calls it over 50 connections. It prints calls a
 # second and CPU time of this process a call, the median of some rounds. No test: it asserts nothing.
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 # What deciding costs: `python tests/benchmarks/bench_engine.py [--commands N] [--profile]`.
-# With so many commands waiting, over so many rooms: `… --waiting N [--rooms N] [--alone] [--json]`.
+# With N commands waiting, over M rooms: `… --waiting N [--rooms M] [--alone] [--json]`.
 #
 # A backlog of single-member group bans over 50 rooms of Zipf popularity goes through one engine in virtual time: fetched in
 # polls, called by twenties, answered after 30 ms, published every 50 ms. Reported is CPU time a command, beside that of
@@ -142,7 +142,7 @@ class Bench:
             self._poll()
 
     def run(self, finished: int) -> None:
-        """Until so many commands are finished."""
+        """Until this many commands are finished."""
         engine = self.engine
         publish_at = self.now
         while self.finished < finished:
@@ -217,7 +217,7 @@ class Cost:
 
 
 def cost(rooms: int, waiting: int, commands: int, *, alone: bool) -> Cost:
-    """Measures so many commands while as many others as ``waiting`` are open."""
+    """Measures this many commands while as many others as ``waiting`` are open."""
     gc.set_threshold(*GC_THRESHOLDS)
     records = backlog(waiting + commands, rooms, MANY, alone=alone)
     rules = replace(RULES, partitions=MANY, max_gap=len(records), memory_budget=PLENTY)

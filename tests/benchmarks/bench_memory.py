@@ -1,7 +1,7 @@
 # What the fullest worker holds: `python -m tests.benchmarks.bench_memory [--rooms N] [--users N] [--trace|--json]`.
 #
 # One engine gets commands for all five endpoints until nothing more is admitted; its ids, its applied states and its unpublished
-# outcomes are full as well. Told is what each part is counted as, what Python's allocator gave (--trace, slow), and what is
+# outcomes are full as well. It prints what each part is counted as, what Python's allocator gave (--trace, slow), and what is
 # resident. The exit code is 1 when that, with what Kafka's clients take, is more than RESIDENT_MIB.
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Record:
 
 
 def commands(rooms: int, users: int, actions: int = len(SHAPES), first: int = 0) -> Iterator[Record]:
-    """Commands of so many actions, round and round."""
+    """Commands of this many actions, round and round."""
     offsets = [count(first) for _ in range(PARTITIONS)]
     for number in count(first):
         shape = dict(SHAPES[number % actions])

@@ -359,12 +359,12 @@ def main() -> None:
     with EmbeddedKafka() as kafka:
         runs = [measure(options.scenario, kafka.bootstrap_servers) for _ in range(options.runs)]
     if options.json:
-        told = {
+        printed = {
             "scenario": options.scenario,
             "use": median(run.use for run in runs),
             "runs": [asdict(run) for run in runs],
         }
-        print(msgspec.json.encode(told).decode())
+        print(msgspec.json.encode(printed).decode())
     else:
         for run in runs:
             show(run)

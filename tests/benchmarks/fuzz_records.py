@@ -122,10 +122,10 @@ def problem_of(value: bytes, headers: tuple[tuple[str, bytes | None], ...]) -> t
         spent = min(spent, time.thread_time() - begin)
     if not isinstance(decoded, Rejected):
         return (None if spent <= allowed else f"it takes {spent:.4f} s"), "command", spent
-    told = [decoded.message, *(problem.message for problem in decoded.also)]
+    sentences = [decoded.message, *(problem.message for problem in decoded.also)]
     if decoded.code not in REJECTIONS or any(problem.code not in REJECTIONS for problem in decoded.also):
         return "its code is not in the table", decoded.code, spent
-    if len(told) > 11 or not all(text.isprintable() and len(text.encode()) <= 512 for text in told):
+    if len(sentences) > 11 or not all(text.isprintable() and len(text.encode()) <= 512 for text in sentences):
         return "its sentences cannot be shown", decoded.code, spent
     try:
         msgspec.json.encode(decoded)
@@ -141,7 +141,7 @@ def resident() -> int:
 
 def fuzz(count: int, seed: int) -> tuple[Counter[str], list[str], float, int]:
     """
-    Decode so many records. Returns what became of them, the problems, the slowest in seconds a megabyte, and memory's growth.
+    Decode this many records. Returns what became of them, the problems, the slowest in seconds a megabyte, and memory's growth.
     """
     random = Random(seed)
     ends: Counter[str] = Counter()

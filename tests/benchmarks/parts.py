@@ -226,11 +226,11 @@ def turnover(session: Session, part: str, scenario: str, load: str, measure: str
     """Plays a scenario of bench_turnover.py in a process of its own."""
     session.say(f"{Program.WORKER}, {load}")
     try:
-        told = child(TURNOVER, "--scenario", scenario, "--json", codes=(0, 1, 2))
+        printed = child(TURNOVER, "--scenario", scenario, "--json", codes=(0, 1, 2))
     except NotMeasuredError as exc:
         yield missing(part, load, measure, Program.WORKER, exc)
         return
-    played = [run for run in told["runs"] if run["stall"] <= STALL]
+    played = [run for run in printed["runs"] if run["stall"] <= STALL]
     measures: dict[str, list[float | None]] = {
         measure: [100 * run["use"] for run in played],
         HIGHEST: [run["highest_second"] for run in played],
@@ -378,10 +378,10 @@ def engine_figure(session: Session, load: str, measure: str, at: float, words: S
     """One point, in a process of its own, so that no heap is another's."""
     session.say(f"the engine alone, {load}")
     try:
-        told = child("tests.benchmarks.bench_engine", *words, "--commands", str(ENGINE_COMMANDS), "--json")
+        printed = child("tests.benchmarks.bench_engine", *words, "--commands", str(ENGINE_COMMANDS), "--json")
     except NotMeasuredError as exc:
         return missing("g", load, measure, Program.WORKER, exc)
-    return Figure("g", load, measure, Program.WORKER, (told["microseconds"],), less_is_better=True, at=at)
+    return Figure("g", load, measure, Program.WORKER, (printed["microseconds"],), less_is_better=True, at=at)
 
 
 def stages(session: Session) -> Iterator[Figure]:
@@ -405,8 +405,8 @@ def memory(session: Session) -> Iterator[Figure]:
     session.say("memory of the fullest worker")
     load = "all that is kept is full"
     try:
-        told = child("tests.benchmarks.bench_memory", "--json")
-        yield Figure("i", load, RESIDENT, Program.WORKER, (told["resident_mib"],), less_is_better=True)
+        printed = child("tests.benchmarks.bench_memory", "--json")
+        yield Figure("i", load, RESIDENT, Program.WORKER, (printed["resident_mib"],), less_is_better=True)
     except NotMeasuredError as exc:
         yield missing("i", load, RESIDENT, Program.WORKER, exc)
     for program in Program:

@@ -1,6 +1,6 @@
 # The figures as tables in Markdown: the page config/benchmarks.md, and the section of the README.
 #
-# Pure. What is missing is shown as missing, with its reason below the table.
+# Pure. A figure that is missing is shown as missing, with its reason below the table.
 
 from __future__ import annotations
 

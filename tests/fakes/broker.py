@@ -1,4 +1,4 @@
-# Kafka in memory, for tests of whoever stands above the broker's room: consumers, publishers and restorers with the same
+# Kafka in memory, for tests of what is above worker/broker: consumers, publishers and restorers with the same
 # methods and the same manners as the real ones. tests/contract/broker holds both to one suite.
 #
 # One thread plays the cluster and calls every listener, so what happens is in one order. Faults are put in by hand.
@@ -198,7 +198,7 @@ class FakeConsumer:
         )
         self._positions: dict[int, int] = {}
         self._paused: set[int] = set()
-        self._told: dict[int, int] = {}
+        self._reached: dict[int, int] = {}
         self._handovers: dict[int, tuple[Future[None], float]] = {}
         self._outstanding = 0
         self._over = threading.Event()
@@ -275,7 +275,7 @@ class FakeConsumer:
             self._fetch(partition)
 
     def give(self, partition: int) -> None:
-        self._told.pop(partition, None)
+        self._reached.pop(partition, None)
         self._paused.discard(partition)
         self._listener.assigned(self._membership.assigned([partition]))
 
@@ -336,8 +336,8 @@ class FakeConsumer:
             self._listener.received(records)
         elif position < self._kafka.end_offset(partition):
             self._positions[partition] = self._kafka.end_offset(partition)
-        if self._told.get(partition) != self._positions[partition]:
-            self._told[partition] = self._positions[partition]
+        if self._reached.get(partition) != self._positions[partition]:
+            self._reached[partition] = self._positions[partition]
             self._listener.reached({partition: self._positions[partition]})
 
 

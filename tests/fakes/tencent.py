@@ -1,6 +1,6 @@
-# Tencent's side of a call, told in advance: replies, and a transport without a network that gives them.
+# Tencent's side of a call, scripted in advance: replies, and a transport without a network that gives them.
 #
-# FakeTransport stands below the real Client, so what is faked is the network alone: signatures, verdicts, retries and the
+# FakeTransport is below the real Client, so what is faked is the network alone: signatures, verdicts, retries and the
 # fence are the product's. The same replies are spoken over real sockets by tests/contract/tencent/scripted.py, and one
 # suite runs against both.
 
@@ -158,7 +158,7 @@ def fake_client(
     latency: float = 0.0,
     notice: Callable[[LogEvent], None] | None = None,
 ) -> tuple[Client, FakeTransport]:
-    """The product's client on a FakeTransport, and that transport: what it was asked for stands in ``transport.seen``."""
+    """The product's client on a FakeTransport, and that transport: what it was asked for is in ``transport.seen``."""
     options = options or HttpOptions()
     transport = FakeTransport(script, options, latency=latency)
     return Client(apps or (an_app(),), options, notice, transport=transport), transport

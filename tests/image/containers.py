@@ -145,7 +145,7 @@ class Container:
     name: str
 
     def stop(self, seconds: float) -> int:
-        """SIGTERM, SIGKILL after so many seconds; returns the exit code."""
+        """SIGTERM, SIGKILL after this many seconds; returns the exit code."""
         self.engine._podman("stop", f"--time={seconds:g}", self.name)
         return self.wait()
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tests.image.containers import Container, Ended, Engine
 
 Secrets = Mapping[str, Mapping[str, str]]
-"""Name -> key -> value: what stands in the cluster's Secrets."""
+"""Name -> key -> value: what is in the cluster's Secrets."""
 
 
 @dataclass(frozen=True)

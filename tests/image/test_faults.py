@@ -44,7 +44,7 @@ class Fault:
 
     Attributes:
         old: The text that is there.
-        new: What stands there instead.
+        new: What is put there instead.
         caught_by: The tests that must fail: a file of this folder and an expression for ``-k``.
         file: Where it goes.
 
@@ -88,7 +88,7 @@ def test_a_fault_turns_the_tests_red(fault: Fault, engine: Engine, tmp_path: Pat
         shutil.copy(context() / name, tmp_path)
     shutil.copytree(context() / "worker", tmp_path / "worker", ignore=shutil.ignore_patterns("__pycache__"))
     text = (tmp_path / fault.file).read_text()
-    assert fault.old in text, "the file has changed: the fault must be written anew"
+    assert fault.old in text, "the file has changed: the fault must be written again"
     (tmp_path / fault.file).write_text(text.replace(fault.old, fault.new))
     file, expression = fault.caught_by
 

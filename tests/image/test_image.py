@@ -1,4 +1,4 @@
-# The built image: what is in it, what is not, as whom it runs, and what it says on its label.
+# The built image: what is in it and what is not, which user it runs as, and what it says on its label.
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ MOST_BYTES = 200_000_000
 
 def test_it_takes_the_commands_of_the_command_line(engine: Engine, image: str) -> None:
     assert engine.run("--version", image=image).out == f"moderation-worker {__version__}\n"
-    told = engine.run("--help", image=image).out
-    assert all(command in told for command in ("run", "check", "topics", "simulate"))
+    printed = engine.run("--help", image=image).out
+    assert all(command in printed for command in ("run", "check", "topics", "simulate"))
 
 
 def test_it_has_no_demo_and_no_kafka_and_says_where_they_are(engine: Engine, image: str) -> None:
@@ -122,7 +122,7 @@ def test_it_has_no_program_that_runs_as_another_user_with_its_rights(engine: Eng
 
 
 def test_every_module_is_compiled_already(engine: Engine, image: str) -> None:
-    """A root that cannot be written keeps no bytecode: without it each start would compile everything anew."""
+    """A root that cannot be written keeps no bytecode: without it each start would compile everything again."""
     script = "cd /opt/worker/lib/python3*/site-packages && find worker kafka aiohttp -name '*.py' | wc -l && find worker kafka aiohttp -name '*.pyc' | wc -l"
 
     sources, compiled = map(

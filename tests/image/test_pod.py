@@ -301,14 +301,14 @@ def test_a_wrong_key_makes_the_pod_not_ready_but_alive_and_a_fixed_secret_resume
 
     with _running(release) as container:
         _await(lambda: release.get("readinessProbe")[0] == 503, container, READY_SECONDS)
-        told = release.get("readinessProbe")[1]
+        report = release.get("readinessProbe")[1]
         alive = release.get("livenessProbe")[0]
         simulated.set_faults(wrong_key=False)
         outcomes = release.outcomes(lambda found: len(found) >= 20)
         _await(lambda: release.get("readinessProbe")[0] == 200, container, READY_SECONDS)
 
-    assert "halted" in told["obstacles"][0]["reason"]
-    assert told["obstacles"][0]["remedy"]
+    assert "halted" in report["obstacles"][0]["reason"]
+    assert report["obstacles"][0]["remedy"]
     assert alive == 200
     assert {item["status"] for item in outcomes} == {"succeeded"}
 

@@ -77,8 +77,8 @@ class Machine:
     def installed(self, home: Path) -> dict[str, str]:
         """What is in an environment."""
         script = "import importlib.metadata as m, json; print(json.dumps({d.name: d.version for d in m.distributions()}))"
-        told = json.loads(self.run(home / "bin" / "python", "-I", "-c", script))
-        return {re.sub(r"[-_.]+", "-", name).lower(): version for name, version in told.items()}
+        found = json.loads(self.run(home / "bin" / "python", "-I", "-c", script))
+        return {re.sub(r"[-_.]+", "-", name).lower(): version for name, version in found.items()}
 
 
 @pytest.fixture(scope="module")

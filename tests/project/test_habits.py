@@ -20,7 +20,7 @@ WORKFLOW: Final = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yaml").re
 
 
 def test_the_workflow_tests_every_python_that_is_claimed() -> None:
-    """What is claimed and not tried is a guess."""
+    """A claim that is not tried is a guess."""
     jobs = WORKFLOW["jobs"]
     (installs,) = (
         step["with"]["python-version"]

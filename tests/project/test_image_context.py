@@ -81,9 +81,9 @@ def test_the_local_api_runs_without_the_demo(program: dict[str, Any]) -> None:
 
     with subprocess.Popen(words, stdout=subprocess.PIPE, **program) as running:
         assert running.stdout is not None
-        told = running.stdout.readline()
+        printed = running.stdout.readline()
         running.send_signal(signal.SIGTERM)
         running.communicate(timeout=30)
 
-    assert re.fullmatch(r"listening on http://127\.0\.0\.1:\d+\n", told)
+    assert re.fullmatch(r"listening on http://127\.0\.0\.1:\d+\n", printed)
     assert running.returncode == 0

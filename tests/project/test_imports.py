@@ -1,4 +1,4 @@
-# What is imported is declared: a package that only another one brings may be gone with that one's next version.
+# Every import is declared: a package that only another one brings may be gone with that one's next version.
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_every_requirement_of_the_worker_is_imported() -> None:
 
 def test_a_library_with_private_parts_that_are_used_is_pinned_to_its_minor_version() -> None:
     """
-    A new minor version of kafka-python may change what worker/broker/kafka_private_parts.py stands on: it is looked at first.
+    A new minor version of kafka-python may change what worker/broker/kafka_private_parts.py rests on: it is looked at first.
     """
     (kafka,) = (
         wanted

@@ -1,6 +1,6 @@
 # Each lock is whole: whatever a locked package asks for, on any Python that is claimed, is in the lock.
 #
-# Locks are installed without a resolver, so nothing else would bring it. What a package asks for stands in its metadata,
+# Locks are installed without a resolver, so nothing else would bring it. What a package asks for is in its metadata,
 # which is the same for all wheels of a version: it is read here, and evaluated as another Python or machine would.
 
 from __future__ import annotations

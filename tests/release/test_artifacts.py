@@ -40,7 +40,7 @@ def test_the_tag_of_this_version_may_be_released(released: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("tag", "repository", "told"),
+    ("tag", "repository", "reason"),
     [
         (__version__, None, f"tag v{__version__}"),
         ("v99.0.0", None, f"worker/__init__.py says {__version__}"),
@@ -49,9 +49,9 @@ def test_the_tag_of_this_version_may_be_released(released: Path) -> None:
     ],
 )
 def test_a_tag_that_does_not_fit_is_refused_with_what_to_do(
-    released: Path, tag: str, repository: str | None, told: str
+    released: Path, tag: str, repository: str | None, reason: str
 ) -> None:
-    with pytest.raises(artifacts.ReleaseError, match=re.escape(told)):
+    with pytest.raises(artifacts.ReleaseError, match=re.escape(reason)):
         artifacts.check(tag, repository, root=released)
 
 
@@ -66,11 +66,11 @@ def test_a_version_of_which_the_changelog_says_nothing_is_not_released(released:
 
 
 def test_the_notes_are_the_versions_part_of_the_changelog(released: Path) -> None:
-    told = artifacts.notes(__version__, root=released)
+    notes = artifacts.notes(__version__, root=released)
 
-    assert "### Added" in told
-    assert "Old news" not in told
-    assert "\n## " not in told
+    assert "### Added" in notes
+    assert "Old news" not in notes
+    assert "\n## " not in notes
     assert artifacts.notes("0.0.1", root=released) == "Old news.\n"
 
 

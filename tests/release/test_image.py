@@ -1,4 +1,4 @@
-# The image built twice from the same sources, with nothing kept from the first time: the same files, but for their times.
+# The image built twice from the same sources, with nothing kept from the first time: the same files, except for their times.
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.timeout(900)
 
 
 def test_the_image_built_twice_is_the_same_but_for_times(engine: Engine, tmp_path: Path) -> None:
-    """Compiled Python too, which holds the times of its sources unless it is told to hold their hashes."""
+    """Compiled Python too, which holds the times of its sources unless it is made to hold their hashes."""
     found = []
     for tag in TAGS:
         engine.build(tag=tag, folder=REPOSITORY, fresh=True)
