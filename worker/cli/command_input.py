@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from worker.domain.contract.command_decoding import CommandDecoder
 
 LINE_BYTES: Final = 1024 * 1024
-"""The longest line: no broker takes a longer record unless it is told to, and a command has some 100 KiB at most."""
+"""The longest line: no broker takes a longer record unless it is configured to, and a command has some 100 KiB at most."""
 ENDLESS_BYTES: Final = 64 * LINE_BYTES
 """A line of more bytes has no end: this is not a file of lines."""
 COMMANDS: Final = 500_000

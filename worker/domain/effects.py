@@ -105,7 +105,7 @@ class RetryCall(Struct, frozen=True):
 
 
 class CancelWaitingCall(Struct, frozen=True):
-    """The waiting call (for its backoff or a permit) shall end at once: the engine has put its tasks back into their queue."""
+    """The waiting call (for its backoff or a permit) is to end at once: the engine has put its tasks back into their queue."""
 
     call_id: str
 

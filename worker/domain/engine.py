@@ -1,4 +1,4 @@
-# The engine: the stages in order, and the only door. It hears what happened and answers with what shall happen.
+# The engine: the stages in order, and the only door. It hears what happened and answers with what is to happen.
 #
 # The path of one command, each stage in the file of its name:
 #
@@ -57,7 +57,7 @@ class Engine:
     """
     Decides everything about commands, and does nothing.
 
-    Each method for an event, but for ``reached``, returns the effects that follow from the event, in order. Between two events, call
+    Each method for an event, except ``reached``, returns the effects that follow from the event, in order. Between two events, call
     ``tick`` no later than ``wake_at``. When the publisher is free, call ``take_transaction``, and answer with ``published``,
     ``aborted`` or ``metadata_refused``.
 
@@ -204,7 +204,7 @@ class Engine:
 
     def reached(self, positions: Mapping[int, int]) -> None:
         """
-        Note where the consumer stands: every record below was given to ``received``, or will never come.
+        Note where the consumer is: every record below was given to ``received``, or will never come.
 
         After the last record come transaction markers and aborted records. Unless their position is committed, they count as lag
         for ever. ``tick`` has it committed from time to time.

@@ -1,6 +1,6 @@
 # The settings by which the engine decides, which it gets once, at the start, already validated.
 #
-# Durations are float seconds. The names follow the settings; why each default is what it is stands in worker/settings.
+# Durations are float seconds. The names follow the settings; the reasons for the defaults are in worker/settings.
 
 from __future__ import annotations
 

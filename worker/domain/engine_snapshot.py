@@ -27,8 +27,8 @@ class EventCounts(Struct, frozen=True):
         inferred: Members that were refused by inference.
         recalled: Waiting calls that were ended by an outage, a halt or a held target.
         misplaced: Records in the wrong place, by ``Misplacement``: order and deduplication are not promised for them.
-        forgotten_ids: Command ids that were forgotten early, for want of memory.
-        forgotten_effects: Applied states that were forgotten early, for want of memory.
+        forgotten_ids: Command ids that were forgotten early, because memory ran short.
+        forgotten_effects: Applied states that were forgotten early, because memory ran short.
         given_up: Started commands that a drain or handover dropped, for the next owner.
         strange_quota_messages: Records of the quota topic that this build cannot read.
         foreign_metadata: Partitions whose commit had metadata that is not ours, so that it was not believed.

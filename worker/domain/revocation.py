@@ -88,7 +88,7 @@ class Revocation:
         return self.given_up > before
 
     def drop_stranded(self, stranded: Iterable[OpenRecord], now: float) -> None:
-        """Drop records whose results cannot be committed here any more: a handover would wait for them in vain."""
+        """Drop records whose results cannot be committed here any more: a handover would wait for them until its deadline."""
         for record in stranded:
             self.given_up += isinstance(record, OpenCommand)
             self._drop(record, now)

@@ -52,7 +52,7 @@ PAGE_HEADERS: Final = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "X-Frame-Options": "DENY",
 }
-"""What is shown is of now and names users: nobody keeps it, passes it on, or puts it into a page of their own."""
+"""What it shows is of now and names users: nobody keeps it, passes it on, or puts it into a page of their own."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,9 +12,9 @@ from typing import Final
 HALF_PASS: Final = 0.7
 """ln 2: divided by the share of bad members, it is the size of batches of which half pass."""
 CHANCE: Final = 2
-"""So many bad members are more than chance: a single one never makes the batches smaller."""
+"""This many bad members are more than chance: a single one never makes the batches smaller."""
 DOUBT: Final = 8
-"""As if so many good members had been seen before: the first few bad ones do not decide everything."""
+"""As if this many good members had been seen before: the first few bad ones do not decide everything."""
 MEMORY: Final = 256
 """
 After this many members the earlier ones count half, because targets change. Good members are known after one call and a bad one after

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from worker.domain.progress.open_commands import MemberTask
 
 ALONE_TARGETS_FAULT: Final = 2
-"""So many members, each alone in its call, got the same ambiguous code, and no member of the target passed: it is the target's fault."""
+"""This many members, each alone in its call, got the same ambiguous code, and no member of the target passed: it is the target's fault."""
 
 
 class BisectionHandler:
@@ -142,7 +142,7 @@ class BisectionHandler:
     def _refuse_rest(
         self, call: InFlightCall, peers: tuple[MemberTask, ...], result: AttemptResult, now: float
     ) -> None:
-        """Fail the waiting tasks of the refused batch, but for those that an order withholds now."""
+        """Fail the waiting tasks of the refused batch, except those that an order withholds now."""
         for peer in peers:
             if (
                 peer.batch_peers is peers

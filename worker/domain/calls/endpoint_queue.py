@@ -128,7 +128,7 @@ class TargetQueue:
         batch_size: How many tasks its next batch may hold.
         blocked: None of its groups may be taken now.
         groups_by_level: Its groups by their level.
-        started: Its groups with tasks of started commands, but for urgent ones.
+        started: Its groups with tasks of started commands, except urgent ones.
         urgent: Its groups with urgent tasks that may be sent.
         rank: The level of its fullest group, at most a full batch; 0 if none of its groups may be taken, or all are urgent.
         waiting_since: Since when the oldest of its tasks waits that may be taken and is not urgent; None if there is none. Written by
@@ -282,7 +282,7 @@ class EndpointQueue:
         return (target, effect_key, False, False) in groups or (target, effect_key, False, True) in groups
 
     def take_emptied(self) -> list[str]:
-        """Hand out the targets whose last task left since the last call, but for those that have tasks again."""
+        """Hand out the targets whose last task left since the last call, except those that have tasks again."""
         names = [name for name in self.emptied if not self.targets[name].groups_by_level]
         self.emptied.clear()
         return names

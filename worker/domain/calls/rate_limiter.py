@@ -5,7 +5,7 @@
 # after the answer to its request. The server sees a request before it answers it, so no rolling second on the server holds more requests
 # than there are permits.
 #
-# Permits are counted and never told apart. A request is started only while fewer are taken than there are own and usable borrowed ones.
+# Permits are counted and never distinguished. A request is started only while fewer are taken than there are own and usable borrowed ones.
 # Lenders must not use, meanwhile, as many permits as the own ones do not cover.
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def quota_slice(limit: int, partition: int, partitions: int) -> int:
 
 class Permit(NamedTuple):
     """
-    The permit that one request has taken. Permits are not told apart: this says only until when there is certainly one.
+    The permit that one request has taken. Permits are not distinguished: this says only until when there is certainly one.
 
     Attributes:
         until: When its lease ends, if it is borrowed; infinity if it is owned.

@@ -86,7 +86,7 @@ def size_of(fitted: FittedDeadLetter) -> int:
 def _without(letter: DeadLetter, omitted: frozenset[str]) -> FittedDeadLetter:
     record = letter.record
     key, value, headers = record.key, record.value, record.headers
-    told: list[tuple[str, bytes]] = [
+    added: list[tuple[str, bytes]] = [
         ("x-error-code", letter.error_code.encode()),
         ("x-error-message", cut(letter.error_message).encode("utf-8", "replace")),
         ("x-source-topic", letter.topic.encode()),
@@ -95,30 +95,30 @@ def _without(letter: DeadLetter, omitted: frozenset[str]) -> FittedDeadLetter:
         ("x-outcome-id", letter.outcome_id.encode()),
     ]
     if isinstance(value, OmittedBytes):
-        told += _omitted("value", value.size, value.sha256)
+        added += _omitted("value", value.size, value.sha256)
         value = b""
     if isinstance(key, OmittedBytes):
-        told += _omitted("key", key.size, key.sha256)
+        added += _omitted("key", key.size, key.sha256)
         key = None
     if isinstance(headers, OmittedHeaders):
-        told += _omitted("headers", headers.size, headers.sha256)
+        added += _omitted("headers", headers.size, headers.sha256)
     if "value" in omitted and value:
-        told += _omission("value", value, len(value))
+        added += _omission("value", value, len(value))
         value = b""
     if "key" in omitted and key is not None:
-        told += _omission("key", key, len(key))
+        added += _omission("key", key, len(key))
         key = None
     if "headers" in omitted and headers:
         size = sum(len(name.encode()) + len(content or b"") for name, content in headers)
-        told += _omission("headers", _canonical(headers), size)
+        added += _omission("headers", _canonical(headers), size)
         headers = ()
     if key is None and value is None:
-        told.append(("x-value-null", b"1"))
+        added.append(("x-value-null", b"1"))
         value = b""
     nulls = [name for name, content in headers if content is None]
     if nulls:
-        told.append(("x-null-headers", ",".join(nulls).encode()))
-    return FittedDeadLetter(key, value, [(name, content or b"") for name, content in headers] + told)
+        added.append(("x-null-headers", ",".join(nulls).encode()))
+    return FittedDeadLetter(key, value, [(name, content or b"") for name, content in headers] + added)
 
 
 def _omission(part: str, content: bytes, size: int) -> list[tuple[str, bytes]]:

@@ -1,7 +1,7 @@
 # The fields of a command, and what each of them must look like by itself: one table of checks, which say in a sentence
 # what is wrong.
 #
-# The same stands in command_wire_format.py as a type, for speed; tests hold both together.
+# The same is in command_wire_format.py as a type, for speed; tests hold both together.
 # Not here: what the fields mean together or for an action (command_decoding.py).
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def faults_of(
     """
     Return what is wrong with the fields of an object against ``checks``, in their order, and unknown ones first.
 
-    ``found`` are all the fields that are given, each with its own faults. ``path`` is where the object stands (empty, or ending
+    ``found`` are all the fields that are given, each with its own faults. ``path`` is where the object is (empty, or ending
     in a dot).
     """
     meant = set()
@@ -116,7 +116,7 @@ class TextCheck:
     ends: bool = True
 
     def __call__(self, value: object, path: str) -> OutcomeError | None:
-        """Return what is wrong with the value that stands at ``path``."""
+        """Return what is wrong with the value at ``path``."""
         if not isinstance(value, str):
             return _wrong_type(value, path, "a string")
         if not value and not self.empty:
@@ -190,7 +190,7 @@ class TimeTextCheck(TextCheck):
     most: int | None = TIME_BYTES
 
     def __call__(self, value: object, path: str) -> OutcomeError | None:
-        """Return what is wrong with the value that stands at ``path``."""
+        """Return what is wrong with the value at ``path``."""
         if isinstance(value, int | float) and not isinstance(value, bool):
             cure = instant_cure(value)
             return _wrong_type(value, path, "RFC 3339 in a string", cure)

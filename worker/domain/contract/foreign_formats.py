@@ -149,7 +149,7 @@ def shape_of_text(text: str, begin: int, broke_at: int) -> str | None:
     """
     Return what a text that is no JSON is, with the cure, as a sentence.
 
-    ``begin`` is where its first character stands that is no blank, ``broke_at`` where a parser gave up.
+    ``begin`` is where its first character is that is no blank, ``broke_at`` where a parser gave up.
     """
     rest = text[broke_at : broke_at + 64].lstrip()
     if text.startswith("{", begin):
@@ -238,9 +238,9 @@ _WRAPPERS: Final = (
 
 def command_inside(fields: Mapping[str, Any]) -> tuple[str, Mapping[str, Any], str] | None:
     """
-    Return the envelope that a record's object is, when it is one: the field at fault, what of a command stands inside, a sentence.
+    Return the envelope that a record's object is, when it is one: the field at fault, what of a command is inside, a sentence.
 
-    What stands inside is not carried out. It serves to tell whoever sent it.
+    The command inside is not carried out: it serves to inform whoever sent it.
     """
     if "action" in fields or "user_ids" in fields:
         return None

@@ -89,7 +89,7 @@ class JsonReader:
         return at if found is None else found.end()
 
     def ends_at(self, at: int) -> None:
-        """Make sure that nothing but blanks stands from ``at`` on."""
+        """Make sure that nothing but blanks follows from ``at`` on."""
         at = self.skip_blanks(at)
         if at < len(self.text):
             raise JSONDecodeError("Extra data", self.text, at)
@@ -139,7 +139,7 @@ class JsonReader:
             at = self.skip_blanks(comma + 1)
 
     def _field(self, made: JsonFields, at: int) -> int:
-        """Add the field whose name begins at ``at``. Returns where the next mark after it stands."""
+        """Add the field whose name begins at ``at``. Returns where the next mark after it is."""
         name, at = scanstring(self.text, at + 1, True)
         at = self.skip_blanks(at)
         if not self.text.startswith(":", at):
@@ -156,7 +156,7 @@ class JsonReader:
         return self.skip_blanks(end)
 
     def _rest(self, made: JsonFields, comma: int) -> None:
-        """Add the fields of a command that stand after ``comma``. All that stands there is checked, and nothing else is kept."""
+        """Add the fields of a command that follow ``comma``. All that follows is checked, and nothing else is kept."""
         text = f"{{{self.text[comma + 1 :]}"
         _, depth, _ = JsonReader(text).extent(0)
         if depth > SHALLOW:

@@ -2,7 +2,7 @@
 # place is recognised and gets a reason.
 #
 # A replica sees only its own partitions. So it also asks whether the hash of the key leads to the record's partition: Java's and
-# kafka-python's producers place by murmur2, librdkafka's by CRC32 unless it is told otherwise, and the two agree only by chance.
+# kafka-python's producers place by murmur2, librdkafka's by CRC32 unless it is configured otherwise, and the two agree only by chance.
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from worker.domain.contract.raw_records import Record
 
 MAX_TARGETS: Final = 50_000
-"""So many targets, the newest, are remembered, as numbers: some 5 MB."""
+"""This many targets, the newest, are remembered, as numbers: some 5 MB."""
 
 
 class Misplacement(StrEnum):

@@ -65,7 +65,7 @@ def folded(text: str) -> str:
 
 
 def shown(text: str, *, quoted: bool = True, most: int = 32) -> str:
-    """Return a text of the input as a message may show it: of at most so many characters, and printable in any log."""
+    """Return a text of the input as a message may show it: of at most this many characters, and printable in any log."""
     short = repr(text[:most])
     ending = "…" if len(text) > most else ""
     return f"{short}{ending}" if quoted else f"{short[1:-1]}{ending}"

@@ -395,7 +395,7 @@ class MemberOrdering:
             self._advance(task.member_queue, now)
 
     def _expire_command(self, command: OpenCommand, now: float) -> None:
-        """Settle the tasks of an expired command, but for those in a call."""
+        """Settle the tasks of an expired command, except those in a call."""
         for task in command.tasks:
             if task.state is TaskState.WAITING:
                 self._changes.append((TaskChange.WITHDRAWN, task))

@@ -507,7 +507,7 @@ class RejectedRecord:
 
 
 def in_shadow(name: str) -> str:
-    """Return the name that stands in shadow for an id or an app: no live one is called so."""
+    """Return the name that replaces an id or an app in shadow: no live one is called so."""
     return f"\0{name}"
 
 

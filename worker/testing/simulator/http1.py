@@ -155,7 +155,7 @@ def _keeps(value: str, *, keep_alive: bool) -> bool:
 
 def query_of(raw: str) -> dict[str, str]:
     """
-    Parse the query of a URL, as it stands in the request. The last of several parameters with one name counts.
+    Parse the query of a URL, as it is in the request. The last of several parameters with one name counts.
 
     Not every client encodes with per cent what is not ASCII: curl sends UTF-8 as it was typed.
     """
