@@ -323,16 +323,16 @@ class Scheduler:
             self.close(call, now)
             self.give_back(call, now)
 
-    def take_back_stopped(self, now: float) -> None:
+    def take_back_unwanted(self, now: float) -> None:
         """
-        Remove tasks whose command an order withholds from waiting calls, and end the calls without a task left. The followers of the
-        others are regrouped.
+        Remove tasks whose command an order withholds, or was dropped, from waiting calls, and end the calls without a task left. The
+        followers of the others are regrouped.
         """
         for endpoint in self.endpoints.values():
             for call in endpoint.waiting_calls():
                 for task in call.tasks:
                     self._ordering.regroup(task)
-                if any(task.command.mode.withholds for task in call.tasks):
+                if any(task.command.mode.withholds or task.command.dropped for task in call.tasks):
                     self._remove_unwanted(call, now)
 
     def log(self, event: str, level: str, endpoint: EndpointState, **fields: object) -> None:
