@@ -198,7 +198,9 @@ class ResponseHandler:
 
     def _probed_open(self, endpoint: EndpointState, result: AttemptResult, now: float) -> None:
         """Judge the probe of an open breaker. Any answer of Tencent's own shows that the endpoint lives."""
-        if result.verdict.is_failure or result.verdict is Verdict.UNSENT:
+        if result.verdict is Verdict.UNSENT:
+            endpoint.breaker.probe_unsent(now)
+        elif result.verdict.is_failure:
             endpoint.breaker.probe_failed(now)
         else:
             self._note_life(endpoint, result, now)
