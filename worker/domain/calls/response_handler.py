@@ -85,7 +85,7 @@ class ResponseHandler:
         if verdict.again is RetryBudget.ALWAYS or verdict is Verdict.LOCKED:  # for no member's fault
             for task in call.tasks:
                 task.restart_clock()
-        if self._is_worth_another(call, result, now):
+        if self._is_worth_another(call, result, now) and self._scheduler.keep_wanted(call, now):
             call.endpoint.back_off(call, now)
             self._effects.ask_for(RetryCall(call.call_id))
             return
@@ -112,8 +112,6 @@ class ResponseHandler:
             or endpoint.only_probes_may_go
             or call.target.held_at is not None
         ):
-            return False
-        if all(task.command.dropped for task in call.tasks):
             return False
         if again is RetryBudget.BRIEFLY:
             return call.number < UNKNOWN_TRIES
