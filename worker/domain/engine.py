@@ -173,6 +173,8 @@ class Engine:
             partition = self._partitions.pop(number, None)
             if partition is not None:
                 self._revocation.release(partition, now)
+        # A call that waits may never get another permit here.
+        self._scheduler.take_back_unwanted(now)
         self._outbox.forget_dropped()
         self._share_quota()
         self._share_memory()

@@ -163,7 +163,7 @@ class OperatorOrderEnforcement:
         for command, _ in changed:
             if command.mode.simulates:
                 self._ordering.enter_shadow(command)
-        self._scheduler.take_back_stopped(now)
+        self._scheduler.take_back_unwanted(now)
         for command, _ in changed:
             self._ordering.apply_order(command, now)
 

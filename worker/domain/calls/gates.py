@@ -188,6 +188,10 @@ class CircuitBreaker:
         self._interval = min(self._interval * 2, SLOWEST_PROBE)
         self.probe_at = now + self._interval
 
+    def probe_unsent(self, now: float) -> None:
+        """Plan another probe: this one was not sent after all, so it says nothing."""
+        self.probe_at = now + self._interval
+
     def succeeded(self, result: AttemptResult, now: float) -> bool:
         """
         Note that an attempt was answered: the endpoint lives. Failures that ended before it was sent count as attempts from now on.
@@ -263,6 +267,10 @@ class ConfigHalt:
             return
         self._probes += 1
         self.probe_at = now + (QUICK_INTERVAL if self._probes < QUICK_PROBES else SLOW_INTERVAL)
+
+    def probe_unsent(self, now: float) -> None:
+        """Plan another probe soon: this one was not sent after all, so it says nothing."""
+        self.probe_at = min(self.probe_at, now + QUICK_INTERVAL)
 
     def search_failed(self, now: float) -> None:
         """Search again in a while: all targets were refused."""

@@ -118,9 +118,11 @@ class HaltHandler:
             self._resume(endpoint, now)
 
     def probed(self, call: InFlightCall, result: AttemptResult, now: float, *, of_app: bool) -> None:
-        """Resume the app or endpoint if the probe, which has ended, has shown that it works."""
+        """Resume the app or endpoint if the probe, which has ended, has shown that it works. One that was not sent shows nothing."""
         endpoint = call.endpoint
-        if of_app:
+        if result.verdict is Verdict.UNSENT:
+            (endpoint.app.halt if of_app else endpoint.halt).probe_unsent(now)
+        elif of_app:
             # A refused permission is the endpoint's own matter: the app was let in.
             is_let_in = _is_let_in(result) or result.verdict is Verdict.FORBIDDEN
             if is_let_in and endpoint.app.halt.resume(now):

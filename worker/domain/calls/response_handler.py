@@ -90,7 +90,7 @@ class ResponseHandler:
         if verdict.again is RetryBudget.ALWAYS or verdict is Verdict.LOCKED:  # for no member's fault
             for task in call.tasks:
                 task.restart_clock()
-        if self._is_worth_another(call, result, now):
+        if self._is_worth_another(call, result, now) and self._scheduler.keep_wanted(call, now):
             call.endpoint.back_off(call, now)
             self._effects.ask_for(RetryCall(call.call_id))
             return
@@ -117,8 +117,6 @@ class ResponseHandler:
             or endpoint.only_probes_may_go
             or call.target.held_at is not None
         ):
-            return False
-        if all(task.command.dropped for task in call.tasks):
             return False
         if again is RetryBudget.BRIEFLY:
             return call.number < BRIEF_TRIES
@@ -203,7 +201,9 @@ class ResponseHandler:
 
     def _probed_open(self, endpoint: EndpointState, result: AttemptResult, now: float) -> None:
         """Judge the probe of an open breaker. Any answer of Tencent's own shows that the endpoint lives."""
-        if result.verdict.is_failure or result.verdict is Verdict.UNSENT:
+        if result.verdict is Verdict.UNSENT:
+            endpoint.breaker.probe_unsent(now)
+        elif result.verdict.is_failure:
             endpoint.breaker.probe_failed(now)
         else:
             self._note_life(endpoint, result, now)

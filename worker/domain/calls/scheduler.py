@@ -212,16 +212,9 @@ class Scheduler:
         Return False if no task is left: then the call is over.
         """
         endpoint, ordering = call.endpoint, self._ordering
-        for task in call.tasks:
-            command = task.command
-            if (
-                command.dropped
-                or command.mode.withholds
-                or (command.last_moment is not None and ordering.is_expired(task, now))
-            ):
-                if not self._remove_unwanted(call, now):
-                    return False
-                break
+        if not self.keep_wanted(call, now):
+            self._end_waiting(call, now)
+            return False
         endpoint.take_permit(call, now)
         at = endpoint.give_up_clock(now)
         if self._rules.guards:
@@ -240,17 +233,6 @@ class Scheduler:
         )
         self._effects.ask_for(StartCall(attempt) if call.number == 1 else AllowAttempt(attempt))
         return True
-
-    def _remove_unwanted(self, call: InFlightCall, now: float) -> bool:
-        """Remove tasks from the call that are not to be sent any more: dropped, withheld, expired. Return whether any is left."""
-        if call.bisection is not None:
-            self.give_back(call, now, all_but=call.tasks)  # the search ends: its other suspects wait again
-        call.keep([task for task in call.tasks if self._is_wanted(task, now)])
-        if not call.tasks:
-            if call.number:
-                self._effects.ask_for(CancelWaitingCall(call.call_id))
-            self.close(call, now)
-        return bool(call.tasks)
 
     def _body(self, call: InFlightCall, now: float) -> bytes:
         return call.tasks[0].command.spec.body([task.user for task in call.tasks], self._clock.wall(now))
@@ -311,6 +293,24 @@ class Scheduler:
         call.endpoint.queue.wake(bisection.untested)
         return bisection.suspects
 
+    def keep_wanted(self, call: InFlightCall, now: float) -> bool:
+        """Remove tasks from the call that are not to be sent any more: dropped, withheld, expired. Return whether any is left."""
+        ordering = self._ordering
+        for task in call.tasks:
+            command = task.command
+            if (
+                command.dropped
+                or command.mode.withholds
+                or (command.last_moment is not None and ordering.is_expired(task, now))
+            ):
+                if call.bisection is not None:
+                    self.give_back(
+                        call, now, all_but=call.tasks
+                    )  # the search ends: its other suspects wait again
+                call.keep([each for each in call.tasks if self._is_wanted(each, now)])
+                break
+        return bool(call.tasks)
+
     def cancel_waiting(self, endpoint: EndpointState, now: float, target: TargetState | None = None) -> None:
         """
         End the waiting calls of the endpoint, or of one target: they hold no permit and no connection. Their tasks are put back into
@@ -318,22 +318,26 @@ class Scheduler:
         """
         for call in endpoint.waiting_calls(target):
             self.recalled += 1
-            if call.number:
-                self._effects.ask_for(CancelWaitingCall(call.call_id))
-            self.close(call, now)
+            self._end_waiting(call, now)
             self.give_back(call, now)
 
-    def take_back_stopped(self, now: float) -> None:
+    def take_back_unwanted(self, now: float) -> None:
         """
-        Remove tasks whose command an order withholds from waiting calls, and end the calls without a task left. The followers of the
+        Remove tasks that are not to be sent any more from waiting calls, and end the calls without a task left. The followers of the
         others are regrouped.
         """
         for endpoint in self.endpoints.values():
             for call in endpoint.waiting_calls():
                 for task in call.tasks:
                     self._ordering.regroup(task)
-                if any(task.command.mode.withholds for task in call.tasks):
-                    self._remove_unwanted(call, now)
+                if not self.keep_wanted(call, now):
+                    self._end_waiting(call, now)
+
+    def _end_waiting(self, call: InFlightCall, now: float) -> None:
+        """Close a call that waits. If it has a task of the loop, that ends."""
+        if call.number:
+            self._effects.ask_for(CancelWaitingCall(call.call_id))
+        self.close(call, now)
 
     def log(self, event: str, level: str, endpoint: EndpointState, **fields: object) -> None:
         """Log something about an endpoint that an operator may want to know."""

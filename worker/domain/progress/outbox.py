@@ -321,13 +321,17 @@ class Outbox:
 
     def _requeue_near(self) -> None:
         """Queue records of ``_far`` again, before all others, if the bitmap can hold them now."""
-        if self._far:
-            near = [record for record in self._far if record.partition.offsets.fits(record.offset)]
-            # Commands of one partition that share a member: as they came. The order between partitions does not matter.
-            near.sort(key=lambda record: record.offset)
-            self._far = [record for record in self._far if not record.partition.offsets.fits(record.offset)]
-            self._emitted.extendleft(reversed(near))
-            self._uncount_aside(near)
+        near = [record for record in self._far if record.partition.offsets.fits(record.offset)]
+        if not near:
+            return
+        self._far = [record for record in self._far if not record.partition.offsets.fits(record.offset)]
+        self._uncount_aside(near)
+        # Commands of one partition that share a member: as they came. Earlier ones may have become near before, and wait since a small
+        # transaction left them behind. The order between partitions does not matter.
+        partitions = {record.partition for record in near}
+        near += [record for record in self._emitted if record.partition in partitions]
+        near.sort(key=lambda record: record.offset)
+        self._emitted = deque([*near, *(each for each in self._emitted if each.partition not in partitions)])
 
     def _requeue_held_back(self) -> None:
         """Queue the held-back records again, before all others."""

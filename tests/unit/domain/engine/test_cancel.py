@@ -90,7 +90,6 @@ def test_what_is_on_its_way_ends_and_is_not_tried_again() -> None:
     first, second = harness.out
     harness.ok(first)
     harness.code(second, 10002)
-    harness.request_permit()
     assert harness.status("a") == "succeeded"
     assert harness.status("b") == "cancelled"
 

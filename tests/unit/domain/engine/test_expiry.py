@@ -117,7 +117,6 @@ def test_a_ban_that_would_be_over_before_it_leaves_ends_with_all_that_ride_on_it
     harness.wait(1.25)
     assert not harness.engine.may_send(request.call_id, harness.now)
     harness.fence(request)
-    harness.request_permit()
     harness.ok()
 
     assert [harness.status(command_id) for command_id in ("c", "d", "next")] == [

@@ -67,6 +67,24 @@ def test_a_halt_is_probed_each_second_and_then_each_half_minute() -> None:
     assert harness.events() == ["app.halted"]
 
 
+@pytest.mark.parametrize("code", [FATAL, FORBIDDEN])
+def test_a_probe_of_a_halt_that_could_not_be_sent_does_not_cost_half_a_minute(code: int) -> None:
+    harness = EngineHarness()
+    harness.receive(ban("u", group="g"), ban("u", group="h"))
+    for each in list(harness.out):
+        harness.code(each, code)
+    for _ in range(7):
+        while not harness.out:
+            harness.wait(0.25)
+        harness.code(harness.request(), code)
+    harness.wait(30.0)
+    harness.fence(harness.request())
+    assert harness.out == []
+    harness.wait(1.0)
+
+    assert len(harness.out) == 1
+
+
 def test_a_halt_lasts_since_its_beginning_however_often_it_is_probed() -> None:
     harness = EngineHarness()
     harness.receive(ban("u"))

@@ -378,18 +378,28 @@ def test_a_call_of_a_partition_that_has_gone_is_not_tried_again() -> None:
 
 
 def test_a_call_in_its_backoff_ends_when_all_its_commands_have_gone() -> None:
-    harness = EngineHarness(0, 1)
+    """A replica that has no partition any more has no permit either: the call was open until it got one again."""
+    harness = EngineHarness()
     harness.receive(ban("u"))
     harness.code(harness.request(), 60008)
     harness.revoked(0)
-    harness.request_permit()
 
-    assert harness.out == []
     assert harness.cancelled == [harness.sent[0].call_id]
+    assert not any(endpoint.calls for endpoint in harness.engine.snapshot(harness.now).endpoints)
 
 
-def test_what_waited_behind_a_call_whose_commands_have_gone_goes_at_once() -> None:
-    """Also to an endpoint that had its turn before the call's: else it would wait for whatever comes next."""
+def test_a_call_that_waits_for_its_permit_ends_when_all_its_commands_have_gone() -> None:
+    harness = EngineHarness(default_calls_per_second=1)
+    harness.receive(ban("u"))
+    harness.code(harness.request(), 60008)
+    harness.request_permit()
+    harness.revoked(0)
+
+    assert harness.cancelled == [harness.sent[0].call_id]
+    assert not any(endpoint.calls for endpoint in harness.engine.snapshot(harness.now).endpoints)
+
+
+def test_what_comes_after_a_call_whose_commands_have_gone_does_not_wait_for_its_backoff() -> None:
     harness = EngineHarness()
     harness.receive(unban("u", "v"))
     harness.code(harness.request(), 60008)
@@ -397,8 +407,6 @@ def test_what_waited_behind_a_call_whose_commands_have_gone_goes_at_once() -> No
     harness.assign(0)
     harness.wait(3.0)
     harness.receive(ban("u", command_id="c"))
-    assert harness.out == []
-    harness.request_permit()
 
     assert harness.request("ban").users == ["u"]
 
@@ -432,7 +440,6 @@ def test_a_half_of_a_search_whose_command_has_gone_ends_the_search() -> None:
     assert harness.request().users == ["u"]
     harness.code(harness.request(), 60008)
     harness.revoked(0)
-    harness.request_permit()
     harness.wait(2.0)
 
     assert harness.request().users == ["v"]

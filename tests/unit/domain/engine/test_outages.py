@@ -197,11 +197,10 @@ def test_a_probe_that_could_not_be_sent_says_nothing() -> None:
     harness = down()
     harness.wait(0.25)
     harness.events()
-    harness.fence(harness.request())
-    assert harness.events() == []
-    harness.wait(0.25)
-    assert harness.out == []
-    harness.wait(0.25)
+    for _ in range(3):
+        harness.fence(harness.request())
+        assert harness.events() == harness.out == []
+        harness.wait(0.25)
 
     assert len(harness.out) == 1
 

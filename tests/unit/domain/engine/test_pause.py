@@ -185,7 +185,6 @@ def test_a_partition_that_goes_does_not_wait_for_what_is_paused() -> None:
     harness.revoking(0)
     assert not harness.engine.quiet([0])
     harness.timeout(harness.request())
-    harness.request_permit()
     assert harness.engine.quiet([0])
     assert harness.engine.take_transaction(harness.now) is None
 
@@ -214,7 +213,6 @@ def test_what_is_paused_is_given_up_once_anothers_call_that_carried_it_comes_to_
     harness.order("paused", issuer="slow")
     harness.revoking(0)
     harness.timeout(harness.request())
-    harness.request_permit()
     harness.wait(1.0)
     harness.publish()
 
@@ -293,7 +291,6 @@ def test_what_still_waits_for_its_connection_a_second_later_does_not_leave() -> 
     assert harness.engine.may_send(other.call_id, harness.now)
 
     harness.fence(stopped)
-    harness.request_permit()
     assert harness.out == [other]
     assert harness.is_open("a")
     harness.resume(**MAD)

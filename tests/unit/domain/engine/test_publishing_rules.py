@@ -239,6 +239,32 @@ def test_what_is_far_above_the_gap_is_not_overtaken_by_a_later_command_of_its_me
     assert [each.outcome.command_id for each in harness.take().outcomes][:2] == ["earlier", "later"]
 
 
+def test_what_is_near_the_gap_again_is_not_overtaken_by_what_becomes_near_next() -> None:
+    """Transactions that are small, on a slow link, left the earlier command behind; a crash would have done it after the later one."""
+    harness = EngineHarness(max_gap=32)
+    commands = {
+        0: kick("v", room="r1", command_id="gap"),
+        8: kick("v", room="r2", command_id="near"),
+        12: kick("v", room="r3", command_id="near too"),
+        15: ban("u", command_id="earlier"),
+        16: unban("u", command_id="later"),
+        17: kick("v", room="r4", command_id="last"),
+    }
+    for offset, command in commands.items():
+        harness.fetch([Record(0, offset, b"k", harness.record(command).value)])
+        harness.ok()
+    for _ in range(2):
+        harness.take()
+        harness.refuse_metadata(0)
+    for _ in range(2):
+        harness.take()
+        harness.abort(took_too_long=True)
+
+    told = [each.command_id for each in harness.publish()]
+
+    assert told == ["gap", "near", "near too", "earlier", "later", "last"]
+
+
 def test_refused_metadata_of_a_partition_that_has_gone_only_aborts() -> None:
     harness = EngineHarness(0, 1)
     harness.receive(ban("u", command_id="c"), partition=1)

@@ -358,7 +358,6 @@ def test_what_goes_into_shadow_on_a_call_parts_from_the_others_if_that_comes_to_
     harness.order("shadow", **MAD)
     harness.order("paused", issuer="paused")
     harness.code(harness.request(), 10002)
-    harness.request_permit()
     harness.wait(1.0)
     harness.resume(issuer="paused")
     for _ in range(3):
@@ -395,9 +394,7 @@ def test_what_is_on_its_way_when_the_shadow_comes_is_reported_as_what_it_was() -
     first, second, third = harness.out
     harness.ok(first)
     harness.code(second, 10002)
-    harness.request_permit()
     harness.timeout(third)
-    harness.request_permit()
     assert [harness.status(each) for each in "abc"] == ["succeeded", "simulated", "failed"]
     assert len(harness.sent) == 3
 
