@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from codecs import BOM_UTF8
 from email.utils import parsedate_to_datetime
@@ -66,10 +67,13 @@ def read(body: bytes, redaction: Redaction = _KNOWS_NO_SECRET) -> Answer | None:
 
 
 def _read_broken_text(body: bytes) -> _Body | None:
-    # One text cut inside a character makes the whole body unreadable for a strict decoder.
+    # One text that was cut inside a character (in UTF-8 or between two surrogates), or that has a bare line break in it, makes the
+    # whole body unreadable for a strict decoder.
     try:
-        return _DECODER.decode(body.decode("utf-8", "replace"))
-    except (msgspec.MsgspecError, RecursionError):
+        lenient = json.loads(body.decode("utf-8", "replace"), strict=False, parse_constant=lambda _: None)
+        mended = json.dumps(lenient, ensure_ascii=False).encode("utf-16", "surrogatepass")
+        return _DECODER.decode(mended.decode("utf-16", "replace"))
+    except (ValueError, msgspec.MsgspecError, RecursionError):
         return None
 
 

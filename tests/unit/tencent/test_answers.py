@@ -82,6 +82,23 @@ def test_a_text_that_was_cut_inside_a_character_costs_no_success() -> None:
 
 
 @pytest.mark.parametrize(
+    ("body", "answer"),
+    [
+        (rb'{"ErrorCode":10019,"ErrorInfo":"no user \ud83d"}', Answer(10019, "no user \ufffd", None)),
+        (rb'{"ErrorCode":10019,"ErrorInfo":"\ude00 is not here"}', Answer(10019, "\ufffd is not here", None)),
+        (rb'{"ErrorCode":0,"RequestId":"a","Echo":"\ud83dx"}', Answer(0, "", "a")),
+        (rb'{"ErrorCode":0,"Response":{"RequestId":"a","Echo":"\ud83d"}}', Answer(0, "", "a")),
+        (b'{"ErrorCode":10004,"ErrorInfo":"line 1\nline\t2"}', Answer(10004, "line 1\nline\t2", None)),
+        (b'{"ErrorCode":0,"RequestId":"a","Cost":NaN}', Answer(0, "", "a")),
+        (rb'{"ErrorCode":0,"ErrorInfo":"whole \ud83d\ude00 \\ud83d"}', Answer(0, "whole 😀 \\ud83d", None)),
+    ],
+)
+def test_a_text_that_no_strict_reader_accepts_costs_no_answer(body: bytes, answer: Answer) -> None:
+    """An echoed name that was cut inside an emoji made a refusal of one user an outage of the endpoint."""
+    assert answers.read(body) == answer
+
+
+@pytest.mark.parametrize(
     "body", ['{"ErrorCode":0,"ErrorInfo":"é"}'.encode(), b'{"ErrorCode":0,"ErrorInfo":"\xc3"}']
 )
 def test_a_byte_order_mark_costs_no_success(body: bytes) -> None:
