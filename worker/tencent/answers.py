@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from codecs import BOM_UTF8
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Annotated, Final
 from urllib.parse import urlsplit
@@ -152,6 +153,9 @@ def retry_after(header: str | None, now: float, most: float) -> float | None:
     if text.isascii() and text.isdigit():
         return min(float(text), most)
     try:
-        return min(max(parsedate_to_datetime(text).timestamp() - now, 0.0), most)
+        date = parsedate_to_datetime(text)
+        # HTTP's dates are in UTC; in two of their forms nothing says so.
+        moment = date if date.tzinfo is not None else date.replace(tzinfo=UTC)
+        return min(max(moment.timestamp() - now, 0.0), most)
     except (ValueError, TypeError, OverflowError):
         return None

@@ -196,10 +196,22 @@ def test_a_signature_of_any_compression_is_hidden(level: int) -> None:
         ("Sun, 15 Jun 2025 15:06:00 GMT", 0.0),
         ("Sun, 15 Jun 2099 15:06:00 GMT", 60.0),
         ("Sun, 99 Jun 2025 15:06:00 GMT", None),
+        ("Sun Jun 15 15:07:00 2025", 20.0),
+        ("Sun, 15 Jun 2025 15:07:00 -0000", 20.0),
+        ("Sunday, 15-Jun-25 15:07:00 GMT", 20.0),
     ],
 )
-def test_a_retry_after_is_seconds_or_a_date(header: str | None, seconds: float | None) -> None:
-    assert answers.retry_after(header, now=1_750_000_000.0, most=60.0) == seconds
+@pytest.mark.parametrize("zone", ["UTC", "America/Los_Angeles"])
+def test_a_retry_after_is_seconds_or_a_date(
+    header: str | None, seconds: float | None, zone: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        assert answers.retry_after(header, now=1_750_000_000.0, most=60.0) == seconds
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 def test_every_region_has_an_address_of_its_own() -> None:
