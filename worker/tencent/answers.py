@@ -110,7 +110,7 @@ def describe_foreign(
     text = f"HTTP {status}"
     if 300 <= status < 400:
         text += f" to {_host(location, redaction)}"
-    elif status < 300:
+    elif 200 <= status < 300:
         text += f" with {_kind(body)}"
     # A 5xx may be Tencent's own; any other status without an ErrorCode comes from something on the way.
     return text if status >= 500 else f"{text}: a proxy or gateway answers in Tencent's place"
@@ -138,7 +138,7 @@ def _kind(body: bytes | None) -> str:
         return "an empty body"
     if start == b"<":
         return "a page of HTML"
-    return "JSON without an ErrorCode that is a number" if start in b"{[" else "a body that is no JSON"
+    return "JSON without an ErrorCode that is valid" if start in b"{[" else "a body that is no JSON"
 
 
 def retry_after(header: str | None, now: float, most: float) -> float | None:

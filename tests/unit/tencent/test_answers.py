@@ -326,3 +326,20 @@ def test_a_foreign_answer_is_described_in_a_short_text_whatever_it_is(
     assert text.startswith(f"HTTP {status}")
     assert len(text) < 400
     assert text.isprintable()
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "text"),
+    [
+        (101, b"", "HTTP 101: a proxy or gateway answers in Tencent's place"),
+        (0, b'{"ErrorCode":0}', "HTTP 0: a proxy or gateway answers in Tencent's place"),
+        (
+            200,
+            b'{"ErrorCode":4294967295}',
+            "HTTP 200 with JSON without an ErrorCode that is valid: a proxy or gateway answers in Tencent's place",
+        ),
+        (502, b'{"ErrorCode":0}', "HTTP 502"),
+    ],
+)
+def test_a_body_is_described_only_where_it_decides(status: int, body: bytes, text: str) -> None:
+    assert answers.describe_foreign(status, body, None) == text
