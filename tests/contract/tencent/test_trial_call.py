@@ -158,3 +158,38 @@ def test_tls_that_proves_nothing_is_explained(tmp_path: Path) -> None:
     assert (trial.passed, trial.code) == (False, None)
     assert "cannot prove who it is" in trial.explanation
     assert "SSL_CERT_FILE" in trial.explanation
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (
+            None,
+            "the name of the proxy http://proxy.invalid:3128 cannot be resolved: check http.proxy, and DNS",
+        ),
+        (b"", "no connection to nowhere.invalid through the proxy {proxy}"),
+        (b"HTTP/1.1 407 x\r\nContent-Length: 0\r\n\r\n", "wants other credentials (HTTP 407)"),
+        (b"SSH-2.0-x\r\n\r\n", "what answers at nowhere.invalid is no HTTP"),
+    ],
+    ids=["no such name", "hangs", "refuses", "is none"],
+)
+def test_a_proxy_is_blamed_for_what_is_its_fault(answer: bytes | None, reason: str) -> None:
+    """Behind a proxy nobody asks for the address of the API, so its name need not be known here."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer or b"")
+        await reader.read()
+        writer.close()
+
+    async def run() -> tuple[str, str]:
+        async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+            here = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+            proxy = "http://proxy.invalid:3128" if answer is None else here
+            app = AppCredentials("main", 1, "administrator", "https://nowhere.invalid", secret_key=KEY)
+            (trial,) = await try_apps([app], HttpOptions(timeout=1.0, connect_timeout=0.5, proxy=proxy))
+            return trial.explanation, proxy
+
+    explanation, proxy = asyncio.run(run())
+
+    assert reason.format(proxy=proxy) in explanation
