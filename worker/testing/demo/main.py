@@ -119,14 +119,14 @@ def conclude(result: FinishedRaid, options: DemoOptions, console: Console) -> bo
     failed = {name: code for name, code in result.exit_codes.items() if code != 0}
     for name, code in failed.items():
         console.print(f"  [red]{name} did not end cleanly: its exit code is {code}.[/]")
-    held = report.clean and not failed
-    if held:
-        console.print("[bold green]Every promise held.[/]\n")
+    findings = sum(report.counts.values()) + len(failed)
+    if findings:
+        console.print(f"[bold red]{findings:,} findings: a promise was broken.[/]\n")
+    elif result.gave_up:
+        console.print("[bold red]The run did not come to its end, so it shows nothing.[/]\n")
     else:
-        console.print(
-            f"[bold red]{sum(report.counts.values()) + len(failed):,} findings: a promise was broken.[/]\n"
-        )
-    return held
+        console.print("[bold green]Every promise held.[/]\n")
+    return not findings and not result.gave_up
 
 
 def _start_all(
