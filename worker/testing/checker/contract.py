@@ -57,6 +57,8 @@ NEVER_CALLED: Final = frozenset({"rejected", "duplicate", "superseded", "cancell
 """Statuses and results for which no request is ever sent."""
 TRIED: Final = frozenset({"failed", "expired"})
 """Results that do not prove an effect, and do not exclude one."""
+ORDERED: Final = frozenset({"cancelled", "simulated"})
+"""Results that only an operator's order explains."""
 REFERRING: Final = {"duplicate": "duplicate_of", "superseded": "superseded_by"}
 """Results that name another outcome, and the field that does."""
 MAY_REFER: Final = frozenset({"simulated"})
@@ -92,6 +94,19 @@ class CommandedEffect:
     until: float | None = None
     reason: str | None = None
     info: SeenMemberInfo | None = None
+
+
+def undoes(later: CommandedEffect, earlier: CommandedEffect) -> bool:
+    """Return whether ``earlier`` is needless if ``later`` comes after it. A ban with an end may expire unsent, so it undoes nothing."""
+    if later.until is not None:
+        return False
+    if later.info is not None and earlier.info is not None:
+        pairs = (
+            (getattr(later.info, name), getattr(earlier.info, name)) for name in later.info.__struct_fields__
+        )
+        return all(new is not None or old is None for new, old in pairs)
+    own, its = BANS.get(later.action), BANS.get(earlier.action)
+    return own is not None and its is not None and own[0] == its[0]
 
 
 class SeenResult(msgspec.Struct, frozen=True):

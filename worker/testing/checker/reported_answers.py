@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
 from worker.testing.checker.contract import ENDPOINTS, IN_PLACE, REQUEST_ID_ENDPOINTS
@@ -27,10 +27,42 @@ def judge_answers(
     for request in requests:
         for user in request.users:
             codes[request.endpoint, request.target, user].add(request.code)
+    outcomes = tuple(outcomes)
     for published in outcomes:
         body = published.body
         for problem in _wrong(body, by_id, codes):
             yield Finding(ViolationKind.UNKNOWN_ANSWER, f"{body.outcome_id} {body.command_id}: {problem}")
+    for what in _invented(outcomes, requests):
+        yield Finding(ViolationKind.UNKNOWN_ANSWER, what)
+
+
+def _invented(outcomes: Iterable[PublishedOutcome], requests: Iterable[LoggedRequest]) -> Iterator[str]:
+    """Yield where more answers without a RequestId are reported than the API gave: each was reported by all whom it was for."""
+    reported = {
+        (
+            one.call_id,
+            one.sent_at,
+            one.endpoint,
+            body.group_id or body.room_id or "",
+            one.error_code,
+            one.members,
+        )
+        for body in (published.body for published in outcomes)
+        for one in body.calls
+        if one.request_id is None and one.http_status == 200 and one.error_code is not None
+    }
+    given = Counter(
+        (each.endpoint, each.target, each.code, len(each.users))
+        for each in requests
+        if each.request_id is None
+    )
+    for kind, count in Counter(answer[2:] for answer in reported).items():
+        if count > given[kind]:
+            endpoint, target, code, members = kind
+            yield (
+                f"{count} calls of {endpoint} for {members} members of {target} are said to be answered with {code}, "
+                f"{given[kind]} were"
+            )
 
 
 def _wrong(
@@ -50,9 +82,9 @@ def _wrong(
         problem = _wrong_result(result, endpoint, by_id, codes.get((endpoint, target, result.user_id), set()))
         if problem:
             yield problem
-    listed = {one.request_id for one in body.calls if one.request_id}
-    if not body.calls_omitted and set(body.request_ids) != listed:
-        yield f"request_ids are {body.request_ids}, and its calls list {sorted(listed)}"
+    listed = [one.request_id for one in body.calls if one.request_id]
+    if not body.calls_omitted and body.request_ids != listed:
+        yield f"request_ids are {body.request_ids}, and its calls list {listed}"
 
 
 def _wrong_call(
@@ -90,6 +122,6 @@ def _wrong_result(
             return f"RequestId {result.request_id} did not apply it to {result.user_id} (code {request.code})"
     elif result.status in IN_PLACE and endpoint in REQUEST_ID_ENDPOINTS:
         return f"{result.user_id} is {result.status} without a RequestId"
-    if result.status == "failed" and result.error_code not in codes:
-        return f"{result.user_id} failed with {result.error_code}, a code that the API never gave for it"
+    if result.status in {"failed", "already_applied"} and result.error_code not in codes:
+        return f"{result.user_id} is {result.status} with {result.error_code}, a code that the API never gave for it"
     return None
