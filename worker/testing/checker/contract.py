@@ -35,6 +35,8 @@ TARGET_FIELDS: Final = {
 }
 BANS: Final = {BAN: ("ban", True), UNBAN: ("ban", False), LIVE_UNBAN: ("live", False)}
 """Which ban of a user an action sets (True) or lifts. A kick leaves no state that could be wrong; an update sets what it names."""
+STATES: Final = frozenset({*BANS, UPDATE})
+"""Actions of which a repeat may be needless. Any other is an event, which only a copy of its own command repeats."""
 REQUEST_ID_ENDPOINTS: Final = frozenset(
     endpoint for endpoint in ENDPOINTS.values() if not endpoint.startswith("group_open_http_svc/")
 )

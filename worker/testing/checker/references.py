@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from worker.testing.checker.contract import MAY_REFER, REFERRING, SETTLED, undoes
+from worker.testing.checker.contract import MAY_REFER, REFERRING, SETTLED, STATES, undoes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -61,4 +61,6 @@ def _cannot_be(
         return "which is no earlier command"
     if its.action != own.action:
         return "which did something else"
+    if own.action not in STATES and other.planned.command_id != sent.planned.command_id:
+        return "which is another event"
     return None if there.status in SETTLED or result.status in MAY_REFER else f"which is {there.status}"

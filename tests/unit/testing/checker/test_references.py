@@ -80,7 +80,6 @@ def findings(evidence: Evidence) -> str:
         ((FREE, HOUR), 0, "superseded", 1),
         ((CARD, BOTH), 0, "superseded", 1),
         ((HOUR, HOUR), 1, "duplicate", 0),
-        ((OUT, OUT), 1, "duplicate", 0),
     ],
 )
 def test_what_was_needless_or_done_before_may_say_so(
@@ -102,6 +101,7 @@ def test_what_was_needless_or_done_before_may_say_so(
         ((OUT,), 0, "duplicate", 0, "which is no earlier command"),
         ((OUT, OUT), 0, "duplicate", 1, "which is no earlier command"),
         ((HOUR, OUT), 1, "duplicate", 0, "which did something else"),
+        ((OUT, OUT), 1, "duplicate", 0, "which is another event"),
     ],
 )
 def test_a_command_that_was_lost_cannot_refer_to_just_any_other(
@@ -110,15 +110,27 @@ def test_a_command_that_was_lost_cannot_refer_to_just_any_other(
     assert problem in findings(run(effects, at, status, to))
 
 
+def test_an_event_repeats_only_its_own_command_id() -> None:
+    """Who is kicked twice may have come back in between."""
+    worker = StandIn()
+    for _ in range(2):
+        worker.carry_out(
+            PlannedRecord(b"room-1", b"{}", ExpectedFate.CARRIED_OUT, "one", "room-1", ("someone",), OUT)
+        )
+
+    assert [one.body.status for one in worker.evidence.outcomes] == ["succeeded", "duplicate"]
+    assert check(worker.evidence).clean
+
+
 @pytest.mark.parametrize(("at", "status", "to"), [(0, "superseded", 1), (1, "duplicate", 0)])
 def test_a_command_for_another_room_makes_none_needless(at: int, status: str, to: int) -> None:
     assert "which is for room-2" in findings(run((HOUR, HOUR), at, status, to, room="room-2"))
 
 
 def test_a_duplicate_of_what_was_never_done_is_found() -> None:
-    evidence = run((OUT, OUT), 1, "duplicate", 0)
+    evidence = run((HOUR, HOUR), 1, "duplicate", 0)
     first = evidence.outcomes[0]
-    failed = msgspec.structs.replace(first.body.results[0], status="failed", error_code=70107)
+    failed = msgspec.structs.replace(first.body.results[0], status="failed", error_code=10019)
     outcomes = (
         replace(first, body=msgspec.structs.replace(first.body, results=[failed])),
         evidence.outcomes[1],
