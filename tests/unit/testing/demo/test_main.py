@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -35,3 +36,14 @@ def test_every_promise_held_only_if_the_run_came_to_its_end(
 
     text = console.file.getvalue()  # type: ignore[attr-defined]  # it is the StringIO above
     assert ("Every promise held." in text) == held
+
+
+def test_a_summary_that_cannot_be_written_is_told_beside_the_verdict() -> None:
+    console = Console(file=io.StringIO(), width=200)
+    options = DemoOptions(300, 1, 5, trouble=False, json_file=Path("/dev/full"))
+
+    assert not conclude(FinishedRaid(EVIDENCE, RAW, 0.0, {"worker 1": 0}, False), options, console)
+
+    text = console.file.getvalue()  # type: ignore[attr-defined]  # it is the StringIO above
+    assert "--json /dev/full was not written: No space left on device" in text
+    assert "Every promise held." in text
