@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.certificate import self_signed
+from tests.contract.tencent.scripted import ScriptedServer
+from tests.fakes.tencent import Reply, in_turn
 from worker.tencent.client_options import AppCredentials, HttpOptions
 from worker.tencent.trial_call import ENDPOINT, try_apps
 from worker.testing.simulator.faults import FaultValues
@@ -193,3 +195,29 @@ def test_a_proxy_is_blamed_for_what_is_its_fault(answer: bytes | None, reason: s
     explanation, proxy = asyncio.run(run())
 
     assert reason.format(proxy=proxy) in explanation
+
+
+@pytest.mark.parametrize(
+    ("status", "is_transient", "remedy"),
+    [
+        (429, True, "try again in a moment"),
+        (408, True, "HTTP status 408"),
+        (503, True, "HTTP status 503"),
+        (403, False, "HTTP status 403"),
+        (302, False, "something on the way redirects"),
+    ],
+)
+def test_a_gateway_that_is_busy_says_nothing_about_the_settings(
+    status: int, is_transient: bool, remedy: str
+) -> None:
+    async def run() -> TrialResult:
+        async with ScriptedServer(in_turn(Reply(b"", status))) as server:
+            app = AppCredentials("main", 1, "administrator", server.base_url, secret_key=KEY)
+            (trial,) = await try_apps([app], HttpOptions(timeout=5.0))
+            return trial
+
+    trial = asyncio.run(run())
+
+    assert (trial.passed, trial.is_transient, trial.code) == (False, is_transient, None)
+    assert f"HTTP {status}" in trial.explanation
+    assert remedy in trial.explanation
