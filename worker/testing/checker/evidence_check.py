@@ -87,7 +87,7 @@ def check(evidence: Evidence, quota: int = QUOTA) -> CheckReport:
     report.add(_wrong_status(evidence, first))
     report.add(_repeated_ids(evidence, first))
     report.add(_members(evidence, first))
-    report.add(judge_answers(evidence.outcomes, evidence.requests))
+    report.add(judge_answers(evidence.outcomes, evidence.requests, evidence.interruptions))
     report.add(_letters(evidence, first))
     report.highest_second = highest_seconds(evidence.requests)
     for endpoint, highest in report.highest_second.items():

@@ -13,7 +13,13 @@ import pytest
 from tests.unit.testing.checker.stand_in import StandIn, honest_run
 from worker.testing.checker.contract import BAN, KICK, UNBAN, CommandedEffect, outcome_id, status_of
 from worker.testing.checker.contract import SeenError as ErrorOfOutcome
-from worker.testing.checker.evidence import ExpectedFate, PlannedRecord, PublishedDeadLetter, ViolationKind
+from worker.testing.checker.evidence import (
+    ExpectedFate,
+    Interruption,
+    PlannedRecord,
+    PublishedDeadLetter,
+    ViolationKind,
+)
 from worker.testing.checker.evidence_check import check
 from worker.testing.demo.scenario import DURATIONS, plan
 
@@ -304,9 +310,7 @@ def test_an_effect_that_never_happened_is_found() -> None:
 
 def test_an_effect_that_no_command_asked_for_is_found() -> None:
     chosen = _applied_requests()[0]
-    stranger = replace(
-        chosen, users=("a stranger",), applied={"a stranger": (chosen.read_at, 9)}, request_id="Id-x"
-    )
+    stranger = replace(chosen, users=("a stranger",), applied={"a stranger": (chosen.read_at, 9)})
 
     assert found(replace(HONEST, requests=(*HONEST.requests, stranger))) == {
         ViolationKind.UNASKED,
@@ -425,6 +429,37 @@ def test_request_ids_that_are_not_those_of_the_calls_in_order_are_found(
     evidence = with_outcome(changed, lambda one: len(one.body.request_ids) > 1)
 
     assert found(evidence) == {ViolationKind.UNKNOWN_ANSWER}
+
+
+def _with_a_silent_retry() -> Evidence:
+    """The honest run, in which one kick had got a code to try again before, of which its outcome says nothing."""
+    kick = next(one for one in HONEST.requests if one.effect.action == KICK and one.code == 0)
+    before = replace(kick, read_at=kick.read_at - 0.01, code=100001, request_id="Id-silent", applied={})
+    return replace(HONEST, requests=(*HONEST.requests, before))
+
+
+def test_a_request_id_that_no_outcome_reports_is_found() -> None:
+    assert found(_with_a_silent_retry()) == {ViolationKind.UNKNOWN_ANSWER}
+    assert "1 RequestIds of room_engine_http_srv/kick_user_out" in details(_with_a_silent_retry())
+
+
+def test_a_request_id_may_have_been_lost_with_a_process_or_with_its_answer() -> None:
+    evidence = _with_a_silent_retry()
+    crash = Interruption(evidence.requests[-1].read_at, evidence.requests[-1].read_at)
+
+    def unanswered(one: PublishedOutcome) -> PublishedOutcome:
+        lost = msgspec.structs.replace(
+            one.body.calls[0],
+            call_id="lost",
+            request_id=None,
+            http_status=None,
+            error_code=None,
+            error="timeout",
+        )
+        return body_with(calls=[lost, *one.body.calls])(one)
+
+    assert found(replace(evidence, interruptions=(crash,))) == set()
+    assert found(with_outcome(unanswered, is_applied_kick, evidence)) == set()
 
 
 def test_a_kick_of_somebody_who_was_not_said_to_be_missing_is_found() -> None:
