@@ -122,7 +122,7 @@ def called_after(run: Environment, moment: float, issuer: str = "mad") -> list[f
 def assert_clean(run: Environment) -> None:
     stall = run.control("GET", "stats")["longest_stall_seconds"]
     run.end()
-    report = check(run.evidence())
+    report = check(replace(run.evidence(), ordered=frozenset({"cancelled", "simulated"})))
     if stall > STALL:  # its stamps were late
         report.counts[ViolationKind.OVER_QUOTA] = 0
     assert report.clean, report.examples

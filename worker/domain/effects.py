@@ -49,7 +49,7 @@ class AttemptResult(Struct, frozen=True):
         ended_at: When its answer was received, or it failed.
         error: Why there was no answer, or None.
         end_unknown: The request may have reached the server and may still take effect, though no answer says so.
-        retry_after: Seconds that the answer asked to wait, or None.
+        retry_after: Seconds to wait before the next attempt, as the answer asked or until there can be another signature; or None.
 
     """
 

@@ -6,8 +6,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 from codecs import BOM_UTF8
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Annotated, Final
 from urllib.parse import urlsplit
@@ -66,10 +68,13 @@ def read(body: bytes, redaction: Redaction = _KNOWS_NO_SECRET) -> Answer | None:
 
 
 def _read_broken_text(body: bytes) -> _Body | None:
-    # One text cut inside a character makes the whole body unreadable for a strict decoder.
+    # One text that was cut inside a character (in UTF-8 or between two surrogates), or that has a bare line break in it, makes the
+    # whole body unreadable for a strict decoder.
     try:
-        return _DECODER.decode(body.decode("utf-8", "replace"))
-    except (msgspec.MsgspecError, RecursionError):
+        lenient = json.loads(body.decode("utf-8", "replace"), strict=False, parse_constant=lambda _: None)
+        mended = json.dumps(lenient, ensure_ascii=False).encode("utf-16", "surrogatepass")
+        return _DECODER.decode(mended.decode("utf-16", "replace"))
+    except (ValueError, msgspec.MsgspecError, RecursionError):
         return None
 
 
@@ -105,7 +110,7 @@ def describe_foreign(
     text = f"HTTP {status}"
     if 300 <= status < 400:
         text += f" to {_host(location, redaction)}"
-    elif status < 300:
+    elif 200 <= status < 300:
         text += f" with {_kind(body)}"
     # A 5xx may be Tencent's own; any other status without an ErrorCode comes from something on the way.
     return text if status >= 500 else f"{text}: a proxy or gateway answers in Tencent's place"
@@ -133,7 +138,7 @@ def _kind(body: bytes | None) -> str:
         return "an empty body"
     if start == b"<":
         return "a page of HTML"
-    return "JSON without an ErrorCode that is a number" if start in b"{[" else "a body that is no JSON"
+    return "JSON without an ErrorCode that is valid" if start in b"{[" else "a body that is no JSON"
 
 
 def retry_after(header: str | None, now: float, most: float) -> float | None:
@@ -148,6 +153,9 @@ def retry_after(header: str | None, now: float, most: float) -> float | None:
     if text.isascii() and text.isdigit():
         return min(float(text), most)
     try:
-        return min(max(parsedate_to_datetime(text).timestamp() - now, 0.0), most)
+        date = parsedate_to_datetime(text)
+        # HTTP's dates are in UTC; in two of their forms nothing says so.
+        moment = date if date.tzinfo is not None else date.replace(tzinfo=UTC)
+        return min(max(moment.timestamp() - now, 0.0), most)
     except (ValueError, TypeError, OverflowError):
         return None

@@ -173,25 +173,28 @@ class Client:
         if answer is None or not 200 <= exchange.status < 300:
             error = error or ("not_json" if 200 <= exchange.status < 300 else "http")
             info = answers.describe_foreign(exchange.status, body, exchange.location, self._redaction)
+        verdict = _refine_verdict(judge(exchange.status, code), code, signer, signed.serial)
+        pause = answers.retry_after(exchange.retry_after, time.time(), self._options.max_retry_after)
+        if verdict is Verdict.RESIGN:
+            pause = signer.pause(signed.serial)
         return AttemptResult(
             sent_at=exchange.sent_at,
             ended_at=exchange.ended_at,
-            verdict=_refine_verdict(judge(exchange.status, code), code, signer, signed.serial),
+            verdict=verdict,
             http_status=exchange.status,
             error_code=code,
             error_info=info,
             request_id=None if answer is None else answer.request_id,
             error=error,
             end_unknown=error is not None and not _turned_away(exchange.status),
-            retry_after=answers.retry_after(exchange.retry_after, time.time(), self._options.max_retry_after),
+            retry_after=pause,
         )
 
     def _wait(self, state: RetryCallState) -> float:
         assert state.outcome is not None
         last: AttemptResult = state.outcome.result()[0]
-        share = last.verdict.backoff
-        backoff = min(share * self._backoff(state), self._options.longest_backoff)
-        return backoff + (last.retry_after or 0.0) if share else 0.0
+        backoff = min(last.verdict.backoff * self._backoff(state), self._options.longest_backoff)
+        return backoff + (last.retry_after or 0.0)
 
     def _log_no_connection(self, app: str, exchange: HttpExchange) -> None:
         now = time.monotonic()
@@ -211,7 +214,7 @@ def _wants_another(made: tuple[AttemptResult, bool]) -> bool:
 
 def _refine_verdict(verdict: Verdict, code: int | None, signer: UserSigSigner, serial: int) -> Verdict:
     """Report the verdict to the signer, and refine it by what the signer knows: whether another signature can help."""
-    if verdict is Verdict.DONE:
+    if verdict.proves_life:
         signer.accepted(serial)
     elif verdict is Verdict.RESIGN:
         return verdict if signer.refused(serial) else Verdict.FATAL

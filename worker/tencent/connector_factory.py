@@ -151,6 +151,8 @@ class ConnectorFactory:
                 return f"the proxy {self._options.proxy} wants other credentials (HTTP 407): {where}"
             return f"the proxy {self._options.proxy} does not connect (HTTP {error.status}): let it connect to the API's host"
         if isinstance(error, aiohttp.ClientProxyConnectionError):
+            if isinstance(error.__cause__, aiohttp.ClientConnectorDNSError):
+                return f"the name of the proxy {self._options.proxy} cannot be resolved: check http.proxy, and DNS"
             return f"the proxy {self._options.proxy} cannot be reached: check http.proxy"
         return None
 
@@ -182,6 +184,13 @@ class _Connector(aiohttp.TCPConnector):
             headers: Any = {"Proxy-Authorization": f"Basic {_basic(pair)}"}
             req.proxy_headers = headers
         return await super()._create_connection(req, *others)
+
+    async def _create_proxy_connection(self, req: aiohttp.ClientRequest, *others: Any) -> Any:
+        try:
+            return await super()._create_proxy_connection(req, *others)
+        except aiohttp.ClientConnectorDNSError as error:
+            # It looks as if the API had no address, for which nobody has asked: the proxy has none.
+            raise aiohttp.ClientProxyConnectionError(req.connection_key, error.os_error) from error
 
 
 class _Resolver(AbstractResolver):

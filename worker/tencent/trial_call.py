@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
-from worker.domain.contract.error_codes import Verdict, remedy
+from worker.domain.contract.error_codes import Verdict, is_foreign, remedy
 from worker.domain.effects import Attempt
 from worker.tencent.client import Client
 from worker.tencent.connector_factory import LOOKUPS
@@ -27,13 +27,16 @@ BODY: Final = b'{"Limit":1,"Next":0}'
 _TRANSPORT: Final = {
     "connect": "no connection to {host}: check the network, a firewall on the way, and region or base_url",
     "tls": "{host} cannot prove who it is: check base_url, a proxy that opens TLS, and the clock; SSL_CERT_FILE adds an authority",
-    "proxy": "the proxy makes no connection to {host}: check its address, its password, and what it allows",
+    "http": "what answers at {host} is no HTTP: check base_url, and any proxy on the way",
     "timeout": "{host} does not answer in time: check the network and any proxy or firewall on the way",
     "reset": "{host} ends the connection without an answer: check any proxy or firewall on the way",
     "cut": "the answer of {host} ends too early: check any proxy or firewall on the way",
     "too_long": "what answers at {host} is not Tencent's API: check base_url, DNS, and any proxy on the way",
 }
 """What to do if no answer of Tencent's came, by the error of http_transport.py."""
+_THROUGH_PROXY: Final = (
+    "no connection to {host} through the proxy {proxy}: check the network, http.proxy, and region or base_url"
+)
 _NO_NAME: Final = "the name {host} cannot be resolved: check region or base_url, and DNS"
 
 
@@ -93,19 +96,29 @@ async def _explained(app: AppCredentials, result: AttemptResult, options: HttpOp
         elapsed = (result.ended_at - result.sent_at) * 1000
         seen = f"{host} accepts key and administrator ({elapsed:.0f} ms)"
         return TrialResult(app.name, passed=True, is_transient=False, code=code, explanation=seen)
-    if result.http_status is None or result.error in _TRANSPORT:
-        known = result.error != "connect" or await _has_name(app.base_url, options.connect_timeout)
-        text = _TRANSPORT.get(result.error or "", _TRANSPORT["reset"]) if known else _NO_NAME
-        return TrialResult(
-            app.name, passed=False, is_transient=True, code=None, explanation=text.format(host=host)
-        )
+    if result.http_status is None or result.error == "too_long":
+        text = await _why_no_answer(app, result, options)
+        return TrialResult(app.name, passed=False, is_transient=True, code=None, explanation=text)
     if result.error is not None:
-        what = f"{host} answers with {result.error_info}: {remedy(None, result.http_status)}"
-        is_transient = result.http_status >= 500
+        mend = "try again in a moment" if verdict.slows else remedy(None, result.http_status)
+        what = f"{host} answers with {result.error_info}: {mend}"
+        is_transient = verdict.passes and not is_foreign(verdict, result.http_status)
         return TrialResult(app.name, passed=False, is_transient=is_transient, code=None, explanation=what)
     said = f"Tencent answers {code}{f' ({result.error_info})' if result.error_info else ''}"
     what = f"{said}: {'try again in a moment' if verdict.is_transient else remedy(code)}"
     return TrialResult(app.name, passed=False, is_transient=verdict.is_transient, code=code, explanation=what)
+
+
+async def _why_no_answer(app: AppCredentials, result: AttemptResult, options: HttpOptions) -> str:
+    if result.error == "proxy":
+        return result.error_info
+    text = _TRANSPORT.get(result.error or "", _TRANSPORT["reset"])
+    if result.error == "connect":
+        if options.proxy is not None and app.base_url.startswith("https:"):
+            text = _THROUGH_PROXY
+        elif not await _has_name(app.base_url, options.connect_timeout):
+            text = _NO_NAME
+    return text.format(host=urlsplit(app.base_url).netloc, proxy=options.proxy)
 
 
 async def _has_name(base_url: str, seconds: float) -> bool:

@@ -108,6 +108,12 @@ class UserSigSigner:
             self._renew(forced=True)
         return True
 
+    def pause(self, serial: int) -> float:
+        """Return the seconds until the refused signature ``serial`` may be replaced; 0 if it may now, or is."""
+        if serial < self._current.serial or self._forced_at is None:
+            return 0.0
+        return max(0.0, self._forced_at + FORCED_EVERY - self._timer())
+
     def outdated(self, serial: int) -> bool:
         """
         Read the key again if ``serial`` is the signature in use. Return whether a newer signature is in use now.
@@ -119,7 +125,7 @@ class UserSigSigner:
         return serial < self._current.serial
 
     def accepted(self, serial: int) -> None:
-        """Note that Tencent carried out a request with the signature ``serial``."""
+        """Note that Tencent accepted the signature ``serial``, whatever it said of the request."""
         if self._unproven and serial == self._current.serial:
             self._unproven = False
 

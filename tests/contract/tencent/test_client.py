@@ -14,6 +14,7 @@ from tests.contract.tencent.conftest import SHORT
 from tests.fakes.tencent import CUT, HANG, NO_CONNECTION, OK, RESET, Reply, answer
 from worker.domain.contract.error_codes import _CONSEQUENCES, Verdict
 from worker.tencent.client_options import HttpOptions
+from worker.tencent.usersig import FORCED_EVERY
 
 if TYPE_CHECKING:
     from tests.contract.tencent.conftest import Build
@@ -299,6 +300,27 @@ async def test_a_signature_that_was_accepted_may_be_refused_again_later(build: B
     verdicts = [(await harness.client.call(RecordingCallOwner(retries=1))).verdict for _ in range(2)]
 
     assert verdicts == [Verdict.DONE] * 2
+
+
+async def test_a_signature_is_accepted_also_by_the_refusal_of_a_user(build: Build) -> None:
+    harness = await build(BAD_SIGNATURE, answer(10019), BAD_SIGNATURE, OK)
+
+    verdicts = [(await harness.client.call(RecordingCallOwner(retries=1))).verdict for _ in range(2)]
+
+    assert verdicts == [Verdict.MEMBER, Verdict.DONE]
+
+
+async def test_a_signature_that_cannot_be_renewed_yet_is_not_sent_again_at_once(build: Build) -> None:
+    """While Tencent's nodes disagree about a new key, a call would send the refused signature as fast as it is answered."""
+    harness = await build(BAD_SIGNATURE, OK, BAD_SIGNATURE, BAD_SIGNATURE, OK)
+    await harness.client.call(RecordingCallOwner(retries=1))
+
+    last = await harness.client.call(RecordingCallOwner(retries=9))
+
+    assert last.verdict is Verdict.DONE
+    first, *others = [pause for pause in harness.sleeps.lengths if pause]
+    assert all(0.9 * FORCED_EVERY < pause <= FORCED_EVERY for pause in (first, *others))
+    assert [notice.event for notice in harness.logged] == ["signature.renewed"]
 
 
 async def test_calls_in_flight_when_a_signature_is_refused_all_go_again(build: Build) -> None:

@@ -144,6 +144,20 @@ async def test_a_proxy_that_is_not_there_is_reported(stack: AsyncExitStack, comp
     assert company.server.connections == 0
 
 
+async def test_a_proxy_whose_name_nobody_knows_is_told(stack: AsyncExitStack, company: Company) -> None:
+    options = HttpOptions(proxy="http://proxy.invalid:3128", ca_file=str(company.authority))
+    logged: list[LogEvent] = []
+    client = Client([an_app(company.server.base_url)], options, logged.append)
+    stack.push_async_callback(client.aclose)
+
+    last = await client.call(RecordingCallOwner())
+
+    assert (last.error, last.end_unknown) == ("proxy", False)
+    assert [told.event for told in logged] == ["connection.refused"]
+    assert logged[0].fields["reason"] == last.error_info
+    assert last.error_info.startswith("the name of the proxy http://proxy.invalid:3128 cannot be resolved")
+
+
 async def test_credentials_are_rotated_without_a_restart_and_wrong_ones_name_their_file(
     company: Company, proxy: Proxy
 ) -> None:

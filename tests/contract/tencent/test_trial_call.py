@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.certificate import self_signed
+from tests.contract.tencent.scripted import ScriptedServer
+from tests.fakes.tencent import Reply, in_turn
 from worker.tencent.client_options import AppCredentials, HttpOptions
 from worker.tencent.trial_call import ENDPOINT, try_apps
 from worker.testing.simulator.faults import FaultValues
@@ -158,3 +160,64 @@ def test_tls_that_proves_nothing_is_explained(tmp_path: Path) -> None:
     assert (trial.passed, trial.code) == (False, None)
     assert "cannot prove who it is" in trial.explanation
     assert "SSL_CERT_FILE" in trial.explanation
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (
+            None,
+            "the name of the proxy http://proxy.invalid:3128 cannot be resolved: check http.proxy, and DNS",
+        ),
+        (b"", "no connection to nowhere.invalid through the proxy {proxy}"),
+        (b"HTTP/1.1 407 x\r\nContent-Length: 0\r\n\r\n", "wants other credentials (HTTP 407)"),
+        (b"SSH-2.0-x\r\n\r\n", "what answers at nowhere.invalid is no HTTP"),
+    ],
+    ids=["no such name", "hangs", "refuses", "is none"],
+)
+def test_a_proxy_is_blamed_for_what_is_its_fault(answer: bytes | None, reason: str) -> None:
+    """Behind a proxy nobody asks for the address of the API, so its name need not be known here."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer or b"")
+        await reader.read()
+        writer.close()
+
+    async def run() -> tuple[str, str]:
+        async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+            here = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+            proxy = "http://proxy.invalid:3128" if answer is None else here
+            app = AppCredentials("main", 1, "administrator", "https://nowhere.invalid", secret_key=KEY)
+            (trial,) = await try_apps([app], HttpOptions(timeout=1.0, connect_timeout=0.5, proxy=proxy))
+            return trial.explanation, proxy
+
+    explanation, proxy = asyncio.run(run())
+
+    assert reason.format(proxy=proxy) in explanation
+
+
+@pytest.mark.parametrize(
+    ("status", "is_transient", "remedy"),
+    [
+        (429, True, "try again in a moment"),
+        (408, True, "HTTP status 408"),
+        (503, True, "HTTP status 503"),
+        (403, False, "HTTP status 403"),
+        (302, False, "something on the way redirects"),
+    ],
+)
+def test_a_gateway_that_is_busy_says_nothing_about_the_settings(
+    status: int, is_transient: bool, remedy: str
+) -> None:
+    async def run() -> TrialResult:
+        async with ScriptedServer(in_turn(Reply(b"", status))) as server:
+            app = AppCredentials("main", 1, "administrator", server.base_url, secret_key=KEY)
+            (trial,) = await try_apps([app], HttpOptions(timeout=5.0))
+            return trial
+
+    trial = asyncio.run(run())
+
+    assert (trial.passed, trial.is_transient, trial.code) == (False, is_transient, None)
+    assert f"HTTP {status}" in trial.explanation
+    assert remedy in trial.explanation

@@ -82,6 +82,23 @@ def test_a_text_that_was_cut_inside_a_character_costs_no_success() -> None:
 
 
 @pytest.mark.parametrize(
+    ("body", "answer"),
+    [
+        (rb'{"ErrorCode":10019,"ErrorInfo":"no user \ud83d"}', Answer(10019, "no user \ufffd", None)),
+        (rb'{"ErrorCode":10019,"ErrorInfo":"\ude00 is not here"}', Answer(10019, "\ufffd is not here", None)),
+        (rb'{"ErrorCode":0,"RequestId":"a","Echo":"\ud83dx"}', Answer(0, "", "a")),
+        (rb'{"ErrorCode":0,"Response":{"RequestId":"a","Echo":"\ud83d"}}', Answer(0, "", "a")),
+        (b'{"ErrorCode":10004,"ErrorInfo":"line 1\nline\t2"}', Answer(10004, "line 1\nline\t2", None)),
+        (b'{"ErrorCode":0,"RequestId":"a","Cost":NaN}', Answer(0, "", "a")),
+        (rb'{"ErrorCode":0,"ErrorInfo":"whole \ud83d\ude00 \\ud83d"}', Answer(0, "whole 😀 \\ud83d", None)),
+    ],
+)
+def test_a_text_that_no_strict_reader_accepts_costs_no_answer(body: bytes, answer: Answer) -> None:
+    """An echoed name that was cut inside an emoji made a refusal of one user an outage of the endpoint."""
+    assert answers.read(body) == answer
+
+
+@pytest.mark.parametrize(
     "body", ['{"ErrorCode":0,"ErrorInfo":"é"}'.encode(), b'{"ErrorCode":0,"ErrorInfo":"\xc3"}']
 )
 def test_a_byte_order_mark_costs_no_success(body: bytes) -> None:
@@ -179,10 +196,22 @@ def test_a_signature_of_any_compression_is_hidden(level: int) -> None:
         ("Sun, 15 Jun 2025 15:06:00 GMT", 0.0),
         ("Sun, 15 Jun 2099 15:06:00 GMT", 60.0),
         ("Sun, 99 Jun 2025 15:06:00 GMT", None),
+        ("Sun Jun 15 15:07:00 2025", 20.0),
+        ("Sun, 15 Jun 2025 15:07:00 -0000", 20.0),
+        ("Sunday, 15-Jun-25 15:07:00 GMT", 20.0),
     ],
 )
-def test_a_retry_after_is_seconds_or_a_date(header: str | None, seconds: float | None) -> None:
-    assert answers.retry_after(header, now=1_750_000_000.0, most=60.0) == seconds
+@pytest.mark.parametrize("zone", ["UTC", "America/Los_Angeles"])
+def test_a_retry_after_is_seconds_or_a_date(
+    header: str | None, seconds: float | None, zone: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        assert answers.retry_after(header, now=1_750_000_000.0, most=60.0) == seconds
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 def test_every_region_has_an_address_of_its_own() -> None:
@@ -297,3 +326,20 @@ def test_a_foreign_answer_is_described_in_a_short_text_whatever_it_is(
     assert text.startswith(f"HTTP {status}")
     assert len(text) < 400
     assert text.isprintable()
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "text"),
+    [
+        (101, b"", "HTTP 101: a proxy or gateway answers in Tencent's place"),
+        (0, b'{"ErrorCode":0}', "HTTP 0: a proxy or gateway answers in Tencent's place"),
+        (
+            200,
+            b'{"ErrorCode":4294967295}',
+            "HTTP 200 with JSON without an ErrorCode that is valid: a proxy or gateway answers in Tencent's place",
+        ),
+        (502, b'{"ErrorCode":0}', "HTTP 502"),
+    ],
+)
+def test_a_body_is_described_only_where_it_decides(status: int, body: bytes, text: str) -> None:
+    assert answers.describe_foreign(status, body, None) == text

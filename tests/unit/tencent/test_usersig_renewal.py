@@ -11,7 +11,7 @@ import pytest
 from tests.unit.tencent.signing import APP, DAY, KEY, OTHER_KEY, made_with, renew, write_key
 from worker.domain.contract.error_codes import LOCK_SECONDS
 from worker.redaction import Redaction
-from worker.tencent.usersig import UserSigSigner
+from worker.tencent.usersig import FORCED_EVERY, UserSigSigner
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -196,3 +196,19 @@ def test_a_key_file_that_becomes_unusable_changes_nothing_and_is_logged(
 def test_a_key_in_the_settings_is_never_read_again(bench: Bench) -> None:
     assert not bench.signer.reload()
     assert bench.events == []
+
+
+def test_a_refused_signature_is_worth_nothing_until_it_may_be_renewed(bench: Bench) -> None:
+    first = bench.serial
+    assert bench.signer.pause(first) == 0.0
+
+    bench.signer.refused(first)
+    second = bench.serial
+    bench.signer.accepted(second)
+    bench.clock.passes(1)
+    bench.signer.refused(second)
+
+    assert bench.signer.pause(first) == 0.0, "there is a newer one"
+    assert bench.signer.pause(second) == FORCED_EVERY - 1
+    bench.clock.passes(FORCED_EVERY)
+    assert bench.signer.pause(second) == 0.0

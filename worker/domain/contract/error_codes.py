@@ -74,7 +74,7 @@ class Verdict(StrEnum):
 
     @property
     def backoff(self) -> float:
-        """How many times the usual wait comes before the next attempt; 0: the attempt is sent at once."""
+        """How many times the usual wait comes before the next attempt, beside what the result itself asks for."""
         return _CONSEQUENCES[self].backoff
 
 
@@ -121,7 +121,7 @@ _CONSEQUENCES: Final[dict[Verdict, _Consequences]] = {
     Verdict.TRANSPORT: _Consequences(RetryBudget.WITHIN_ATTEMPTS, fails=FailureScope.ENDPOINT),
     Verdict.THROTTLE: _Consequences(RetryBudget.ALWAYS, slows=True),
     Verdict.THROTTLE_APP: _Consequences(RetryBudget.ALWAYS, slows=True),
-    # Only the signature was at fault, and there is a new one.
+    # Only the signature was at fault, and there is a new one, or will be after the result's `retry_after`.
     Verdict.RESIGN: _Consequences(RetryBudget.ALWAYS, backoff=0.0),
     Verdict.LOCKED: _Consequences(),
     Verdict.FATAL: _Consequences(),

@@ -35,6 +35,8 @@ TARGET_FIELDS: Final = {
 }
 BANS: Final = {BAN: ("ban", True), UNBAN: ("ban", False), LIVE_UNBAN: ("live", False)}
 """Which ban of a user an action sets (True) or lifts. A kick leaves no state that could be wrong; an update sets what it names."""
+STATES: Final = frozenset({*BANS, UPDATE})
+"""Actions of which a repeat may be needless. Any other is an event, which only a copy of its own command repeats."""
 REQUEST_ID_ENDPOINTS: Final = frozenset(
     endpoint for endpoint in ENDPOINTS.values() if not endpoint.startswith("group_open_http_svc/")
 )
@@ -57,6 +59,8 @@ NEVER_CALLED: Final = frozenset({"rejected", "duplicate", "superseded", "cancell
 """Statuses and results for which no request is ever sent."""
 TRIED: Final = frozenset({"failed", "expired"})
 """Results that do not prove an effect, and do not exclude one."""
+ORDERED: Final = frozenset({"cancelled", "simulated"})
+"""Results that only an operator's order explains."""
 REFERRING: Final = {"duplicate": "duplicate_of", "superseded": "superseded_by"}
 """Results that name another outcome, and the field that does."""
 MAY_REFER: Final = frozenset({"simulated"})
@@ -92,6 +96,19 @@ class CommandedEffect:
     until: float | None = None
     reason: str | None = None
     info: SeenMemberInfo | None = None
+
+
+def undoes(later: CommandedEffect, earlier: CommandedEffect) -> bool:
+    """Return whether ``earlier`` is needless if ``later`` comes after it. A ban with an end may expire unsent, so it undoes nothing."""
+    if later.until is not None:
+        return False
+    if later.info is not None and earlier.info is not None:
+        pairs = (
+            (getattr(later.info, name), getattr(earlier.info, name)) for name in later.info.__struct_fields__
+        )
+        return all(new is not None or old is None for new, old in pairs)
+    own, its = BANS.get(later.action), BANS.get(earlier.action)
+    return own is not None and its is not None and own[0] == its[0]
 
 
 class SeenResult(msgspec.Struct, frozen=True):

@@ -147,6 +147,7 @@ class Evidence:
         topic: The command topic, with which outcome ids begin.
         bad_users: The users that do not exist at the API.
         interruptions: When replicas were killed, or joined during trouble.
+        ordered: The statuses that an operator has ordered: of ``cancelled`` and ``simulated``.
 
     """
 
@@ -157,6 +158,7 @@ class Evidence:
     requests: tuple[LoggedRequest, ...]
     bad_users: frozenset[str] = frozenset()
     interruptions: tuple[Interruption, ...] = ()
+    ordered: frozenset[str] = frozenset()
 
 
 class ViolationKind(StrEnum):

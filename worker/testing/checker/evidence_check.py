@@ -14,12 +14,11 @@ from worker.testing.checker.contract import (
     DEAD_LETTERED,
     IN_PLACE,
     KICK,
-    MAY_REFER,
     NEVER_CALLED,
     NO_ACCOUNT,
     NOT_IN_ROOM,
+    ORDERED,
     QUOTA,
-    REFERRING,
     REPEATED,
     SETTLED,
     TARGET_FIELDS,
@@ -30,6 +29,7 @@ from worker.testing.checker.contract import (
 )
 from worker.testing.checker.evidence import ExpectedFate, Finding, ViolationKind
 from worker.testing.checker.member_history import CommandForUser, ObservedEffect, judge
+from worker.testing.checker.references import wrong_references
 from worker.testing.checker.reported_answers import judge_answers
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def check(evidence: Evidence, quota: int = QUOTA) -> CheckReport:
     report.add(_wrong_status(evidence, first))
     report.add(_repeated_ids(evidence, first))
     report.add(_members(evidence, first))
-    report.add(judge_answers(evidence.outcomes, evidence.requests))
+    report.add(judge_answers(evidence.outcomes, evidence.requests, evidence.interruptions))
     report.add(_letters(evidence, first))
     report.highest_second = highest_seconds(evidence.requests)
     for endpoint, highest in report.highest_second.items():
@@ -150,17 +150,17 @@ def _lost_or_doubled(
 
 def _wrong_status(evidence: Evidence, first: Mapping[str, PublishedOutcome]) -> Iterator[Finding]:
     kicked = _kicked(evidence.requests)
-    for sent in evidence.sent:
-        name = _name(evidence, sent)
+    known = {_name(evidence, sent): sent for sent in evidence.sent}
+    for name, sent in known.items():
         published = first.get(name)
         if published is None:
             continue
-        for problem in _problems(sent, published.body, evidence.bad_users, kicked):
+        for problem in _problems(sent, published.body, evidence, kicked):
             yield Finding(
                 ViolationKind.WRONG_STATUS,
                 f"{name} {sent.planned.command_id} is {published.body.status}: {problem}",
             )
-        for problem in _wrong_references(published.body, first):
+        for problem in wrong_references(sent, published.body, first, known):
             yield Finding(ViolationKind.WRONG_STATUS, f"{name} {sent.planned.command_id}: {problem}")
 
 
@@ -169,7 +169,7 @@ def _kicked(requests: Iterable[LoggedRequest]) -> set[tuple[str, str]]:
 
 
 def _problems(
-    sent: ProducedCommand, body: SeenOutcome, bad_users: frozenset[str], kicked: set[tuple[str, str]]
+    sent: ProducedCommand, body: SeenOutcome, evidence: Evidence, kicked: set[tuple[str, str]]
 ) -> Iterator[str]:
     planned = sent.planned
     if planned.fate is ExpectedFate.REJECTED:
@@ -182,8 +182,11 @@ def _problems(
     if body.status == "rejected":
         yield f"there is nothing wrong with it ({body.error.message if body.error else 'no reason given'})"
         return
-    if planned.effect is not None and getattr(body, TARGET_FIELDS[planned.effect.action]) != planned.target:
-        yield f"its target is {planned.target}"
+    if planned.effect is not None:
+        if body.action != planned.effect.action:
+            yield f"its action is {planned.effect.action}"
+        if getattr(body, TARGET_FIELDS[planned.effect.action]) != planned.target:
+            yield f"its target is {planned.target}"
     if tuple(result.user_id for result in body.results) != planned.users:
         yield "its results do not name its users, each once and in order"
         return
@@ -193,10 +196,12 @@ def _problems(
     if planned.fate is ExpectedFate.EXPIRED and not (NEVER_CALLED | {"expired"}).issuperset(statuses):
         yield "its not_after had passed before it was sent"
     for result in body.results:
+        if result.status in ORDERED - evidence.ordered:
+            yield f"{result.user_id} is {result.status}, and nobody ordered it"
         problem = _wrong_result(
             sent,
             result,
-            is_bad=result.user_id in bad_users,
+            is_bad=result.user_id in evidence.bad_users,
             was_kicked=(planned.target, result.user_id) in kicked,
         )
         if problem:
@@ -217,18 +222,6 @@ def _wrong_result(sent: ProducedCommand, result: SeenResult, *, is_bad: bool, wa
     if effect.action == UPDATE and result.error_code == NOT_IN_ROOM and was_kicked:
         return None
     return f"{result.user_id} exists, and is {result.status} with {result.error_code}"
-
-
-def _wrong_references(body: SeenOutcome, first: Mapping[str, PublishedOutcome]) -> Iterator[str]:
-    for result in body.results:
-        for status, reference in REFERRING.items():
-            name: str | None = getattr(result, reference)
-            if (result.status == status) != (name is not None) and result.status not in MAY_REFER:
-                yield f"{result.user_id} is {result.status}, with {status} of {name}"
-            elif name is not None:
-                other = first.get(name)
-                if other is None or result.user_id not in {one.user_id for one in other.body.results}:
-                    yield f"{result.user_id} is {status} of {name}, which does not name it"
 
 
 def _repeated_ids(evidence: Evidence, first: Mapping[str, PublishedOutcome]) -> Iterator[Finding]:
@@ -273,7 +266,7 @@ def _parts(evidence: Evidence, first: Mapping[str, PublishedOutcome]) -> dict[Us
             continue
         published = first.get(_name(evidence, sent))
         results = {one.user_id: one for one in published.body.results} if published else {}
-        attempts = _attempts(published.body) if published else None
+        attempts, succeeded = _attempts(published.body) if published else (None, frozenset())
         for user in planned.users:
             result = results.get(user)
             record = (sent.partition, planned.command_id, user)
@@ -286,6 +279,7 @@ def _parts(evidence: Evidence, first: Mapping[str, PublishedOutcome]) -> dict[Us
                     repeats=record in held,
                     request_id=result.request_id if result else None,
                     name=_name(evidence, sent),
+                    succeeded=succeeded,
                 )
             )
             if result is not None and result.status in SETTLED:
@@ -293,8 +287,17 @@ def _parts(evidence: Evidence, first: Mapping[str, PublishedOutcome]) -> dict[Us
     return by_user
 
 
-def _attempts(body: SeenOutcome) -> frozenset[tuple[str, str]] | None:
-    return None if body.calls_omitted else frozenset((one.call_id, one.sent_at) for one in body.calls)
+Attempts = frozenset[tuple[str, str]]
+
+
+def _attempts(body: SeenOutcome) -> tuple[Attempts | None, Attempts]:
+    """Return the requests that an outcome lists, None if it does not list all, and those that were answered with a success."""
+    succeeded = frozenset(
+        (one.call_id, one.sent_at) for one in body.calls if one.error is None and one.error_code == 0
+    )
+    if body.calls_omitted:
+        return None, succeeded
+    return frozenset((one.call_id, one.sent_at) for one in body.calls), succeeded
 
 
 def _effects(requests: Iterable[LoggedRequest]) -> dict[UserKey, list[ObservedEffect]]:

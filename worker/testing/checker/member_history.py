@@ -36,6 +36,7 @@ class CommandForUser:
         request_id: The RequestId of the decisive request, where the API gives one.
         repeats: Whether a record with the same command_id was carried out before, so that this one asks for nothing.
         name: Its name in messages.
+        succeeded: Those of ``attempts`` that were answered with a success. One command has at most one that carried this user.
 
     """
 
@@ -46,6 +47,7 @@ class CommandForUser:
     repeats: bool = False
     request_id: str | None = None
     name: str = ""
+    succeeded: frozenset[tuple[str, str]] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +92,8 @@ class _Slot:
     published: float
     groups: list[frozenset[tuple[str, str]]] = field(default_factory=list)
     attempts: frozenset[tuple[str, str]] = frozenset()
+    refused: frozenset[tuple[str, str]] = frozenset()
+    commands: int = 0
     at_least: int = 0
     at_most: float = 0
 
@@ -100,7 +104,9 @@ class _Slot:
             self.at_most = inf
         attempts = part.attempts or frozenset()
         self.attempts |= attempts
-        self.at_most = max(self.at_most, len(self.attempts))
+        self.refused |= attempts - part.succeeded  # it may have taken effect nevertheless
+        self.commands += 1
+        self.at_most = max(self.at_most, min(len(self.attempts), self.commands + len(self.refused)))
         if part.status != "applied":
             return
         own = attempts if part.request_id is None else attempts | {("RequestId", part.request_id)}

@@ -4,24 +4,27 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
+from math import inf
 from typing import TYPE_CHECKING
 
 from worker.testing.checker.contract import ENDPOINTS, IN_PLACE, REQUEST_ID_ENDPOINTS
 from worker.testing.checker.evidence import Finding, ViolationKind
+from worker.testing.checker.member_history import LATE_EFFECT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from worker.testing.checker.contract import SeenAttempt, SeenOutcome, SeenResult
-    from worker.testing.checker.evidence import LoggedRequest, PublishedOutcome
+    from worker.testing.checker.evidence import Interruption, LoggedRequest, PublishedOutcome
 
 
 def judge_answers(
-    outcomes: Iterable[PublishedOutcome], requests: Iterable[LoggedRequest]
+    outcomes: Sequence[PublishedOutcome],
+    requests: Sequence[LoggedRequest],
+    interruptions: Sequence[Interruption] = (),
 ) -> Iterator[Finding]:
     """Yield every RequestId and code in the outcomes that the log does not confirm, and every missing RequestId."""
-    requests = tuple(requests)
     by_id = {request.request_id: request for request in requests if request.request_id is not None}
     codes: dict[tuple[str, str, str], set[int | None]] = defaultdict(set)
     for request in requests:
@@ -31,6 +34,67 @@ def judge_answers(
         body = published.body
         for problem in _wrong(body, by_id, codes):
             yield Finding(ViolationKind.UNKNOWN_ANSWER, f"{body.outcome_id} {body.command_id}: {problem}")
+    for what in (*_invented(outcomes, requests), *_unreported(outcomes, requests, interruptions)):
+        yield Finding(ViolationKind.UNKNOWN_ANSWER, what)
+
+
+def _invented(outcomes: Iterable[PublishedOutcome], requests: Iterable[LoggedRequest]) -> Iterator[str]:
+    """Yield where more answers without a RequestId are reported than the API gave: each was reported by all whom it was for."""
+    reported = {
+        (
+            one.call_id,
+            one.sent_at,
+            one.endpoint,
+            body.group_id or body.room_id or "",
+            one.error_code,
+            one.members,
+        )
+        for body in (published.body for published in outcomes)
+        for one in body.calls
+        if one.request_id is None and one.http_status == 200 and one.error_code is not None
+    }
+    given = Counter(
+        (each.endpoint, each.target, each.code, len(each.users))
+        for each in requests
+        if each.request_id is None
+    )
+    for kind, count in Counter(answer[2:] for answer in reported).items():
+        if count > given[kind]:
+            endpoint, target, code, members = kind
+            yield (
+                f"{count} calls of {endpoint} for {members} members of {target} are said to be answered with {code}, "
+                f"{given[kind]} were"
+            )
+
+
+def _unreported(
+    outcomes: Iterable[PublishedOutcome],
+    requests: Iterable[LoggedRequest],
+    interruptions: Sequence[Interruption],
+) -> Iterator[str]:
+    """Yield where the API gave RequestIds that no outcome reports: more of them than answers that did not arrive."""
+    bodies = [published.body for published in outcomes]
+    if any(body.calls_omitted for body in bodies):
+        return
+    reported = {request_id for body in bodies for request_id in body.request_ids}
+    lost = {
+        (one.endpoint, one.call_id, one.sent_at)
+        for body in bodies
+        for one in body.calls
+        if one.request_id is None and one.error is not None
+    }
+    may_be_lost = Counter(endpoint for endpoint, _, _ in lost)
+    # What was in flight in a process that was killed is in no outcome.
+    since = max((one.end + LATE_EFFECT for one in interruptions), default=-inf)
+    missing = [
+        each
+        for each in requests
+        if each.request_id and each.request_id not in reported and each.read_at > since
+    ]
+    for endpoint, count in Counter(each.endpoint for each in missing).items():
+        if count > may_be_lost[endpoint]:
+            names = [each.request_id for each in missing if each.endpoint == endpoint]
+            yield f"{count} RequestIds of {endpoint} are in no outcome: {names[:3]}"
 
 
 def _wrong(
@@ -50,9 +114,9 @@ def _wrong(
         problem = _wrong_result(result, endpoint, by_id, codes.get((endpoint, target, result.user_id), set()))
         if problem:
             yield problem
-    listed = {one.request_id for one in body.calls if one.request_id}
-    if not body.calls_omitted and set(body.request_ids) != listed:
-        yield f"request_ids are {body.request_ids}, and its calls list {sorted(listed)}"
+    listed = [one.request_id for one in body.calls if one.request_id]
+    if not body.calls_omitted and body.request_ids != listed:
+        yield f"request_ids are {body.request_ids}, and its calls list {listed}"
 
 
 def _wrong_call(
@@ -90,6 +154,6 @@ def _wrong_result(
             return f"RequestId {result.request_id} did not apply it to {result.user_id} (code {request.code})"
     elif result.status in IN_PLACE and endpoint in REQUEST_ID_ENDPOINTS:
         return f"{result.user_id} is {result.status} without a RequestId"
-    if result.status == "failed" and result.error_code not in codes:
-        return f"{result.user_id} failed with {result.error_code}, a code that the API never gave for it"
+    if result.status in {"failed", "already_applied"} and result.error_code not in codes:
+        return f"{result.user_id} is {result.status} with {result.error_code}, a code that the API never gave for it"
     return None

@@ -81,7 +81,7 @@ def _effect(line: _LogLine) -> CommandedEffect:
     return CommandedEffect(
         ACTIONS[line.endpoint],
         duration=given.get("Duration"),
-        reason=given.get("Description") or given.get("Reason"),
+        reason=given.get("Description", given.get("Reason")),
         info=SeenMemberInfo(info.get("NameCard"), info.get("Role"), info.get("CustomInfo"))
         if isinstance(info, dict)
         else None,

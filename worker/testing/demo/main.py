@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -93,7 +94,11 @@ def play(options: DemoOptions, console: Console) -> bool:
 
 
 def conclude(result: FinishedRaid, options: DemoOptions, console: Console) -> bool:
-    """Judge the raid, print its summary and write the JSON file if one was asked for. Return whether every promise held."""
+    """
+    Judge the raid, print its summary and write the JSON file if one was asked for.
+
+    Return whether every promise held, and the file could be written.
+    """
     report = check(result.evidence)
     counted = figures(result.evidence)
     example = summary.choose_example(result.evidence.outcomes, result.raw)
@@ -103,6 +108,7 @@ def conclude(result: FinishedRaid, options: DemoOptions, console: Console) -> bo
             f"  [yellow]The simulator itself stalled for {_ms(result.longest_stall)}: this machine is busy, "
             "so the figures are less reliable.[/]"
         )
+    is_written = True
     if options.json_file is not None:
         about = {
             "version": __version__,
@@ -113,20 +119,25 @@ def conclude(result: FinishedRaid, options: DemoOptions, console: Console) -> bo
             "trouble": options.trouble,
             "longest_stall_seconds": result.longest_stall,
         }
-        options.json_file.write_bytes(summary.as_json(counted, report, about))
+        try:
+            options.json_file.write_bytes(summary.as_json(counted, report, about))
+        except OSError as error:
+            is_written = False
+            problem = f"--json {options.json_file} was not written: {error.strerror}"
+            console.print(f"  [red]{escape(problem)}[/]", highlight=False)
     if result.gave_up:
         console.print(f"  [red]Gave up: nothing came out for {STALLED:g} s.[/]")
     failed = {name: code for name, code in result.exit_codes.items() if code != 0}
     for name, code in failed.items():
         console.print(f"  [red]{name} did not end cleanly: its exit code is {code}.[/]")
-    held = report.clean and not failed
-    if held:
-        console.print("[bold green]Every promise held.[/]\n")
+    findings = sum(report.counts.values()) + len(failed)
+    if findings:
+        console.print(f"[bold red]{findings:,} findings: a promise was broken.[/]\n")
+    elif result.gave_up:
+        console.print("[bold red]The run did not come to its end, so it shows nothing.[/]\n")
     else:
-        console.print(
-            f"[bold red]{sum(report.counts.values()) + len(failed):,} findings: a promise was broken.[/]\n"
-        )
-    return held
+        console.print("[bold green]Every promise held.[/]\n")
+    return is_written and not findings and not result.gave_up
 
 
 def _start_all(

@@ -13,7 +13,13 @@ import pytest
 from tests.unit.testing.checker.stand_in import StandIn, honest_run
 from worker.testing.checker.contract import BAN, KICK, UNBAN, CommandedEffect, outcome_id, status_of
 from worker.testing.checker.contract import SeenError as ErrorOfOutcome
-from worker.testing.checker.evidence import ExpectedFate, PlannedRecord, PublishedDeadLetter, ViolationKind
+from worker.testing.checker.evidence import (
+    ExpectedFate,
+    Interruption,
+    PlannedRecord,
+    PublishedDeadLetter,
+    ViolationKind,
+)
 from worker.testing.checker.evidence_check import check
 from worker.testing.demo.scenario import DURATIONS, plan
 
@@ -205,11 +211,34 @@ def test_an_unsent_command_that_was_sent_is_found(status: str) -> None:
     assert ViolationKind.EXECUTED_AGAIN in found(evidence)
 
 
+@pytest.mark.parametrize("status", ["cancelled", "simulated"])
+def test_a_command_that_nobody_ordered_to_be_withheld_is_found(status: str) -> None:
+    """Else a worker that does nothing at all would keep every promise."""
+    worker = StandIn()
+    worker.carry_out(_unban("one"))
+    (outcome,), (sent,) = worker.evidence.outcomes, worker.evidence.sent
+    withheld = body_with(status=status, calls=[])(result_with(status=status)(outcome))
+    letter = PublishedDeadLetter(outcome.body.outcome_id, status, sent.planned.key, sent.planned.value)
+    letters = (letter,) if status == "cancelled" else ()
+    evidence = replace(worker.evidence, outcomes=(withheld,), letters=letters, requests=())
+
+    assert found(evidence) == {ViolationKind.WRONG_STATUS}
+    assert f"someone is {status}, and nobody ordered it" in details(evidence)
+    assert found(replace(evidence, ordered=frozenset({status}))) == set()
+
+
 def test_a_cancelled_command_has_a_dead_letter() -> None:
     change = result_with(status="cancelled", request_id=None)
     evidence = with_outcome(lambda one: body_with(status="cancelled")(change(one)), is_applied_kick)
 
     assert ViolationKind.LETTER_MISSING in found(evidence)
+
+
+@pytest.mark.parametrize("action", [None, UNBAN])
+def test_an_outcome_that_names_another_action_is_found(action: str | None) -> None:
+    assert "its action is group.ban_group_member" in details(
+        with_outcome(body_with(action=action), lambda one: one.body.action == BAN)
+    )
 
 
 def test_results_that_leave_a_user_out_are_found() -> None:
@@ -259,6 +288,19 @@ def test_an_effect_that_happened_twice_is_found() -> None:
     assert found(replace(HONEST, requests=(*HONEST.requests, again))) == {ViolationKind.EXECUTED_AGAIN}
 
 
+def test_an_effect_that_happened_in_each_call_of_a_large_command_is_found() -> None:
+    """Each of its calls carried other users, so none of them may have got it more than once."""
+    worker = StandIn()
+    users = tuple(f"user-{number}" for number in range(100))
+    worker.carry_out(replace(_ban("one"), users=users))
+    again = tuple(_shifted(one, 1 + number) for number, one in enumerate(worker.evidence.requests))
+
+    assert found(worker.evidence) == set()
+    assert found(replace(worker.evidence, requests=(*worker.evidence.requests, *again))) == {
+        ViolationKind.EXECUTED_AGAIN
+    }
+
+
 def test_an_effect_that_never_happened_is_found() -> None:
     chosen = _applied_requests()[3]
     requests = tuple(replace(one, applied={}) if one is chosen else one for one in HONEST.requests)
@@ -268,9 +310,7 @@ def test_an_effect_that_never_happened_is_found() -> None:
 
 def test_an_effect_that_no_command_asked_for_is_found() -> None:
     chosen = _applied_requests()[0]
-    stranger = replace(
-        chosen, users=("a stranger",), applied={"a stranger": (chosen.read_at, 9)}, request_id="Id-x"
-    )
+    stranger = replace(chosen, users=("a stranger",), applied={"a stranger": (chosen.read_at, 9)})
 
     assert found(replace(HONEST, requests=(*HONEST.requests, stranger))) == {
         ViolationKind.UNASKED,
@@ -379,8 +419,65 @@ def test_a_misreported_call_is_found(fields: dict[str, object]) -> None:
     assert ViolationKind.UNKNOWN_ANSWER in found(with_outcome(change, is_applied_kick))
 
 
-def test_request_ids_that_are_not_those_of_the_calls_are_found() -> None:
-    assert ViolationKind.UNKNOWN_ANSWER in found(with_outcome(body_with(request_ids=[]), is_applied_kick))
+@pytest.mark.parametrize("change", [lambda _: [], lambda ids: ids[::-1], lambda ids: [*ids, ids[-1]]])
+def test_request_ids_that_are_not_those_of_the_calls_in_order_are_found(
+    change: Callable[[list[str]], list[str]],
+) -> None:
+    def changed(one: PublishedOutcome) -> PublishedOutcome:
+        return body_with(request_ids=change(one.body.request_ids))(one)
+
+    evidence = with_outcome(changed, lambda one: len(one.body.request_ids) > 1)
+
+    assert found(evidence) == {ViolationKind.UNKNOWN_ANSWER}
+
+
+def _with_a_silent_retry() -> Evidence:
+    """The honest run, in which one kick had got a code to try again before, of which its outcome says nothing."""
+    kick = next(one for one in HONEST.requests if one.effect.action == KICK and one.code == 0)
+    before = replace(kick, read_at=kick.read_at - 0.01, code=100001, request_id="Id-silent", applied={})
+    return replace(HONEST, requests=(*HONEST.requests, before))
+
+
+def test_a_request_id_that_no_outcome_reports_is_found() -> None:
+    assert found(_with_a_silent_retry()) == {ViolationKind.UNKNOWN_ANSWER}
+    assert "1 RequestIds of room_engine_http_srv/kick_user_out" in details(_with_a_silent_retry())
+
+
+def test_a_request_id_may_have_been_lost_with_a_process_or_with_its_answer() -> None:
+    evidence = _with_a_silent_retry()
+    crash = Interruption(evidence.requests[-1].read_at, evidence.requests[-1].read_at)
+
+    def unanswered(one: PublishedOutcome) -> PublishedOutcome:
+        lost = msgspec.structs.replace(
+            one.body.calls[0],
+            call_id="lost",
+            request_id=None,
+            http_status=None,
+            error_code=None,
+            error="timeout",
+        )
+        return body_with(calls=[lost, *one.body.calls])(one)
+
+    assert found(replace(evidence, interruptions=(crash,))) == set()
+    assert found(with_outcome(unanswered, is_applied_kick, evidence)) == set()
+
+
+def test_a_kick_of_somebody_who_was_not_said_to_be_missing_is_found() -> None:
+    evidence = with_outcome(result_with(status="already_applied", error_code=100005), is_applied_kick)
+
+    assert "is already_applied with 100005, a code that the API never gave" in details(evidence)
+
+
+@pytest.mark.parametrize("fields", [{"call_id": "another"}, {"error_code": 10002}, {"members": 7}], ids=str)
+def test_a_call_without_a_request_id_that_was_never_made_is_found(fields: dict[str, object]) -> None:
+    """The group service gives no RequestIds: its calls are counted."""
+
+    def change(one: PublishedOutcome) -> PublishedOutcome:
+        return body_with(calls=[*one.body.calls, msgspec.structs.replace(one.body.calls[0], **fields)])(one)
+
+    evidence = with_outcome(change, lambda one: one.body.action == BAN and one.body.status == "succeeded")
+
+    assert ViolationKind.UNKNOWN_ANSWER in found(evidence)
 
 
 def test_a_code_that_the_api_never_said_is_found() -> None:

@@ -73,6 +73,15 @@ def test_an_effect_more_than_there_were_tries_was_executed_again() -> None:
     assert found([applied(HOUR, "1")], done(HOUR, HOUR)) == {ViolationKind.EXECUTED_AGAIN}
 
 
+def test_an_effect_after_an_answered_success_was_executed_again() -> None:
+    """A retry that the outcome lists excuses nothing if the attempt before it had succeeded."""
+    attempts = frozenset({("1", "1"), ("2", "2")})
+
+    assert found(
+        [CommandForUser(HOUR, "applied", attempts, 1000.0, succeeded=attempts)], done(HOUR, HOUR)
+    ) == {ViolationKind.EXECUTED_AGAIN}
+
+
 def test_commands_that_shared_a_call_need_one_effect_together() -> None:
     assert found([applied(HOUR, "1"), applied(HOUR, "1")], done(HOUR)) == set()
 

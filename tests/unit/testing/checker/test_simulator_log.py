@@ -61,6 +61,17 @@ def test_an_update_is_read_field_by_field() -> None:
     assert request.request_id == "Id"
 
 
+@pytest.mark.parametrize(
+    ("given", "reason"), [({}, None), ({"Description": ""}, ""), ({"Description": "a"}, "a")]
+)
+def test_an_empty_reason_is_not_the_same_as_none(given: dict[str, str], reason: str | None) -> None:
+    banned = line(1, parameters={"Duration": 60, **given})
+
+    (request,) = requests_of([msgspec.json.encode(banned)])
+
+    assert request.effect == CommandedEffect(BAN, 60, reason=reason)
+
+
 def test_requests_that_change_nothing_are_left_out(tmp_path: Path) -> None:
     log = tmp_path / "calls.jsonl"
     group_list = line(1, endpoint="group_open_http_svc/get_appid_group_list", applied=(), applied_at=None)
