@@ -15,8 +15,8 @@
 {{- end -}}
 
 {{- define "moderation-worker.selectorLabels" -}}
-app.kubernetes.io/name: {{ include "moderation-worker.name" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ include "moderation-worker.name" . | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end -}}
 
 {{/* What the worker's own pods carry beyond the selector's labels of old: the pod of `helm test` is none of them. */}}
@@ -36,8 +36,8 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{/* An object's metadata; called with (dict "root" $ "name" … "labels" … "annotations" …), all but the root optional. */}}
 {{- define "moderation-worker.metadata" -}}
 {{- $root := .root -}}
-name: {{ .name | default (include "moderation-worker.fullname" $root) }}
-namespace: {{ $root.Release.Namespace }}
+name: {{ .name | default (include "moderation-worker.fullname" $root) | quote }}
+namespace: {{ $root.Release.Namespace | quote }}
 labels:
   {{- include "moderation-worker.labels" $root | nindent 2 }}
   {{- with .component }}
