@@ -42,6 +42,10 @@ def _variable(name: str) -> dict[str, Any]:
     return {"extraEnv": [{"name": name, "value": "x"}]}
 
 
+def _token_url(url: str) -> dict[str, Any]:
+    return {**TOKENS, "settings.kafka.oauth": {"token_url": url, "client_id": "us"}}
+
+
 REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"replcas": 3}, "replcas"),
     ({"settings.kafka.bootstrap_server": ["kafka:9092"]}, "bootstrap_server"),
@@ -277,6 +281,19 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"image.repository": "registry.example.com/x:0.1.0"}, "repository"),
     ({"image.repository": None}, "repository"),
     (_variable("WORKER_KAFKA__BOOTSTRAP_SERVERS"), "so that NetworkPolicy and KEDA follow"),
+    ({"settings.kafka.bootstrap_servers": ["k:65536"]}, "bootstrap_servers"),
+    ({"settings.kafka.bootstrap_servers": ["k:0"]}, "bootstrap_servers"),
+    (
+        {"settings.kafka.bootstrap_servers": ["k:09092"]},
+        "bootstrap_servers",
+    ),  # read as octal, it would be port 0
+    ({"settings.http.proxy": "http://proxy:99999"}, "proxy"),
+    ({"apps.main": {**APP, "region": None, "base_url": "https://gateway:70000"}}, "base_url"),
+    (_token_url("https://login.example.com:99999/token"), "token_url"),
+    (_token_url("http://login.example.com/token"), "token_url"),
+    (_token_url("login.example.com/token"), "token_url"),
+    (_token_url("https://us:secret@login.example.com/token"), "token_url"),
+    (_token_url("https://login.example.com/token#top"), "token_url"),
 ]
 
 
@@ -356,7 +373,10 @@ def test_without_any_values_the_refusal_says_what_to_set() -> None:
         {"settings.kafka.handover_seconds": 0, "settings.drain_seconds": 1},
         {"enabled": True},
         {"settings.batching.urgent_share": 0.5, "settings.kafka.quota_topic": "", "settings.kafka.control_topic": ""},
-        {"settings.kafka.bootstrap_servers": ["a-1.b_c:9092", "192.0.2.1:9092", "[fd00::1]:9092"]},
+        {"settings.kafka.bootstrap_servers": ["a-1.b_c:9092", "192.0.2.1:1", "[fd00::1]:65535"]},
+        _token_url("https://login.example.com:8443/realms/a%20b/token?x=1"),
+        _token_url("http://localhost:8080/token"),
+        {"settings.kafka.oauth": {"token_url": ""}},
         {"image.repository": "registry.example.com:5000/a/moderation-worker"},
         {"alerts.extraLabels": {"team_1": "x"}},
         {"kafka.tls.enabled": True, "settings.kafka.common": {"security_protocol": "SSL"}},
