@@ -172,6 +172,7 @@ FAULTS: Final = (
     Fault(_REFUSALS, "{{- if hasKey $ids $id -}}", "{{- if false -}}", ("test_refusals.py", "bad_values and apps.other")),
     Fault(_REFUSALS, '"m" 60000', '"m" 1000', ("test_monitoring.py", "as_long_as")),
     Fault(_REFUSALS, '.maxGap" -}}20000', '.maxGap" -}}20001', ("test_pods.py", "limit_that_values")),
+    Fault(_REFUSALS, "| int64) 90000)", "| int64) 7200000)", ("test_refusals.py", "bad_values and podMonitor")),
     Fault("values.schema.json", '"exclusiveMaximum": 1', '"lt": 1', ("test_settings.py", "would_pass_over")),
     Fault("values.schema.json", '"probes",\n    "resources",', '"resources",', ("test_refusals.py", "is_null and probes")),
     # disruption and network
@@ -203,7 +204,7 @@ FAULTS: Final = (
     Fault("files/alerts.yaml", " or time() - process_start_time_seconds < 900", "", ("test_alerts.py", "fires_when_it_must")),
     Fault("files/alerts.yaml", "moderation_worker_build_info offset 15m or ", "", ("test_alerts.py", "fires_when_it_must")),
     Fault("files/alerts.yaml", 'state="shadow", ordered_by="operator"', 'state="shadow"', ("test_alerts.py", "fires_when_it_must")),
-    Fault("files/alerts.yaml", "\"}[15m])) > 0\n          unless", "\"}[1m])) > 0\n          unless", ("test_alerts.py", "fires_when_it_must")),
+    Fault("files/alerts.yaml", '"}[15m])) > 0\n          unless', '"}[1m])) > 0\n          unless', ("test_alerts.py", "fires_when_it_must")),
     Fault("files/alerts.yaml", "< 43200", "< 172800", ("test_alerts.py", "fires_when_it_must or same_thresholds")),
     Fault("files/alerts.yaml", "expr: |\n          max by (namespace, job) (moderation_worker_control_oldest", "expr: max by (namespace, job) (moderation_worker_control_oldest", ("test_alerts.py", "every_threshold")),
     Fault("files/alerts.yaml", "# throttledShare", "# throttled", ("test_alerts.py", "same_thresholds or are_values")),

@@ -37,6 +37,8 @@ TOPICS: dict[str, Any] = {"topics.create": True}
 
 ALERTS: dict[str, Any] = {"alerts.enabled": True}
 
+SCRAPED: dict[str, Any] = {**ALERTS, "podMonitor.enabled": True, "networkPolicy.enabled": False}
+
 
 def _variable(name: str) -> dict[str, Any]:
     return {"extraEnv": [{"name": name, "value": "x"}]}
@@ -242,6 +244,8 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         },
         "serviceMonitor.scrapeTimeout is 1m1ms, longer than its interval of 60s",
     ),
+    ({**SCRAPED, "podMonitor.interval": "91s"}, "podMonitor.interval is 91s, but alerts compare two scrapes"),
+    ({**SCRAPED, "podMonitor.interval": "1h"}, "some would never fire: set at most 90s"),
     ({"alerts.extraLabels": {"app.kubernetes.io/team": "x"}}, "app.kubernetes.io/team"),
     ({"settings.batching.urgent_share": 1}, "urgent_share"),
     ({"settings.kafka.control_topic": "a topic"}, "control_topic"),
@@ -401,6 +405,9 @@ def test_without_any_values_the_refusal_says_what_to_set() -> None:
         {"settings.kafka.oauth": {"token_url": ""}},
         {"image.repository": "registry.example.com:5000/a/moderation-worker"},
         {"alerts.extraLabels": {"team_1": "x"}},
+        {**SCRAPED, "podMonitor.interval": "1m30s"},
+        {**SCRAPED, "serviceMonitor.interval": "1h"},
+        {**SCRAPED, "alerts.enabled": False, "podMonitor.interval": "1h"},
         {"kafka.tls.enabled": True, "settings.kafka.common": {"security_protocol": "SSL"}},
         _variable("WORKER_KAFKA__COMMON__SASL_PLAIN_PASSWORD"),
         _variable("WORKER_TENCENT__APPS__MAIN__SECRET_KEY_FILE"),

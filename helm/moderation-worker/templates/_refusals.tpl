@@ -77,6 +77,9 @@ What would install and then not work, as far as no schema can say it: each is re
 {{- if and .enabled .interval .scrapeTimeout (gt (include "moderation-worker.milliseconds" .scrapeTimeout | int64) (include "moderation-worker.milliseconds" .interval | int64)) -}}
 {{- fail (printf "%s.scrapeTimeout is %s, longer than its interval of %s: the Prometheus Operator would not scrape" $monitor .scrapeTimeout .interval) -}}
 {{- end -}}
+{{- if and $.Values.alerts.enabled .enabled .interval (gt (include "moderation-worker.milliseconds" .interval | int64) 90000) -}}
+{{- fail (printf "%s.interval is %s, but alerts compare two scrapes within 3 minutes, and some would never fire: set at most 90s" $monitor .interval) -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 {{- with .Values.networkPolicy -}}
