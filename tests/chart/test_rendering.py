@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,6 +14,7 @@ from worker import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 USES = [path.name.removesuffix("-values.yaml") for path in chart.uses()]
 
@@ -91,6 +93,15 @@ def test_a_long_release_name_is_cut_to_what_a_stateful_set_can_carry() -> None:
     rendered = chart.render({"fullnameOverride": "", "nameOverride": "n" * 63})
 
     assert len(rendered.one("StatefulSet")["metadata"]["name"]) <= 52
+
+
+@pytest.mark.parametrize("alias", ["a" * 60, "a" * 56, f"{'a' * 44}--b"])
+def test_a_name_that_is_cut_ends_in_a_letter_or_digit(alias: str, tmp_path: Path) -> None:
+    """As a label and as an object's name must: in a parent chart an alias may be long."""
+    metadata = chart.render_below(alias, {}, tmp_path).one("StatefulSet")["metadata"]
+
+    for text in (metadata["name"], *metadata["labels"].values()):
+        assert re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?", text)
 
 
 NAMES = {

@@ -1,7 +1,7 @@
 {{/* Names and labels of every object. The worker's settings are in _settings.tpl, what is refused in _refusals.tpl, the container in _pod.tpl. */}}
 
 {{- define "moderation-worker.name" -}}
-{{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" -}}
+{{- regexReplaceAll "[-._]+$" (default .Chart.Name .Values.nameOverride | trunc 63) "" -}}
 {{- end -}}
 
 {{/* At most 52 bytes: a StatefulSet's pods append "-0", and its revision hash must still fit into a label of 63. */}}
@@ -11,7 +11,7 @@
 {{- if not $full -}}
 {{- $full = contains $name .Release.Name | ternary .Release.Name (printf "%s-%s" .Release.Name $name) -}}
 {{- end -}}
-{{- $full | trunc 52 | trimSuffix "-" -}}
+{{- regexReplaceAll "-+$" (trunc 52 $full) "" -}}
 {{- end -}}
 
 {{- define "moderation-worker.selectorLabels" -}}
@@ -30,7 +30,7 @@ app.kubernetes.io/component: worker
 {{ include "moderation-worker.selectorLabels" . }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
-helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+helm.sh/chart: {{ regexReplaceAll "[-._]+$" (printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63) "" }}
 {{- end -}}
 
 {{/* An object's metadata; called with (dict "root" $ "name" … "labels" … "annotations" …), all but the root optional. */}}
