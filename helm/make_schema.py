@@ -25,6 +25,9 @@ _NAME: Final = "[A-Za-z0-9._-]+"
 _IPV6: Final = "\\[[0-9A-Fa-f:.]+\\]"
 _PORT: Final = "([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
 _HTTPS: Final = f"(https://({_NAME}|{_IPV6})|http://(localhost|127[.]0[.]0[.]1|\\[::1\\]))(:{_PORT})?"
+_RFC3339: Final = (
+    "[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}([.][0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})"
+)
 CLOSER: Final[dict[str, dict[str, Any]]] = {
     "kafka.bootstrap_servers": {"items": {"type": "string", "pattern": f"^({_NAME}|{_IPV6}):{_PORT}$"}},
     "kafka.group_id": {"maxLength": 249},
@@ -33,7 +36,7 @@ CLOSER: Final[dict[str, dict[str, Any]]] = {
     "kafka.dead_letter_topic": {"$ref": "#/$defs/topic"},
     "kafka.control_topic": {"$ref": "#/$defs/topicOrNone"},
     "kafka.quota_topic": {"$ref": "#/$defs/topicOrNone"},
-    "kafka.start": {"pattern": "^(earliest|latest|[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ].+)$"},
+    "kafka.start": {"pattern": f"^(earliest|latest|{_RFC3339})$"},
     "kafka.common": {"$ref": "#/$defs/kafkaOptions"},
     "kafka.consumer": {
         "$ref": "#/$defs/kafkaOptions",

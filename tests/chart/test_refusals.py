@@ -285,6 +285,9 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"image.repository": "registry.example.com/x:0.1.0"}, "repository"),
     ({"image.repository": None}, "repository"),
     (_variable("WORKER_KAFKA__BOOTSTRAP_SERVERS"), "so that NetworkPolicy and KEDA follow"),
+    ({"settings.kafka.start": "2027-01-15T03:00:00"}, "start"),
+    ({"settings.kafka.start": "2027-01-15 03:00:00Z"}, "start"),
+    ({"settings.kafka.common": {"api_version": [3, 6]}}, "api_version"),
     # A whole room as JSON, and a name with - or . in it, which the worker reads as _.
     (_variable("WORKER_KAFKA"), "as JSON it may hold WORKER_KAFKA__"),
     (_variable("WORKER_SERVER"), "as JSON it may hold WORKER_SERVER__"),
@@ -403,6 +406,7 @@ def test_without_any_values_the_refusal_says_what_to_set() -> None:
         _token_url("https://login.example.com:8443/realms/a%20b/token?x=1"),
         _token_url("http://localhost:8080/token"),
         {"settings.kafka.oauth": {"token_url": ""}},
+        {"settings.kafka.start": "2027-01-15T03:00:00.5+01:00"},
         {"image.repository": "registry.example.com:5000/a/moderation-worker"},
         {"alerts.extraLabels": {"team_1": "x"}},
         {**SCRAPED, "podMonitor.interval": "1m30s"},
