@@ -112,7 +112,7 @@ FAULTS: Final = (
         '"always-the-same"',
         ("test_pods.py", "changed_settings_replace"),
     ),
-    Fault(_STATEFUL_SET, '(hasKey $constraint "labelSelector")', "(true)", ("test_pods.py", "pods_spread")),
+    Fault(_STATEFUL_SET, '(index $constraint "labelSelector")', '"x"', ("test_pods.py", "pods_spread")),
     # probes and ports
     Fault(
         _STATEFUL_SET,

@@ -288,8 +288,8 @@ WORKER_KAFKA__COMMON__SASL_PLAIN_PASSWORD: kafka.sasl.existingSecret names the S
 {{/* A duration, such as 1m30s, in milliseconds. */}}
 {{- define "moderation-worker.milliseconds" -}}
 {{- $sum := 0 -}}
-{{- range regexFindAll "[0-9]+(ms|s|m|h)" . -1 -}}
-{{- $sum = add $sum (mul (regexFind "^[0-9]+" . | int64) (get (dict "ms" 1 "s" 1000 "m" 60000 "h" 3600000) (regexFind "[a-z]+$" .))) -}}
+{{- range regexFindAll "[0-9]+(ms|[smhdw])" . -1 -}}
+{{- $sum = add $sum (mul (regexFind "^[0-9]+" . | int64) (get (dict "ms" 1 "s" 1000 "m" 60000 "h" 3600000 "d" 86400000 "w" 604800000) (regexFind "[a-z]+$" .))) -}}
 {{- end -}}
 {{ $sum }}
 {{- end -}}
