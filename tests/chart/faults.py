@@ -204,7 +204,7 @@ FAULTS: Final = (
     Fault("files/alerts.yaml", " or time() - process_start_time_seconds < 900", "", ("test_alerts.py", "fires_when_it_must")),
     Fault("files/alerts.yaml", "moderation_worker_build_info offset 15m or ", "", ("test_alerts.py", "fires_when_it_must")),
     Fault("files/alerts.yaml", 'state="shadow", ordered_by="operator"', 'state="shadow"', ("test_alerts.py", "fires_when_it_must")),
-    Fault("files/alerts.yaml", '"}[15m])) > 0\n          unless', '"}[1m])) > 0\n          unless', ("test_alerts.py", "fires_when_it_must")),
+    Fault("files/alerts.yaml", '"}[15m])) > 0\n          unless\n', '"}[1m])) > 0\n          unless\n', ("test_alerts.py", "fires_when_it_must")),
     Fault("files/alerts.yaml", "< 43200", "< 172800", ("test_alerts.py", "fires_when_it_must or same_thresholds")),
     Fault("files/alerts.yaml", "expr: |\n          max by (namespace, job) (moderation_worker_control_oldest", "expr: max by (namespace, job) (moderation_worker_control_oldest", ("test_alerts.py", "every_threshold")),
     Fault("files/alerts.yaml", "# throttledShare", "# throttled", ("test_alerts.py", "same_thresholds or are_values")),
