@@ -39,7 +39,7 @@ CLOSER: Final[dict[str, dict[str, Any]]] = {
     "kafka.start": {"pattern": f"^(earliest|latest|{_RFC3339})$"},
     "kafka.common": {"$ref": "#/$defs/kafkaOptions"},
     "kafka.consumer": {
-        "$ref": "#/$defs/kafkaOptions",
+        "allOf": [{"$ref": "#/$defs/kafkaOptions"}],
         "properties": {
             "session_timeout_ms": dict(
                 zip(("type", "minimum", "maximum"), ("integer", *SESSION_TIMEOUT_MS), strict=True)
@@ -100,7 +100,7 @@ def _value(part: dict[str, Any], model: dict[str, Any], name: str) -> dict[str, 
     if "properties" in part:
         return _section(part, model, name)
     closer = CLOSER.get(name, {})
-    if "$ref" in closer:
+    if "$ref" in closer or "allOf" in closer:
         return closer
     if "anyOf" in part:  # this, or null
         (given,) = (each for each in part["anyOf"] if each.get("type") != "null")
