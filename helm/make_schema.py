@@ -23,7 +23,11 @@ THE_CHARTS: Final = frozenset({
 """What the chart decides itself, so that no value may: the pod's name, and what is in Secrets."""
 _NAME: Final = "[A-Za-z0-9._-]+"
 _IPV6: Final = "\\[[0-9A-Fa-f:.]+\\]"
-_PORT: Final = "[0-9]{1,5}"
+_PORT: Final = "([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
+_HTTPS: Final = f"(https://({_NAME}|{_IPV6})|http://(localhost|127[.]0[.]0[.]1|\\[::1\\]))(:{_PORT})?"
+_RFC3339: Final = (
+    "[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}([.][0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})"
+)
 CLOSER: Final[dict[str, dict[str, Any]]] = {
     "kafka.bootstrap_servers": {"items": {"type": "string", "pattern": f"^({_NAME}|{_IPV6}):{_PORT}$"}},
     "kafka.group_id": {"maxLength": 249},
@@ -32,10 +36,10 @@ CLOSER: Final[dict[str, dict[str, Any]]] = {
     "kafka.dead_letter_topic": {"$ref": "#/$defs/topic"},
     "kafka.control_topic": {"$ref": "#/$defs/topicOrNone"},
     "kafka.quota_topic": {"$ref": "#/$defs/topicOrNone"},
-    "kafka.start": {"pattern": "^(earliest|latest|[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ].+)$"},
+    "kafka.start": {"pattern": f"^(earliest|latest|{_RFC3339})$"},
     "kafka.common": {"$ref": "#/$defs/kafkaOptions"},
     "kafka.consumer": {
-        "$ref": "#/$defs/kafkaOptions",
+        "allOf": [{"$ref": "#/$defs/kafkaOptions"}],
         "properties": {
             "session_timeout_ms": dict(
                 zip(("type", "minimum", "maximum"), ("integer", *SESSION_TIMEOUT_MS), strict=True)
@@ -49,9 +53,8 @@ CLOSER: Final[dict[str, dict[str, Any]]] = {
     "server.port": {"minimum": 1024},
     "app.identifier": {"minLength": 1, "maxLength": 32},
     "http.proxy": {"pattern": f"^http://({_NAME}|{_IPV6}):{_PORT}/?$"},
-    "app.base_url": {
-        "pattern": f"^(https://({_NAME}|{_IPV6})|http://(localhost|127[.]0[.]0[.]1|\\[::1\\]))(:{_PORT})?/*$"
-    },
+    "app.base_url": {"pattern": f"^{_HTTPS}/*$"},
+    "kafka.oauth.token_url": {"pattern": f'^({_HTTPS}(/[!"$-~]*)?)?$'},
 }
 """What the schema says besides, where the worker checks by code, or the pod may not do what the worker could."""
 REQUIRED: Final = {
@@ -97,7 +100,7 @@ def _value(part: dict[str, Any], model: dict[str, Any], name: str) -> dict[str, 
     if "properties" in part:
         return _section(part, model, name)
     closer = CLOSER.get(name, {})
-    if "$ref" in closer:
+    if "$ref" in closer or "allOf" in closer:
         return closer
     if "anyOf" in part:  # this, or null
         (given,) = (each for each in part["anyOf"] if each.get("type") != "null")

@@ -48,7 +48,7 @@ FAULTS: Final = (
     ),
     Fault(
         _STATEFUL_SET,
-        'serviceName: {{ include "moderation-worker.fullname" . }}',
+        'serviceName: {{ include "moderation-worker.fullname" . | quote }}',
         "serviceName: other",
         ("test_pods.py", "names_its_headless_service"),
     ),
@@ -101,7 +101,7 @@ FAULTS: Final = (
     Fault("templates/_pod.tpl", "(mul $needed 5)", "(mul $needed 4)", ("test_pods.py", "memory_follows")),
     Fault("templates/_pod.tpl", '.baseMib" -}}140', '.baseMib" -}}100', ("test_pods.py", "what_the_process_takes")),
     Fault(_REFUSALS, "(lt (int64 $given) $needed)", "(lt (int64 $given) 0)", ("test_refusals.py", "bad_values and memory")),
-    Fault("templates/_pod.tpl", "runtimeClassName: {{ . }}", "runtimeClass: {{ . }}", ("test_pods.py", "where_pods_run")),
+    Fault("templates/_pod.tpl", "runtimeClassName: {{", "runtimeClass: {{", ("test_pods.py", "where_pods_run")),
     Fault(_STATEFUL_SET, "{{ .Values.revisionHistoryLimit }}", "10", ("test_pods.py", "adds_to_a_pod")),
     Fault("values.yaml", "terminationMarginSeconds: 30", "terminationMarginSeconds: 5", ("test_settings.py", "margin_beyond")),
     Fault(_REFUSALS, "{{- if lt (float64 .Values.term", "{{- if gt 0.0 (float64 .Values.term", ("test_refusals.py", "bad_values")),
@@ -112,7 +112,7 @@ FAULTS: Final = (
         '"always-the-same"',
         ("test_pods.py", "changed_settings_replace"),
     ),
-    Fault(_STATEFUL_SET, '(hasKey $constraint "labelSelector")', "(true)", ("test_pods.py", "pods_spread")),
+    Fault(_STATEFUL_SET, '(index $constraint "labelSelector")', '"x"', ("test_pods.py", "pods_spread")),
     # probes and ports
     Fault(
         _STATEFUL_SET,
@@ -142,7 +142,7 @@ FAULTS: Final = (
     Fault("templates/topics.yaml", "app.kubernetes.io/component: topics", "app.kubernetes.io/component: worker", ("test_install.py", "denies_everything and made"), cluster=True),
     Fault("templates/topics.yaml", '"helm.sh/hook-weight" "-10"', '"helm.sh/hook-weight" "10"', ("test_pods.py", "what_it_needs_before_it")),
     Fault("templates/topics.yaml", "  activeDeadlineSeconds: {{ .Values.topics.deadlineSeconds }}\n", "", ("test_pods.py", "what_it_needs_before_it")),
-    Fault("templates/topics.yaml", 'serviceAccountName: {{ include "moderation-worker.topicsAccountName" . }}', "serviceAccountName: default", ("test_pods.py", "what_it_needs_before_it or that_exists_where")),
+    Fault("templates/topics.yaml", 'serviceAccountName: {{ include "moderation-worker.topicsAccountName" . | quote }}', "serviceAccountName: default", ("test_pods.py", "what_it_needs_before_it or that_exists_where")),
     Fault("values.schema.json", '"maximum": 22680', '"maximum": 50000', ("test_settings.py", "draws_the_workers_bounds")),
     Fault("values.schema.json", '"handover_seconds"', '"handover"', ("test_settings.py", "can_be_set_by_the_chart")),
     Fault(
@@ -172,6 +172,7 @@ FAULTS: Final = (
     Fault(_REFUSALS, "{{- if hasKey $ids $id -}}", "{{- if false -}}", ("test_refusals.py", "bad_values and apps.other")),
     Fault(_REFUSALS, '"m" 60000', '"m" 1000', ("test_monitoring.py", "as_long_as")),
     Fault(_REFUSALS, '.maxGap" -}}20000', '.maxGap" -}}20001', ("test_pods.py", "limit_that_values")),
+    Fault(_REFUSALS, "| int64) 90000)", "| int64) 7200000)", ("test_refusals.py", "bad_values and podMonitor")),
     Fault("values.schema.json", '"exclusiveMaximum": 1', '"lt": 1', ("test_settings.py", "would_pass_over")),
     Fault("values.schema.json", '"probes",\n    "resources",', '"resources",', ("test_refusals.py", "is_null and probes")),
     # disruption and network
@@ -203,6 +204,7 @@ FAULTS: Final = (
     Fault("files/alerts.yaml", " or time() - process_start_time_seconds < 900", "", ("test_alerts.py", "fires_when_it_must")),
     Fault("files/alerts.yaml", "moderation_worker_build_info offset 15m or ", "", ("test_alerts.py", "fires_when_it_must")),
     Fault("files/alerts.yaml", 'state="shadow", ordered_by="operator"', 'state="shadow"', ("test_alerts.py", "fires_when_it_must")),
+    Fault("files/alerts.yaml", '"}[15m])) > 0\n          unless\n', '"}[1m])) > 0\n          unless\n', ("test_alerts.py", "fires_when_it_must")),
     Fault("files/alerts.yaml", "< 43200", "< 172800", ("test_alerts.py", "fires_when_it_must or same_thresholds")),
     Fault("files/alerts.yaml", "expr: |\n          max by (namespace, job) (moderation_worker_control_oldest", "expr: max by (namespace, job) (moderation_worker_control_oldest", ("test_alerts.py", "every_threshold")),
     Fault("files/alerts.yaml", "# throttledShare", "# throttled", ("test_alerts.py", "same_thresholds or are_values")),
@@ -226,6 +228,7 @@ FAULTS: Final = (
     Fault("templates/_names.tpl", "merge (dict) $root.Values.podLabels $root.Values.commonLabels", "$root.Values.commonLabels", ("test_rendering.py", "for_pods_stand")),
     Fault("templates/_names.tpl", "(.labels | default dict) $root.Values.commonLabels", "$root.Values.commonLabels (.labels | default dict)", ("test_rendering.py", "given_twice")),
     Fault("templates/_names.tpl", 'dig "imageRegistry" "" (.Values.global | default dict) | default .Values.image.registry', ".Values.image.registry", ("test_rendering.py", "parents_wins")),
+    Fault("templates/_names.tpl", "{{ .Release.Name | quote }}", "{{ .Release.Name }}", ("test_rendering.py", "stays_a_name")),
     Fault("templates/_names.tpl", "{{ .repository }}@{{ .digest }}", "{{ .repository }}:{{ .digest }}", ("test_rendering.py", "digest_wins or parents_wins")),
     Fault("Chart.yaml", "home: https://github.com/moderation-worker/", "home: https://github.com/somebody/", ("test_rendering.py", "who_makes_it")),
     Fault("Chart.yaml", 'kubeVersion: ">=1.27.0-0"', 'kubeVersion: ">=1.28.0-0"', ("test_rendering.py", "oldest_and_the_newest and minimal")),

@@ -19,7 +19,7 @@ def test_by_default_one_pod_may_go_at_a_time() -> None:
     assert "minAvailable" not in _budget()
 
 
-@pytest.mark.parametrize("least", [0, 1, "50%"])
+@pytest.mark.parametrize("least", [0, 1, "50%", 1_000_000])
 def test_pods_that_must_stay_win_also_when_they_are_none(least: int | str) -> None:
     spec = _budget(minAvailable=least)
 

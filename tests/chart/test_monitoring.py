@@ -60,10 +60,15 @@ def test_no_label_of_the_worker_is_renamed_by_the_scraping() -> None:
 
 
 @pytest.mark.parametrize(
-    ("interval", "timeout"), [("10s", "10s"), ("1m", "60s"), ("1m30s", "89999ms"), ("1h", "59m")]
+    ("interval", "timeout"),
+    [("10s", "10s"), ("1m", "60s"), ("1m30s", "89999ms"), ("1h", "59m"), ("1d", "24h")],
 )
 def test_a_scrape_may_take_as_long_as_the_time_between_two(interval: str, timeout: str) -> None:
-    values = {"serviceMonitor.interval": interval, "serviceMonitor.scrapeTimeout": timeout}
+    values = {
+        "serviceMonitor.interval": interval,
+        "serviceMonitor.scrapeTimeout": timeout,
+        "alerts.enabled": False,
+    }
 
     (endpoint,) = chart.render(values, base="everything").one("ServiceMonitor")["spec"]["endpoints"]
 

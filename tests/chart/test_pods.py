@@ -168,6 +168,28 @@ def test_pods_spread_over_zones_and_hosts_by_their_own_labels() -> None:
     assert all(item["labelSelector"] == {"matchLabels": labels} for item in spread)
 
 
+@pytest.mark.parametrize(("given", "kept"), [(None, False), ({}, True)])
+def test_a_spread_whose_selector_is_null_gets_the_workers(given: dict[str, str] | None, kept: bool) -> None:
+    """Null chooses no pod at all: they would stand anywhere. An empty one chooses all, which somebody may mean."""
+    spread = {
+        "maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule", "labelSelector": given,
+    }  # fmt: skip
+    rendered = chart.render({"topologySpreadConstraints": [spread]})
+
+    (found,) = rendered.pod()["topologySpreadConstraints"]
+
+    assert found["labelSelector"] == (given if kept else rendered.one("StatefulSet")["spec"]["selector"])
+
+
+@pytest.mark.parametrize("probe", ["startup", "liveness", "readiness"])
+def test_a_probe_of_which_every_number_is_null_has_kubernetes_own(probe: str) -> None:
+    numbers = ("periodSeconds", "timeoutSeconds", "failureThreshold")
+
+    container = chart.render({f"probes.{probe}.{name}": None for name in numbers}).container()
+
+    assert container[f"{probe}Probe"].keys() == {"httpGet"}
+
+
 def test_a_spread_with_its_own_selector_keeps_it() -> None:
     (spread,) = chart.render(base="everything").pod()["topologySpreadConstraints"]
 

@@ -37,9 +37,15 @@ TOPICS: dict[str, Any] = {"topics.create": True}
 
 ALERTS: dict[str, Any] = {"alerts.enabled": True}
 
+SCRAPED: dict[str, Any] = {**ALERTS, "podMonitor.enabled": True, "networkPolicy.enabled": False}
+
 
 def _variable(name: str) -> dict[str, Any]:
     return {"extraEnv": [{"name": name, "value": "x"}]}
+
+
+def _token_url(url: str) -> dict[str, Any]:
+    return {**TOKENS, "settings.kafka.oauth": {"token_url": url, "client_id": "us"}}
 
 
 REFUSED: list[tuple[dict[str, Any], str]] = [
@@ -162,6 +168,15 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"alerts.disabled": ["ModerationNotReal"]}, "alerts.disabled names ModerationNotReal"),
     ({"alerts.for": {"ModerationNotReal": "5m"}}, "alerts.for names ModerationNotReal"),
     ({"alerts.for": {"ModerationNotReady": "5"}}, "ModerationNotReady"),
+    ({"alerts.for": {"ModerationNotReady": "30s1m"}}, "ModerationNotReady"),
+    ({"alerts.for": {"ModerationNotReady": ""}}, "ModerationNotReady"),
+    ({"podMonitor.interval": "1s1h"}, "interval"),
+    ({"lifecycle": {"preStop": {"sleep": "9"}}}, "sleep"),
+    ({"lifecycle": {"preStop": {"sleep": {"seconds": "9"}}}}, "seconds"),
+    (
+        {"kafka.tls.enabled": True, "kafka.tls.client": {"existingSecret": "a", "keyPasswordKey": "a/b"}},
+        "keyPasswordKey",
+    ),
     ({"alerts.thresholds.restart": 3}, "restart"),
     ({"alerts.thresholds.restarts": "3"}, "restarts"),
     ({"alerts.thresholds.restarts": None}, "restarts"),
@@ -238,6 +253,8 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         },
         "serviceMonitor.scrapeTimeout is 1m1ms, longer than its interval of 60s",
     ),
+    ({**SCRAPED, "podMonitor.interval": "91s"}, "podMonitor.interval is 91s, but alerts compare two scrapes"),
+    ({**SCRAPED, "podMonitor.interval": "1h"}, "some would never fire: set at most 90s"),
     ({"alerts.extraLabels": {"app.kubernetes.io/team": "x"}}, "app.kubernetes.io/team"),
     ({"settings.batching.urgent_share": 1}, "urgent_share"),
     ({"settings.kafka.control_topic": "a topic"}, "control_topic"),
@@ -277,6 +294,44 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"image.repository": "registry.example.com/x:0.1.0"}, "repository"),
     ({"image.repository": None}, "repository"),
     (_variable("WORKER_KAFKA__BOOTSTRAP_SERVERS"), "so that NetworkPolicy and KEDA follow"),
+    ({"settings.kafka.start": "2027-01-15T03:00:00"}, "start"),
+    ({"settings.kafka.start": "2027-01-15 03:00:00Z"}, "start"),
+    ({"settings.kafka.common": {"api_version": [3, 6]}}, "api_version"),
+    # A whole room as JSON, and a name with - or . in it, which the worker reads as _.
+    (_variable("WORKER_KAFKA"), "as JSON it may hold WORKER_KAFKA__"),
+    (_variable("WORKER_SERVER"), "as JSON it may hold WORKER_SERVER__"),
+    (_variable("worker_tencent"), "as JSON it may hold WORKER_TENCENT__DEFAULT_APP"),
+    (_variable("WORKER_KAFKA__CONSUMER"), "as JSON it may hold WORKER_KAFKA__CONSUMER__SESSION_TIMEOUT_MS"),
+    (_variable("WORKER_TENCENT__APPS"), "set it under apps"),
+    (_variable("WORKER_TENCENT__APPS__MAIN"), "set it under apps"),
+    (_variable("WORKER_TENCENT__APPS__MAIN__BASE_URL"), "set it under apps, so that NetworkPolicy"),
+    (_variable("WORKER_TENCENT__APPS__MAIN__SDK_APP_ID"), "set it under apps"),
+    (_variable("WORKER_DRAIN-SECONDS"), "set settings.drain_seconds"),
+    (_variable("WORKER_KAFKA__INSTANCE.ID"), "which no two pods share"),
+    (_variable("WORKER_KAFKA__HANDOVER_SECONDS"), "set settings.kafka.handover_seconds, so that drain"),
+    (_variable("WORKER_KAFKA__CONSUMER__SESSION_TIMEOUT_MS"), "so that the handover is compared with it"),
+    (_variable("WORKER_KAFKA__MAX_GAP"), "so that alerts.thresholds.gapOffsets is compared with it"),
+    (_variable("WORKER_KAFKA__QUOTA_TOPIC"), "set settings.kafka.quota_topic, so that it is compared"),
+    (_variable("WORKER_KAFKA__OAUTH__TOKEN_URL"), "so that NetworkPolicy follows"),
+    (_variable("WORKER_KAFKA__AWS_MSK_IAM__REGION"), "so that NetworkPolicy and KEDA follow"),
+    (_variable("WORKER_HTTP__PROXY"), "set settings.http.proxy, so that NetworkPolicy follows"),
+    (_variable("WORKER_GUARDS"), "set settings.guards"),
+    (_variable("WORKER_LIMITS__PER_ENDPOINT"), "set settings.limits.per_endpoint"),
+    (
+        {"kafka.tls.enabled": True, **_variable("WORKER_KAFKA__COMMON__SECURITY_PROTOCOL")},
+        "it follows from kafka.tls, kafka.sasl and how the worker signs in",
+    ),
+    ({"settings.kafka.bootstrap_servers": ["k:65536"]}, "bootstrap_servers"),
+    ({"settings.kafka.bootstrap_servers": ["k:0"]}, "bootstrap_servers"),
+    # Read as octal, it would be port 0.
+    ({"settings.kafka.bootstrap_servers": ["k:09092"]}, "bootstrap_servers"),
+    ({"settings.http.proxy": "http://proxy:99999"}, "proxy"),
+    ({"apps.main": {**APP, "region": None, "base_url": "https://gateway:70000"}}, "base_url"),
+    (_token_url("https://login.example.com:99999/token"), "token_url"),
+    (_token_url("http://login.example.com/token"), "token_url"),
+    (_token_url("login.example.com/token"), "token_url"),
+    (_token_url("https://us:secret@login.example.com/token"), "token_url"),
+    (_token_url("https://login.example.com/token#top"), "token_url"),
 ]
 
 
@@ -304,7 +359,7 @@ ALL_ON: dict[str, Any] = {
 def _null_paths() -> list[str]:
     values = make_readme.values((chart.folder() / "values.yaml").read_text())
     own = (value for value in values if not value.name.startswith(("settings", "alerts.thresholds.")))
-    return [value.name for value in own if value.default not in {'`""`', "`false`", "`true`"}]
+    return [value.name for value in own if value.default != '`""`']
 
 
 @pytest.mark.parametrize("name", _null_paths())
@@ -356,13 +411,25 @@ def test_without_any_values_the_refusal_says_what_to_set() -> None:
         {"settings.kafka.handover_seconds": 0, "settings.drain_seconds": 1},
         {"enabled": True},
         {"settings.batching.urgent_share": 0.5, "settings.kafka.quota_topic": "", "settings.kafka.control_topic": ""},
-        {"settings.kafka.bootstrap_servers": ["a-1.b_c:9092", "192.0.2.1:9092", "[fd00::1]:9092"]},
+        {"settings.kafka.bootstrap_servers": ["a-1.b_c:9092", "192.0.2.1:1", "[fd00::1]:65535"]},
+        _token_url("https://login.example.com:8443/realms/a%20b/token?x=1"),
+        _token_url("http://localhost:8080/token"),
+        {"settings.kafka.oauth": {"token_url": ""}},
+        {"settings.kafka.start": "2027-01-15T03:00:00.5+01:00"},
         {"image.repository": "registry.example.com:5000/a/moderation-worker"},
         {"alerts.extraLabels": {"team_1": "x"}},
+        {"alerts.enabled": True, "alerts.for": {"ModerationInShadow": "1w2d", "ModerationNotReady": "1h30m"}},
+        {**SCRAPED, "podMonitor.interval": "1m30s"},
+        {**SCRAPED, "serviceMonitor.interval": "1h"},
+        {**SCRAPED, "alerts.enabled": False, "podMonitor.interval": "1h"},
         {"kafka.tls.enabled": True, "settings.kafka.common": {"security_protocol": "SSL"}},
         _variable("WORKER_KAFKA__COMMON__SASL_PLAIN_PASSWORD"),
         _variable("WORKER_TENCENT__APPS__MAIN__SECRET_KEY_FILE"),
         _variable("WORKER_RETRY__MAX_ATTEMPTS"),
+        _variable("WORKER_RETRY"),
+        _variable("WORKER_KAFKA__COMMON"),
+        _variable("WORKER_KAFKA__COMMON__SECURITY_PROTOCOL"),
+        _variable("WORKER_KAFKA__OAUTH__EXTENSIONS"),
     ],
     ids=str,
 )  # fmt: skip

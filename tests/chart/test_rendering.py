@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import re
+from typing import TYPE_CHECKING, Any
+
 import pytest
 import yaml
 
 from tests.chart import chart, toolchain
 from tests.project.locks import PROJECT
 from worker import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
 
 USES = [path.name.removesuffix("-values.yaml") for path in chart.uses()]
 
@@ -86,6 +93,76 @@ def test_a_long_release_name_is_cut_to_what_a_stateful_set_can_carry() -> None:
     rendered = chart.render({"fullnameOverride": "", "nameOverride": "n" * 63})
 
     assert len(rendered.one("StatefulSet")["metadata"]["name"]) <= 52
+
+
+@pytest.mark.parametrize("alias", ["a" * 60, "a" * 56, f"{'a' * 44}--b"])
+def test_a_name_that_is_cut_ends_in_a_letter_or_digit(alias: str, tmp_path: Path) -> None:
+    """As a label and as an object's name must: in a parent chart an alias may be long."""
+    metadata = chart.render_below(alias, {}, tmp_path).one("StatefulSet")["metadata"]
+
+    for text in (metadata["name"], *metadata["labels"].values()):
+        assert re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?", text)
+
+
+NAMES = {
+    "name", "key", "namespace", "serviceName", "serviceAccountName", "priorityClassName", "runtimeClassName",
+    "schedulerName", "consumerGroup",
+}  # fmt: skip
+"""Fields of objects that hold a name."""
+
+
+def _names(value: object) -> Iterator[tuple[str, object]]:
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            if key in {"labels", "matchLabels"}:
+                yield from inner.items()
+            elif key in NAMES:
+                yield key, inner
+            yield from _names(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _names(inner)
+
+
+CALLED: dict[str, dict[str, Any]] = {
+    "scram-keda": {
+        "kafka.tls.client": {"existingSecret": "1", "certKey": "2", "keyKey": "3", "keyPasswordKey": "4"},
+        "kafka.tls.ca": {"existingSecret": "5", "key": "6"},
+        "kafka.sasl.existingSecret": "7",
+        "kafka.sasl.username": "",
+        "kafka.sasl.usernameKey": "8",
+        "kafka.sasl.passwordKey": "null",
+        "autoscaling.prometheus": {"serverAddress": "http://prometheus:9090", "authenticationRef": "9"},
+        "topics.create": True,
+    },
+    "oauth-proxy": {
+        "kafka.oauth": {"existingSecret": "1", "clientSecretKey": "2", "ca": {"existingSecret": "3", "key": "4"}},
+        "http.proxyCredentials": {"existingSecret": "5", "key": "6"},
+        "http.ca": {"existingSecret": "7", "key": "8"},
+        "autoscaling.authenticationRef": "9",
+        "serviceAccount.name": "off",
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("use", CALLED)
+def test_a_name_that_yaml_takes_for_something_else_stays_a_name(use: str) -> None:
+    """A release `no`, a namespace that is a tenant's number, a Secret's key `1`: the API server takes no number and no bool there."""
+    values = {
+        **CALLED[use],
+        "nameOverride": "1",
+        "fullnameOverride": "null",
+        "apps.main.existingSecret": {"name": "10", "key": "true"},
+        "priorityClassName": "11",
+        "runtimeClassName": "12",
+        "schedulerName": "13",
+    }
+
+    rendered = chart.render(values, base=use, release="no", namespace="123")
+
+    found = list(_names(list(rendered.objects)))
+    assert len(found) >= 50
+    assert [pair for pair in found if not isinstance(pair[1], str)] == []
 
 
 def test_common_labels_and_annotations_stand_on_every_object() -> None:

@@ -92,24 +92,51 @@ def server() -> Iterator[int]:
         thread.join()
 
 
-def test_ask_shows_the_answer_of_a_worker_that_is_not_ready(server: int, tmp_path: Path) -> None:
-    """/readyz answers 503 with the reason: a tool that swallows the body would hide the one line that matters."""
-    kubectl = tmp_path / "kubectl"
-    kubectl.write_text(
-        f'#!/bin/sh\nwhile [ "$1" != -- ]; do shift; done\nshift 2\nexec {sys.executable} "$@"\n'
+def _asked(line: str, port: int, folder: Path) -> subprocess.CompletedProcess[str]:
+    """What `ask` prints of a release with three pods, of which the second has no container to run in."""
+    _program(
+        folder / "kubectl",
+        f"""case "$*" in
+*"get pods -l app.kubernetes.io/instance=r,app.kubernetes.io/component=worker -o name") printf 'pod/n-0\\npod/n-1\\npod/n-10\\n';;
+*" exec n-1 "*) echo "container not found" >&2; exit 1;;
+*) while [ "$1" != -- ]; do shift; done; shift 2; exec {sys.executable} "$@";;
+esac""",
     )
-    kubectl.chmod(0o755)
     ask = next(line for line in _commands() if line.startswith("ask()"))
-
-    done = subprocess.run(
-        ["bash", "-c", f"{ask}\nask /readyz"],
-        env={"PATH": f"{tmp_path}:/usr/bin:/bin", "NS": "m", "NAME": "n", "PORT": str(server)},
+    return subprocess.run(
+        ["bash", "-c", f"{ask}\n{line}"],
+        env={"PATH": f"{folder}:/usr/bin:/bin", "NS": "m", "NAME": "n", "RELEASE": "r", "PORT": str(port)},
         capture_output=True,
         text=True,
-        check=True,
+        check=False,
     )
 
-    assert done.stdout == '{"asked": "/readyz"}\n'
+
+def test_ask_shows_what_each_pod_says_and_which_one_says_it(server: int, tmp_path: Path) -> None:
+    """
+    The pod that an alert is about need not be the first. And /readyz answers 503 with the reason: a tool that swallows the body
+    would hide the one line that matters.
+    """
+    done = _asked("ask /readyz", server, tmp_path)
+
+    assert done.stdout == 'n-0 {"asked": "/readyz"}\nn-10 {"asked": "/readyz"}\n'
+    assert "container not found" in done.stderr
+
+
+def test_ask_asks_one_pod_that_is_named(server: int, tmp_path: Path) -> None:
+    assert _asked("ask /metrics n-10", server, tmp_path).stdout == 'n-10 {"asked": "/metrics"}\n'
+    assert not _asked("ask /metrics n-2", server, tmp_path).stdout
+
+
+def test_no_first_command_of_an_alert_that_names_its_pod_looks_at_the_first_pod_alone() -> None:
+    alerts = yaml.safe_load((chart.folder() / "files" / "alerts.yaml").read_text())["groups"][0]["rules"]
+    of_pods = [rule["alert"] for rule in alerts if "$labels.pod" in json.dumps(rule["annotations"])]
+
+    assert len(of_pods) >= 4
+    for alert in of_pods:
+        first = re.search(rf"^## {alert}\n.*?```sh\n(.*?)```", _text(), re.DOTALL | re.MULTILINE)
+        assert first
+        assert "$NAME-0" not in first[1], alert
 
 
 @pytest.mark.usefixtures("helm")

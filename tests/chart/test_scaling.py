@@ -159,6 +159,15 @@ def test_while_the_quota_limits_the_count_is_held() -> None:
     }
 
 
+@pytest.mark.parametrize("threshold", [1_000_000, 2_500_000, 10_000_000])
+def test_a_large_threshold_is_written_as_the_whole_number_that_keda_reads(threshold: int) -> None:
+    spec = _scaled(lagThreshold=threshold)
+
+    assert spec["triggers"][0]["metadata"]["lagThreshold"] == str(threshold)
+    assert spec["advanced"]["scalingModifiers"]["target"] == str(threshold)
+    assert spec["advanced"]["scalingModifiers"]["formula"] == f"held > 0 ? held * {threshold} : lag"
+
+
 def test_the_question_to_prometheus_is_about_metrics_that_exist() -> None:
     (_, held) = _scaled()["triggers"]
 

@@ -230,7 +230,7 @@ def test_the_chart_draws_the_workers_bounds() -> None:
 KEYWORDS = {
     "$schema", "$comment", "$defs", "$ref", "title", "type", "enum", "const", "properties", "additionalProperties", "propertyNames",
     "required", "items", "minItems", "maxItems", "uniqueItems", "minLength", "maxLength", "pattern", "minimum", "maximum",
-    "exclusiveMinimum", "exclusiveMaximum", "not", "anyOf", "oneOf",
+    "exclusiveMinimum", "exclusiveMaximum", "not", "anyOf", "oneOf", "allOf",
 }  # fmt: skip
 """Of JSON Schema, those that the chart's schema uses."""
 
@@ -239,7 +239,7 @@ def _schemas(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """A schema, and all within it."""
     yield schema
     inner = [each for word in ("properties", "$defs") for each in schema.get(word, {}).values()]
-    inner += [each for word in ("anyOf", "oneOf") for each in schema.get(word, [])]
+    inner += [each for word in ("anyOf", "oneOf", "allOf") for each in schema.get(word, [])]
     inner += [
         schema[word] for word in ("items", "additionalProperties", "propertyNames", "not") if word in schema
     ]
@@ -253,6 +253,14 @@ def test_the_charts_schema_has_no_word_that_json_schema_would_pass_over() -> Non
 
     assert len(found) >= 100
     assert {word for schema in found for word in schema} <= KEYWORDS
+
+
+def test_nothing_stands_beside_a_reference_where_an_older_helm_passes_over_it() -> None:
+    """Helm 3.14 reads schemas as draft 7 says: there a $ref is alone, and what is beside it checks nothing."""
+    referring = [schema for schema in _schemas(_chart_schema()) if "$ref" in schema]
+
+    assert len(referring) >= 50
+    assert [schema for schema in referring if len(schema) > 1] == []
 
 
 def test_every_probe_and_scrape_is_answered_by_the_workers_own_server() -> None:

@@ -1,7 +1,7 @@
 {{/* Names and labels of every object. The worker's settings are in _settings.tpl, what is refused in _refusals.tpl, the container in _pod.tpl. */}}
 
 {{- define "moderation-worker.name" -}}
-{{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" -}}
+{{- regexReplaceAll "[-._]+$" (default .Chart.Name .Values.nameOverride | trunc 63) "" -}}
 {{- end -}}
 
 {{/* At most 52 bytes: a StatefulSet's pods append "-0", and its revision hash must still fit into a label of 63. */}}
@@ -11,12 +11,12 @@
 {{- if not $full -}}
 {{- $full = contains $name .Release.Name | ternary .Release.Name (printf "%s-%s" .Release.Name $name) -}}
 {{- end -}}
-{{- $full | trunc 52 | trimSuffix "-" -}}
+{{- regexReplaceAll "-+$" (trunc 52 $full) "" -}}
 {{- end -}}
 
 {{- define "moderation-worker.selectorLabels" -}}
-app.kubernetes.io/name: {{ include "moderation-worker.name" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ include "moderation-worker.name" . | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end -}}
 
 {{/* What the worker's own pods carry beyond the selector's labels of old: the pod of `helm test` is none of them. */}}
@@ -30,14 +30,14 @@ app.kubernetes.io/component: worker
 {{ include "moderation-worker.selectorLabels" . }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
-helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+helm.sh/chart: {{ regexReplaceAll "[-._]+$" (printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63) "" }}
 {{- end -}}
 
 {{/* An object's metadata; called with (dict "root" $ "name" … "labels" … "annotations" …), all but the root optional. */}}
 {{- define "moderation-worker.metadata" -}}
 {{- $root := .root -}}
-name: {{ .name | default (include "moderation-worker.fullname" $root) }}
-namespace: {{ $root.Release.Namespace }}
+name: {{ .name | default (include "moderation-worker.fullname" $root) | quote }}
+namespace: {{ $root.Release.Namespace | quote }}
 labels:
   {{- include "moderation-worker.labels" $root | nindent 2 }}
   {{- with .component }}

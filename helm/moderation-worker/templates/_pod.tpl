@@ -19,13 +19,13 @@ tolerations:
   {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- with .Values.priorityClassName }}
-priorityClassName: {{ . }}
+priorityClassName: {{ . | quote }}
 {{- end }}
 {{- with .Values.runtimeClassName }}
-runtimeClassName: {{ . }}
+runtimeClassName: {{ . | quote }}
 {{- end }}
 {{- with .Values.schedulerName }}
-schedulerName: {{ . }}
+schedulerName: {{ . | quote }}
 {{- end }}
 {{- with .Values.hostAliases }}
 hostAliases:
@@ -103,8 +103,8 @@ env:
     {{- else }}
     valueFrom:
       secretKeyRef:
-        name: {{ .existingSecret }}
-        key: {{ .usernameKey }}
+        name: {{ .existingSecret | quote }}
+        key: {{ .usernameKey | quote }}
     {{- end }}
   {{- end }}
   {{- end }}
@@ -134,7 +134,7 @@ volumeMounts:
 {{- $root := .root -}}
 - name: config
   configMap:
-    name: {{ .config }}
+    name: {{ .config | quote }}
     defaultMode: 0444
 - name: secrets
   projected:
@@ -142,29 +142,29 @@ volumeMounts:
     sources:
       {{- range $name, $app := $root.Values.apps }}
       - secret:
-          name: {{ $app.existingSecret.name }}
+          name: {{ $app.existingSecret.name | quote }}
           items:
-            - key: {{ $app.existingSecret.key }}
+            - key: {{ $app.existingSecret.key | quote }}
               path: apps/{{ $name }}/secret-key
       {{- end }}
       {{- with $root.Values.kafka.tls }}
       {{- if and .enabled .ca.existingSecret }}
       - secret:
-          name: {{ .ca.existingSecret }}
+          name: {{ .ca.existingSecret | quote }}
           items:
-            - key: {{ .ca.key }}
+            - key: {{ .ca.key | quote }}
               path: kafka/ca.crt
       {{- end }}
       {{- if and .enabled .client.existingSecret }}
       - secret:
-          name: {{ .client.existingSecret }}
+          name: {{ .client.existingSecret | quote }}
           items:
-            - key: {{ .client.certKey }}
+            - key: {{ .client.certKey | quote }}
               path: kafka/tls.crt
-            - key: {{ .client.keyKey }}
+            - key: {{ .client.keyKey | quote }}
               path: kafka/tls.key
             {{- with .client.keyPasswordKey }}
-            - key: {{ . }}
+            - key: {{ . | quote }}
               path: kafka/tls.key.password
             {{- end }}
       {{- end }}
@@ -172,41 +172,41 @@ volumeMounts:
       {{- with $root.Values.kafka.sasl }}
       {{- if .mechanism }}
       - secret:
-          name: {{ .existingSecret }}
+          name: {{ .existingSecret | quote }}
           items:
-            - key: {{ .passwordKey }}
+            - key: {{ .passwordKey | quote }}
               path: kafka/sasl-password
       {{- end }}
       {{- end }}
       {{- with $root.Values.kafka.oauth }}
       {{- if .existingSecret }}
       - secret:
-          name: {{ .existingSecret }}
+          name: {{ .existingSecret | quote }}
           items:
-            - key: {{ .clientSecretKey }}
+            - key: {{ .clientSecretKey | quote }}
               path: kafka/oauth-client-secret
       {{- end }}
       {{- if .ca.existingSecret }}
       - secret:
-          name: {{ .ca.existingSecret }}
+          name: {{ .ca.existingSecret | quote }}
           items:
-            - key: {{ .ca.key }}
+            - key: {{ .ca.key | quote }}
               path: kafka/oauth-ca.crt
       {{- end }}
       {{- end }}
       {{- with $root.Values.http }}
       {{- if .proxyCredentials.existingSecret }}
       - secret:
-          name: {{ .proxyCredentials.existingSecret }}
+          name: {{ .proxyCredentials.existingSecret | quote }}
           items:
-            - key: {{ .proxyCredentials.key }}
+            - key: {{ .proxyCredentials.key | quote }}
               path: http/proxy-credentials
       {{- end }}
       {{- if .ca.existingSecret }}
       - secret:
-          name: {{ .ca.existingSecret }}
+          name: {{ .ca.existingSecret | quote }}
           items:
-            - key: {{ .ca.key }}
+            - key: {{ .ca.key | quote }}
               path: http/ca.crt
       {{- end }}
       {{- end }}

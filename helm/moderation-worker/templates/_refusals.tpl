@@ -77,6 +77,9 @@ What would install and then not work, as far as no schema can say it: each is re
 {{- if and .enabled .interval .scrapeTimeout (gt (include "moderation-worker.milliseconds" .scrapeTimeout | int64) (include "moderation-worker.milliseconds" .interval | int64)) -}}
 {{- fail (printf "%s.scrapeTimeout is %s, longer than its interval of %s: the Prometheus Operator would not scrape" $monitor .scrapeTimeout .interval) -}}
 {{- end -}}
+{{- if and $.Values.alerts.enabled .enabled .interval (gt (include "moderation-worker.milliseconds" .interval | int64) 90000) -}}
+{{- fail (printf "%s.interval is %s, but alerts compare two scrapes within 3 minutes, and some would never fire: set at most 90s" $monitor .interval) -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 {{- with .Values.networkPolicy -}}
@@ -176,12 +179,22 @@ What would install and then not work, as far as no schema can say it: each is re
 {{- if not (has $settings.server.host (list "0.0.0.0" "::")) -}}
 {{- fail (printf "settings.server.host is %v, where probes and Prometheus do not reach every pod: leave it out, or set 0.0.0.0 or \"::\"" $settings.server.host) -}}
 {{- end -}}
+{{- $own := include "moderation-worker.ownVariables" . | fromYaml -}}
 {{- range .Values.extraEnv -}}
 {{- $name := get . "name" | toString -}}
-{{- if hasPrefix "WORKER_" (upper $name) -}}{{- $name = upper $name -}}{{- end -}}
-{{- $decides := get (include "moderation-worker.ownVariables" $ | fromYaml) $name -}}
+{{- if hasPrefix "WORKER_" (upper $name) -}}{{- $name = regexReplaceAll "[-.]" (upper $name) "_" -}}{{- end -}}
+{{- $decides := "" -}}
+{{- range $variable, $instead := $own -}}
+{{- if or (eq $name $variable) (hasPrefix (printf "%s__" $variable) $name) -}}
+{{- $decides = $instead -}}
+{{- else if hasPrefix (printf "%s__" $name) $variable -}}
+{{- $decides = printf "as JSON it may hold %s: give what else is in it by variables of their own, or under settings" $variable -}}
+{{- end -}}
+{{- end -}}
 {{- if regexMatch "^WORKER_TENCENT__APPS__.+__SECRET_KEY$" $name -}}
 {{- $decides = "apps.<name>.existingSecret names the Secret that holds it" -}}
+{{- else if or (regexMatch "^WORKER_TENCENT__APPS__.+__(SDK_APP_ID|BASE_URL)$" $name) (and (hasPrefix "WORKER_TENCENT__APPS" $name) (lt (splitList "__" $name | len) 4)) -}}
+{{- $decides = "set it under apps, so that NetworkPolicy and the checks of apps follow" -}}
 {{- end -}}
 {{- if $decides -}}
 {{- fail (printf "extraEnv has %s, which the chart decides: %s" $name $decides) -}}
@@ -222,11 +235,26 @@ WORKER_KAFKA__INSTANCE_ID: it is the pod's name, which no two pods share
 WORKER_KAFKA__BOOTSTRAP_SERVERS: set settings.kafka.bootstrap_servers, so that NetworkPolicy and KEDA follow
 WORKER_KAFKA__GROUP_ID: set settings.kafka.group_id
 WORKER_KAFKA__COMMAND_TOPICS: set settings.kafka.command_topics
+{{- range $topic := list "outcome_topic" "dead_letter_topic" "control_topic" "quota_topic" }}
+WORKER_KAFKA__{{ upper $topic }}: set settings.kafka.{{ $topic }}, so that it is compared with the other topics
+{{- end }}
+WORKER_KAFKA__CONSUMER__SESSION_TIMEOUT_MS: set settings.kafka.consumer.session_timeout_ms, so that the handover is compared with it
+WORKER_KAFKA__HANDOVER_SECONDS: set settings.kafka.handover_seconds, so that drain and session timeout are compared with it
+WORKER_KAFKA__MAX_GAP: set settings.kafka.max_gap, so that alerts.thresholds.gapOffsets is compared with it
+WORKER_KAFKA__OAUTH__TOKEN_URL: set settings.kafka.oauth.token_url, so that NetworkPolicy follows
+WORKER_KAFKA__AWS_MSK_IAM__REGION: set settings.kafka.aws_msk_iam.region, so that NetworkPolicy and KEDA follow
+WORKER_TENCENT__DEFAULT_APP: set settings.tencent.default_app, so that it is one of apps
+WORKER_GUARDS: set settings.guards, so that there is a topic for what they decide
+WORKER_HTTP__PROXY: set settings.http.proxy, so that NetworkPolicy follows
 WORKER_SERVER__HOST: set settings.server.host
 WORKER_SERVER__PORT: set settings.server.port, so that probes, Service and NetworkPolicy follow
 WORKER_LIMITS__CALLS_PER_SECOND: set settings.limits.calls_per_second, so that topics.partitions is compared with it
+WORKER_LIMITS__PER_ENDPOINT: set settings.limits.per_endpoint, so that topics.partitions is compared with it
 WORKER_MEMORY__BUDGET_MIB: set settings.memory.budget_mib, so that the pod's memory follows
 WORKER_DRAIN_SECONDS: set settings.drain_seconds, so that terminationGracePeriodSeconds is compared with it
+{{- range $option, $_ := include "moderation-worker.kafkaCommonOwn" . | fromYaml }}
+WORKER_KAFKA__COMMON__{{ upper $option }}: it follows from kafka.tls, kafka.sasl and how the worker signs in
+{{- end }}
 {{- if .Values.kafka.sasl.mechanism }}
 WORKER_KAFKA__COMMON__SASL_PLAIN_USERNAME: set kafka.sasl.username
 WORKER_KAFKA__COMMON__SASL_PLAIN_PASSWORD: kafka.sasl.existingSecret names the Secret that holds it
@@ -260,8 +288,8 @@ WORKER_KAFKA__COMMON__SASL_PLAIN_PASSWORD: kafka.sasl.existingSecret names the S
 {{/* A duration, such as 1m30s, in milliseconds. */}}
 {{- define "moderation-worker.milliseconds" -}}
 {{- $sum := 0 -}}
-{{- range regexFindAll "[0-9]+(ms|s|m|h)" . -1 -}}
-{{- $sum = add $sum (mul (regexFind "^[0-9]+" . | int64) (get (dict "ms" 1 "s" 1000 "m" 60000 "h" 3600000) (regexFind "[a-z]+$" .))) -}}
+{{- range regexFindAll "[0-9]+(ms|[smhdw])" . -1 -}}
+{{- $sum = add $sum (mul (regexFind "^[0-9]+" . | int64) (get (dict "ms" 1 "s" 1000 "m" 60000 "h" 3600000 "d" 86400000 "w" 604800000) (regexFind "[a-z]+$" .))) -}}
 {{- end -}}
 {{ $sum }}
 {{- end -}}

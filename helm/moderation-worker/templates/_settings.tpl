@@ -46,7 +46,7 @@ has other commits); for a new release its namespace and full name.
 {{- $common := dict -}}
 {{- $signsIn := or $sasl.mechanism .Values.kafka.oauth.existingSecret .Values.settings.kafka.aws_msk_iam.region (and $tls.enabled (get .Values.settings.kafka.common "sasl_mechanism")) -}}
 {{- if or $tls.enabled $signsIn -}}
-{{- $_ := set $common "security_protocol" (printf "%s%s" (ternary "SASL_" "" (not (empty $signsIn))) (ternary "SSL" "PLAINTEXT" $tls.enabled)) -}}
+{{- $_ := set $common "security_protocol" (printf "%s%s" (ternary "SASL_" "" (not (empty $signsIn))) (ternary "PLAINTEXT" "SSL" (empty $tls.enabled))) -}}
 {{- end -}}
 {{- if and $tls.enabled $tls.ca.existingSecret -}}
 {{- $_ := set $common "ssl_cafile" (printf "%s/kafka/ca.crt" $secrets) -}}
