@@ -10,6 +10,7 @@ import asyncio
 import time
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, assert_never
 
 from worker.domain.effects import (
@@ -121,7 +122,11 @@ class EngineRunner:
         else:
             self._guard_orders = TrippedGuardWriter(write_order, self._log)
         self._restoring = RestoreScheduler(
-            restorer, self._metrics, self._log, is_ours=self._is_ours, begin=self._begin
+            restorer,
+            self._metrics,
+            self._log,
+            is_ours=self._is_ours,
+            begin=partial(self._guarded, self._begin),
         )
         self._calls = CallRunner(
             self._engine,
@@ -129,6 +134,7 @@ class EngineRunner:
             (self._metrics, CallLog(self._log)),
             carry_out=self._carry_out,
             guarded=self._guarded,
+            tell=self._tell,
             fail_for_bug=self._fail_for_bug,
             may_send_until=consumer.may_send_until,
         )
@@ -138,6 +144,7 @@ class EngineRunner:
             self._metrics,
             carry_out=self._carry_out,
             guarded=self._guarded,
+            tell=self._tell,
             fail=self._fail,
             publish_observers=self._publish_observers,
         )
@@ -199,7 +206,7 @@ class EngineRunner:
     def stop(self) -> None:
         """Start nothing new and finish whatever is started; then set ``drained``."""
         self._stopping = self._publish_scheduler.hurry = True
-        self._carry_out(self._engine.stopping(time.monotonic()))
+        self._guarded(self._start_nothing_new)
 
     @property
     def idle(self) -> bool:
@@ -240,8 +247,8 @@ class EngineRunner:
         return self._engine.snapshot(time.monotonic())
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run ``work`` in a task until ``aclose``. If it fails, so does the worker."""
-        self._calls.spawn(work)
+        """Run ``work`` in a task until ``aclose``. If it fails, so does the worker, which publishes what it knows until then."""
+        self._calls.spawn(work, self._fail_for_helper)
 
     async def aclose(self) -> None:
         """End the timers, the calls, the connections and every spawned task."""
@@ -259,7 +266,7 @@ class EngineRunner:
         self._metrics.rebalanced("assigned", len(partitions))
         self._log("partitions.assigned", partitions=sorted(partitions))
         for number, epoch in partitions.items():
-            self._calls.spawn(self._take_over(number, epoch))
+            self.spawn(self._take_over(number, epoch))
 
     async def _take_over(self, number: int, epoch: int) -> None:
         await self._orders_known.wait()
@@ -383,7 +390,7 @@ class EngineRunner:
                 self._log(event, **fields)
             case WriteControl(record):
                 assert self._guard_orders is not None  # guards are refused without a control topic
-                self._calls.spawn(self._guard_orders.write(record))
+                self.spawn(self._guard_orders.write(record))
             case SendQuotaMessage(payload):
                 self._quota.send(payload)
             case _:
@@ -416,7 +423,10 @@ class EngineRunner:
         if self._refused_because is None:
             self._refused_because = reason
             self._log("worker.refused", reason=reason)
-            self._carry_out(self._engine.stopping(time.monotonic()))
+            self._guarded(self._start_nothing_new)
+
+    def _start_nothing_new(self) -> None:
+        self._carry_out(self._engine.stopping(time.monotonic()))
 
     def _guarded(self, callback: Callable[..., None], *arguments: Any) -> None:
         """
@@ -429,9 +439,20 @@ class EngineRunner:
         except Exception as error:  # noqa: BLE001 - whatever it is, it is a bug
             self._fail_for_bug("a callback", error)
 
+    def _tell(self, observer: Callable[..., None], *arguments: Any) -> None:
+        """Tell an observer what has happened. An exception in it ends the worker, but not the event: the engine hears of that."""
+        try:
+            observer(*arguments)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is a bug
+            self._fail_for_helper("an observer", error)
+
     def _fail_for_bug(self, where: str, error: BaseException) -> None:
         """End the worker. It publishes nothing more: what the engine has missed must not be taken for done."""
         self._publish_scheduler.close()
+        self._fail_for_helper(where, error)
+
+    def _fail_for_helper(self, where: str, error: BaseException) -> None:
+        """End the worker after a bug that the engine has missed nothing by: while it hands over, it publishes what is done."""
         failure = WorkerError(f"a bug ended {where}: {type(error).__name__}")
         failure.__cause__ = error
         self._fail(failure)

@@ -50,8 +50,8 @@ class PublishScheduler:
     """
     Takes the engine's transactions to the publisher, one at a time.
 
-    ``carry_out`` carries out the engine's effects; ``guarded`` runs the loop's callbacks; ``fail`` receives the error when another
-    process has replaced this one; ``publish_observers`` see every transaction that is committed.
+    ``carry_out`` carries out the engine's effects; ``guarded`` runs the loop's callbacks, and ``tell`` an observer's; ``fail`` receives
+    the error when another process has replaced this one; ``publish_observers`` see every transaction that is committed.
 
     Attributes:
         hurry: Whether to skip the interval, because a handover or a drain waits for the results.
@@ -66,6 +66,7 @@ class PublishScheduler:
         *,
         carry_out: Callable[[list[Effect]], None],
         guarded: Callable[..., None],
+        tell: Callable[..., None],
         fail: Callable[[WorkerError], None],
         publish_observers: Sequence[ports.PublishObserver] = (),
     ) -> None:
@@ -74,6 +75,7 @@ class PublishScheduler:
         self._metrics = metrics
         self._carry_out = carry_out
         self._guarded = guarded
+        self._tell = tell
         self._fail = fail
         self._publish_observers = publish_observers
         self._loop = asyncio.get_running_loop()
@@ -128,9 +130,9 @@ class PublishScheduler:
         match result:
             case Published():
                 self._interval = interval_after(len(transaction.outcomes), now - self._began)
-                self._metrics.published(transaction, now - self._began)
+                self._tell(self._metrics.published, transaction, now - self._began)
                 for observer in self._publish_observers:
-                    observer.published(transaction, now)
+                    self._tell(observer.published, transaction, now)
                 self._carry_out(self._engine.published(now, now - self._began))
                 return
             case Aborted(took_too_long=took_too_long, dead_letters_refused=dead_letters_refused):
@@ -145,7 +147,7 @@ class PublishScheduler:
                 return
             case _:
                 assert_never(result)
-        self._metrics.aborted(now - self._began)
+        self._tell(self._metrics.aborted, now - self._began)
         self._carry_out(effects)
 
     def __repr__(self) -> str:
