@@ -62,6 +62,7 @@ class EngineRunner:
     Attributes:
         fatal_error: Gets the error that the worker cannot go on from; never set in a clean run.
         drained: Set when nothing is left to do after ``stop``.
+        left_open: How many commands were open when their partitions went, since the start.
         last_tick_at: When the engine last ticked, on the monotonic clock.
 
     """
@@ -100,6 +101,7 @@ class EngineRunner:
         self.last_tick_at = time.monotonic()
         self.fatal_error: asyncio.Future[WorkerError] = self._loop.create_future()
         self.drained = asyncio.Event()
+        self.left_open = 0
 
     def connect(
         self,
@@ -297,6 +299,7 @@ class EngineRunner:
         self._publish_scheduler.hurry = self._stopping or bool(self._handovers)
         now = time.monotonic()
         left = self._engine.count_open(handover.numbers)
+        self.left_open += left
         effects = self._let_go(handover.numbers, now)
         self._metrics.handed_over(now - handover.began)
         self._log(
@@ -310,7 +313,9 @@ class EngineRunner:
 
     def _lost(self, numbers: list[int]) -> None:
         self._metrics.rebalanced("lost", len(numbers))
-        self._log("partitions.lost", partitions=sorted(numbers), left_open=self._engine.count_open(numbers))
+        left = self._engine.count_open(numbers)
+        self.left_open += left
+        self._log("partitions.lost", partitions=sorted(numbers), left_open=left)
         self._carry_out(self._let_go(numbers, time.monotonic()))
 
     def _let_go(self, numbers: Sequence[int], now: float) -> list[Effect]:

@@ -278,11 +278,11 @@ async def _stop_in_order(parts: _Parts, settings: Settings, log: Log, stop_cause
     began = time.monotonic()
     runner = parts.runner
     code = shutdown.FAILED
-    left = runner.open_count
+    left_before = runner.left_open
     if isinstance(stop_cause, str):
         code = shutdown.CLEAN
         log("worker.stopping", signal=stop_cause, drain_seconds=settings.drain_seconds)
-        left = await shutdown.drain(runner, settings.drain_seconds)
+        await shutdown.drain(runner, settings.drain_seconds)
     else:
         log("worker.failed", reason=str(stop_cause), exc_info=stop_cause)
     await asyncio.to_thread(parts.consumer.close, settings.kafka.handover_seconds + CONSUMER_CLOSE_SECONDS)
@@ -292,6 +292,7 @@ async def _stop_in_order(parts: _Parts, settings: Settings, log: Log, stop_cause
         if isinstance(stop_cause, str):  # it came during the drain
             error = runner.fatal_error.result()
             log("worker.failed", reason=str(error), exc_info=error)
+    left = runner.left_open - left_before + runner.open_count
     log("worker.stopped", exit_code=code, left_open=left, seconds=round(time.monotonic() - began, 3))
     return code
 

@@ -78,6 +78,40 @@ def test_an_error_during_the_drain_is_logged_and_gives_another_exit_code() -> No
     run_scenario(scenario)
 
 
+@pytest.mark.parametrize(
+    ("cause", "finished", "left"),
+    [("SIGTERM", True, 0), ("SIGTERM", False, 1), ("a bug", True, 0), ("a bug", False, 1)],
+)
+def test_what_is_left_open_is_counted_after_the_handover(cause: str, finished: bool, left: int) -> None:
+    """It was counted before: after a failure, all that the handover then finished and published was told as left."""
+
+    async def scenario(harness: RunnerHarness) -> None:
+        harness.engine.busy, harness.engine.open_count = {3}, 1
+        told: dict[str, dict[str, Any]] = {}
+
+        def hand_over(_: float) -> None:
+            done = harness.runner.revoking([3])
+            if finished:
+                harness.engine.busy = set()
+                harness.runner.received([])
+            done.result(DEADLINE)
+            harness.engine.open_count = 0
+
+        parts: Any = SimpleNamespace(
+            runner=harness.runner,
+            consumer=SimpleNamespace(close=hand_over),
+            publisher=SimpleNamespace(close=lambda _: True),
+        )
+        log: Any = lambda event, **fields: told.update({event: fields})  # noqa: E731
+        why = cause if cause == "SIGTERM" else FencedError(cause)
+        settings: Any = SimpleNamespace(drain_seconds=0.01, kafka=SimpleNamespace(handover_seconds=0.05))
+        await _stop_in_order(parts, settings, log, why)
+
+        assert told["worker.stopped"]["left_open"] == left
+
+    run_scenario(scenario, handover_seconds=0.05)
+
+
 def test_every_secret_of_the_settings_is_hidden_from_the_first_line_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
