@@ -52,6 +52,11 @@ class CallRunner:
         self._calls: dict[str, CallTask] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether no call is open."""
+        return not self._calls
+
     def start(self, attempt: Attempt) -> None:
         """Start a call with its first attempt."""
         call = self._calls[attempt.call_id] = CallTask(self, attempt)

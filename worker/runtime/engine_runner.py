@@ -213,7 +213,12 @@ class EngineRunner:
     @property
     def idle(self) -> bool:
         """Whether nothing is in progress or unpublished."""
-        return self._engine.idle and not self._publish_scheduler.is_busy
+        return self._engine.idle and not self._publish_scheduler.is_running
+
+    @property
+    def waits_in_vain(self) -> bool:
+        """Whether a handover or drain has nothing to wait for: no call is open, and nothing will be published any more."""
+        return self._publish_scheduler.has_ended and self._calls.is_idle
 
     @property
     def open_count(self) -> int:
@@ -371,9 +376,10 @@ class EngineRunner:
             self._perform(effect)
         self._publish_scheduler.start_next()
         for handover in self._handovers[:]:
-            if not self._publish_scheduler.is_busy and self._engine.quiet(handover.numbers):
+            is_quiet = not self._publish_scheduler.is_busy and self._engine.quiet(handover.numbers)
+            if is_quiet or self.waits_in_vain:
                 self._end_handover(handover)
-        if self._stopping and self.idle:
+        if self._stopping and (self.idle or self.waits_in_vain):
             self.drained.set()
         self._set_timer()
 
@@ -423,8 +429,14 @@ class EngineRunner:
 
     # Faults.
 
-    def refuse_work(self, reason: str) -> None:
-        """Start nothing new, and stay unready until restarted. The process goes on, so that /readyz says why."""
+    def refuse_work(self, reason: str, *, can_publish: bool = True) -> None:
+        """
+        Start nothing new, and stay unready until restarted. The process goes on, so that /readyz says why.
+
+        ``can_publish`` is False if nothing that is done can be published any more either: then no handover or drain waits for it.
+        """
+        if not can_publish:
+            self._publish_scheduler.close()
         if self._refused_because is None:
             self._refused_because = reason
             self._log("worker.refused", reason=reason)

@@ -55,6 +55,7 @@ class PublishScheduler:
 
     Attributes:
         hurry: Whether to skip the interval, because a handover or a drain waits for the results.
+        is_running: Whether a transaction is running.
 
     """
 
@@ -83,13 +84,18 @@ class PublishScheduler:
         self._interval = INTERVAL
         self._timer: asyncio.TimerHandle | None = None
         self.hurry = False
-        self._is_running = False
         self._is_closed = False
+        self.is_running = False
 
     @property
     def is_busy(self) -> bool:
         """Whether a transaction is running, or none may start any more."""
-        return self._is_running or self._is_closed
+        return self.is_running or self._is_closed
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether nothing will be published any more: it is closed, and no transaction runs."""
+        return self._is_closed and not self.is_running
 
     def start_next(self) -> None:
         """Start the next transaction if there is one and it is time; else set the timer for it."""
@@ -104,7 +110,7 @@ class PublishScheduler:
             return
         transaction = self._engine.take_transaction(now)
         if transaction is not None:
-            self._is_running = True
+            self.is_running = True
             self._began = now
             self._publisher.publish(transaction, partial(self._post, transaction))
 
@@ -124,7 +130,7 @@ class PublishScheduler:
             self._loop.call_soon_threadsafe(self._guarded, self._ended, transaction, result)
 
     def _ended(self, transaction: Transaction, result: PublishResult) -> None:
-        self._is_running = False
+        self.is_running = False
         now = time.monotonic()
         self._interval = INTERVAL
         match result:

@@ -47,7 +47,7 @@ from worker.runtime.options_from_settings import (
 )
 from worker.runtime.readiness import Readiness
 from worker.runtime.recent_outcomes import RecentOutcomes
-from worker.runtime.self_monitor import SelfMonitor
+from worker.runtime.self_monitor import SelfMonitor, TopicFault
 from worker.runtime.status_page import StatusPage
 from worker.runtime.status_server import StatusServer
 from worker.runtime.topic_watch import TopicWatch
@@ -283,6 +283,8 @@ async def _stop_in_order(parts: _Parts, settings: Settings, log: Log, stop_cause
         code = shutdown.CLEAN
         log("worker.stopping", signal=stop_cause, drain_seconds=settings.drain_seconds)
         await shutdown.drain(runner, settings.drain_seconds)
+        if runner.waits_in_vain and not runner.idle and not runner.fatal_error.done():
+            log("drain.cut_short", left_open=runner.open_count)
     else:
         log("worker.failed", reason=str(stop_cause), exc_info=stop_cause)
     await asyncio.to_thread(parts.consumer.close, settings.kafka.handover_seconds + CONSUMER_CLOSE_SECONDS)
@@ -303,17 +305,19 @@ def _write_order(options: KafkaOptions, record: ControlRecord) -> None:
     write_record(options, record, record.order.by, record.order.reason)
 
 
-def _topic_fault(rules: EngineRules, consumer: Consumer) -> str | None:
-    """Return why the worker must not go on with the command topic as it is now; None if the topic is as it was at the start."""
+def _topic_fault(rules: EngineRules, consumer: Consumer) -> TopicFault | None:
+    """Return what is wrong with the command topic; None if it is as it was at the start."""
     topic_id = consumer.topic_id()
     if topic_admin.is_another_topic(rules.topic_id, topic_id):
-        return topic_admin.recreated_message(rules.topic, rules.topic_id, topic_id)
+        reason = topic_admin.recreated_message(rules.topic, rules.topic_id, topic_id)
+        return TopicFault(reason, is_another=True)
     count = consumer.partition_count()
     if count is not None and count != rules.partitions:
-        return (
+        reason = (
             f"the command topic has {count} partitions now, and had {rules.partitions} at the start: stop all replicas, "
             "then start them again"
         )
+        return TopicFault(reason, is_another=False)
     return None
 
 

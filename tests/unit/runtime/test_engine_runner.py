@@ -566,6 +566,32 @@ def test_a_worker_that_must_not_go_on_starts_nothing_and_says_why() -> None:
     run_scenario(scenario)
 
 
+def test_once_nothing_can_be_published_a_stop_waits_for_the_open_calls_alone() -> None:
+    """It waited for ``drain_seconds``, and the handover after it as well, for transactions that no broker would take."""
+
+    async def scenario(harness: RunnerHarness) -> None:
+        harness.move([StartCall(attempt())])
+        await settled()
+        harness.engine.busy = {3}
+        harness.owe()
+        harness.runner.refuse_work("another topic has the name", can_publish=False)
+        harness.runner.stop()
+        done = harness.runner.revoking([3])
+        await settled()
+        assert not harness.runner.drained.is_set()
+        assert not done.done()
+        harness.calls["call-1"][1].set_result(result())
+        await settled()
+        harness.move()
+        await settled()
+
+        assert harness.runner.drained.is_set()
+        assert done.done()
+        assert harness.published == []
+
+    run_scenario(scenario)
+
+
 def _stopping(harness: RunnerHarness) -> None:
     harness.runner.stop()
 

@@ -112,6 +112,24 @@ def test_what_is_left_open_is_counted_after_the_handover(cause: str, finished: b
     run_scenario(scenario, handover_seconds=0.05)
 
 
+@pytest.mark.parametrize("busy", [{3}, set()])
+def test_a_drain_that_waits_in_vain_is_cut_short_and_the_log_says_so(busy: set[int]) -> None:
+    async def scenario(harness: RunnerHarness) -> None:
+        harness.engine.busy = busy
+        harness.runner.refuse_work("another topic has the name", can_publish=False)
+        told: list[str] = []
+        nothing = SimpleNamespace(close=lambda _: True)
+        parts: Any = SimpleNamespace(runner=harness.runner, consumer=nothing, publisher=nothing)
+        log: Any = lambda event, **_: told.append(event)  # noqa: E731
+
+        end = _stop_in_order(parts, load(minimal()), log, "SIGTERM")
+
+        assert await asyncio.wait_for(end, DEADLINE) == CLEAN
+        assert told == ["worker.stopping", *(["drain.cut_short"] if busy else []), "worker.stopped"]
+
+    run_scenario(scenario)
+
+
 def test_every_secret_of_the_settings_is_hidden_from_the_first_line_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
