@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from kafka import errors
 
 from worker.broker.control_topic import ControlTopicReader, ControlTopicState
-from worker.broker.error_mapping import TRANSIENT, consumer_failure
+from worker.broker.error_mapping import TRANSIENT, thread_failure
 from worker.broker.kafka_private_parts import connection_failure
 from worker.broker.kafka_refusals import refusal_of
 from worker.broker.topic_admin import control_problems, inspect_control, is_another_topic
@@ -124,7 +124,7 @@ class ControlFollower:
                     self._sleep(wait)
                     wait = min(2 * wait, BACKOFF_SECONDS[1])
         except Exception as exc:  # noqa: BLE001 - whatever it was, the thread must not end silently
-            self._listener.failed(consumer_failure(exc))
+            self._listener.failed(thread_failure("the follower of the control topic", exc))
 
     def _look(self) -> None:
         """Look for the topic, and follow it as long as it is the same one."""

@@ -185,7 +185,7 @@ class EngineRunner:
         self._post(self._quota_messages, payloads)
 
     def failed(self, error: WorkerError) -> None:
-        """Take the error that ended the poll thread."""
+        """Take the error that ended a thread without which the worker cannot go on."""
         self._post(self._fail, error)
 
     def _post(self, callback: Any, *arguments: Any) -> None:

@@ -186,7 +186,7 @@ def _build(
     )
     refusals = ActiveKafkaRefusals(log.event)
     consumer = Consumer(options, runner, log.event, refusals)
-    publisher = Publisher(options, consumer, log.event, refusals)
+    publisher = Publisher(options, consumer, log.event, refusals, runner.failed)
     restorer = PartitionRestorer(
         options,
         known_of,
