@@ -20,7 +20,7 @@ from msgspec import Struct
 from worker.broker.active_kafka_refusals import ActiveKafkaRefusals
 from worker.broker.assignor import Assignor
 from worker.broker.client_config import consumer_arguments
-from worker.broker.error_mapping import TRANSIENT, consumer_failure
+from worker.broker.error_mapping import TRANSIENT, thread_failure
 from worker.broker.kafka_private_parts import (
     connection_failure,
     finish_join,
@@ -231,7 +231,7 @@ class Consumer:
         except WorkerError as exc:
             self._listener.failed(exc)
         except Exception as exc:  # noqa: BLE001 - whatever it was, the thread must not end silently
-            self._listener.failed(consumer_failure(exc))
+            self._listener.failed(thread_failure("the consumer", exc))
 
     def _connect(self) -> tuple[KafkaConsumer, RebalanceListener] | None:
         wait = BACKOFF_SECONDS[0]

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Final, Protocol
 from kafka import errors
 
 from worker.broker.control_topic import ControlTopicReader, ControlTopicState
-from worker.broker.error_mapping import TRANSIENT, consumer_failure
+from worker.broker.error_mapping import TRANSIENT, thread_failure
 from worker.broker.kafka_private_parts import connection_failure
 from worker.broker.kafka_refusals import refusal_of
 from worker.broker.topic_admin import control_problems, inspect_control, is_another_topic
-from worker.domain.contract.control_records import ControlRecord, UnreadableControl
+from worker.domain.contract.control_records import ControlRecord, UnreadableControl, is_over
 from worker.domain.effects import LogEvent
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ class ControlFollower:
                     self._sleep(wait)
                     wait = min(2 * wait, BACKOFF_SECONDS[1])
         except Exception as exc:  # noqa: BLE001 - whatever it was, the thread must not end silently
-            self._listener.failed(consumer_failure(exc))
+            self._listener.failed(thread_failure("the follower of the control topic", exc))
 
     def _look(self) -> None:
         """Look for the topic, and follow it as long as it is the same one."""
@@ -189,7 +189,13 @@ class ControlFollower:
             if not entries:
                 self._judge_connection(reader)
         gone = [ControlRecord(scope, None) for scope in self._state.orders if scope not in found.orders]
-        held = [ControlRecord(scope, order) for scope, order in found.orders.items()]
+        wall, before = time.time(), self._state.orders
+        # One that was over before ends nothing: its scope may have another by now, of a guard, which is not written yet.
+        held = [
+            ControlRecord(scope, order)
+            for scope, order in found.orders.items()
+            if before.get(scope) != order or not is_over(order, wall)
+        ]
         self._state = found
         self._listener.orders([*gone, *held])
         self._log(

@@ -97,13 +97,13 @@ def publish_failure(
     return Aborted(text, retry_soon=any(name in text for name in REBALANCING), took_too_long=timed_out)
 
 
-def consumer_failure(error: Exception) -> WorkerError:
-    """Return the worker's error for one that ended the consumer."""
+def thread_failure(part: str, error: Exception) -> WorkerError:
+    """Return the worker's error for one that ended the thread of this part."""
     cause = error.__cause__ if isinstance(error.__cause__, Exception) else error
     worker_error: WorkerError = (
         FencedError(ID_TAKEN)
         if isinstance(error, errors.FencedInstanceIdError)
-        else BrokerError(f"the consumer has ended: {cause!r}")
+        else BrokerError(f"{part} has ended: {cause!r}")
     )
     worker_error.__cause__ = error
     return worker_error

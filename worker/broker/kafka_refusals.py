@@ -206,7 +206,7 @@ def refusal_of(error: BaseException, options: KafkaOptions, topic: str | None = 
 
     An unreachable broker is considered last, since a refusal is more specific.
     """
-    for cause in _chain(error):
+    for cause in map(_specific, _chain(error)):
         if isinstance(cause, RecordRefusedError):
             topic = cause.record.topic
         if isinstance(cause, CredentialError):
@@ -234,6 +234,14 @@ def refusal_from(row: RefusalRow, error: str, options: KafkaOptions, topic: str 
     }
     about = topic if "{what}" in row.reason else None
     return Refusal(row.kind, row.reason.format(**fields), row.remedy.format(**fields), error, about)
+
+
+def _specific(error: BaseException) -> BaseException:
+    """Return the error that the broker meant: of a batch with several refused records kafka-python keeps only its text."""
+    said = str(error)
+    if isinstance(error, errors.InvalidRecordError) and "Timestamp" in said and "out of range" in said:
+        return errors.InvalidTimestampError(said)
+    return error
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

@@ -19,7 +19,14 @@ from msgspec import structs
 from worker.broker import kafka_private_parts
 from worker.broker.active_kafka_refusals import ActiveKafkaRefusals
 from worker.broker.client_config import producer_arguments, reader_arguments
-from worker.broker.error_mapping import FENCED, NAME_TAKEN, TRANSIENT, RecordRefusedError, publish_failure
+from worker.broker.error_mapping import (
+    FENCED,
+    NAME_TAKEN,
+    TRANSIENT,
+    RecordRefusedError,
+    publish_failure,
+    thread_failure,
+)
 from worker.broker.kafka_refusals import OTHER, UNANSWERED, refusal_from, refusal_of
 from worker.broker.producer_records import producer_records
 from worker.broker.record_appending import append
@@ -37,6 +44,7 @@ if TYPE_CHECKING:
     from worker.broker.producer_records import ProducerRecord
     from worker.domain.effects import Transaction
     from worker.domain.publish_results import PublishResult
+    from worker.errors import WorkerError
 
 PARTY: Final = "publish"
 """The publisher's name among the parties that Kafka may refuse (active_kafka_refusals.py)."""
@@ -73,7 +81,8 @@ class Publisher:
     """
     Publishes transactions. ``start()`` fences a predecessor of the same name and ends the transaction that it left open.
 
-    It must outlive the consumer's ``close()``, which publishes through it during the handover.
+    It must outlive the consumer's ``close()``, which publishes through it during the handover. ``failed`` receives the error that ended
+    its thread: a bug, since the failure of a transaction does not.
     """
 
     def __init__(
@@ -82,11 +91,13 @@ class Publisher:
         membership: OwnershipSource,
         notice: Callable[[LogEvent], None],
         refusals: ActiveKafkaRefusals | None = None,
+        failed: Callable[[WorkerError], None] = lambda _: None,
     ) -> None:
         self._options = options
         self._membership = membership
         self._notice = notice
         self._refusals = refusals or ActiveKafkaRefusals(notice)
+        self._failed = failed
         self._limits = RecordLimits(options, notice)
         self._producer: KafkaProducer | None = None
         self._wake = threading.Condition()
@@ -153,6 +164,15 @@ class Publisher:
     # On the publisher's thread.
 
     def _run(self) -> None:
+        try:
+            self._publish_until_closed()
+        except Exception as exc:  # noqa: BLE001 - whatever it was, the thread must not end silently
+            failure = thread_failure("the publisher", exc)
+            if not self._started.done():
+                self._started.set_exception(failure)
+            self._failed(failure)
+
+    def _publish_until_closed(self) -> None:
         self._open_first_producer()
         while True:
             with self._wake:

@@ -24,8 +24,9 @@ class CallRunner:
     """
     Starts calls, grants their permits, cancels them, and reports to the engine and the observers what becomes of them.
 
-    ``carry_out`` carries out the engine's effects; ``guarded`` runs the loop's callbacks; ``fail_for_bug`` receives where a bug was, and
-    its exception; ``may_send_until`` returns the monotonic time until which requests may be sent.
+    ``carry_out`` carries out the engine's effects; ``guarded`` runs the loop's callbacks, and ``tell`` an observer's;
+    ``fail_for_bug`` receives where a bug was, and its exception; ``may_send_until`` returns the monotonic time until which requests
+    may be sent.
     """
 
     def __init__(
@@ -36,6 +37,7 @@ class CallRunner:
         *,
         carry_out: Callable[[list[Effect]], None],
         guarded: Callable[..., None],
+        tell: Callable[..., None],
         fail_for_bug: Callable[[str, BaseException], None],
         may_send_until: Callable[[], float],
     ) -> None:
@@ -44,17 +46,23 @@ class CallRunner:
         self._observers = observers
         self._carry_out = carry_out
         self._guarded = guarded
+        self._tell = tell
         self._fail_for_bug = fail_for_bug
         self._may_send_until = may_send_until
         self._calls: dict[str, CallTask] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether no call is open."""
+        return not self._calls
+
     def start(self, attempt: Attempt) -> None:
         """Start a call with its first attempt."""
         call = self._calls[attempt.call_id] = CallTask(self, attempt)
         for observer in self._observers:
-            observer.call_started(attempt)
-        call.task = self.spawn(self._run(call))
+            self._tell(observer.call_started, attempt)
+        call.task = self.spawn(self._run(call), self._fail_for_bug)
         # Not a `finally` of `_run`: a task that is cancelled before its first step never enters it.
         call.task.add_done_callback(partial(self._guarded, self._call_ended, call))
 
@@ -76,11 +84,13 @@ class CallRunner:
         if call is not None:
             call.task.cancel()
 
-    def spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Run ``coroutine`` in a task that ``aclose`` cancels. An exception in it ends the worker."""
+    def spawn(
+        self, coroutine: Coroutine[Any, Any, None], fail: Callable[[str, BaseException], None]
+    ) -> asyncio.Task[None]:
+        """Run ``coroutine`` in a task that ``aclose`` cancels. ``fail`` receives where an exception was, and the exception."""
         task = asyncio.get_running_loop().create_task(coroutine)
         self._tasks.add(task)
-        task.add_done_callback(self._task_ended)
+        task.add_done_callback(partial(self._task_ended, fail))
         return task
 
     async def aclose(self) -> None:
@@ -97,7 +107,7 @@ class CallRunner:
     def attempt_finished(self, attempt: Attempt, result: AttemptResult) -> None:
         """Report the end of an attempt to the observers and the engine."""
         for observer in self._observers:
-            observer.attempt_finished(attempt, result)
+            self._tell(observer.attempt_finished, attempt, result)
         self._carry_out(self._engine.attempt_finished(attempt.call_id, result, time.monotonic()))
 
     def may_send(self, call_id: str) -> bool:
@@ -113,12 +123,12 @@ class CallRunner:
         del call.task  # which holds the call: only the garbage collector would find the two
         seconds = time.monotonic() - call.began
         for observer in self._observers:
-            observer.call_finished(call.attempt, call.verdict, seconds)
+            self._tell(observer.call_finished, call.attempt, call.verdict, seconds)
 
-    def _task_ended(self, task: asyncio.Task[None]) -> None:
+    def _task_ended(self, fail: Callable[[str, BaseException], None], task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            self._fail_for_bug("a task", error)
+            fail("a task", error)
 
     def __repr__(self) -> str:
         return f"<CallRunner {len(self._calls)} calls>"

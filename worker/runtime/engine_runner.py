@@ -10,6 +10,7 @@ import asyncio
 import time
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, assert_never
 
 from worker.domain.effects import (
@@ -61,6 +62,7 @@ class EngineRunner:
     Attributes:
         fatal_error: Gets the error that the worker cannot go on from; never set in a clean run.
         drained: Set when nothing is left to do after ``stop``.
+        left_open: How many commands were open when their partitions went, since the start.
         last_tick_at: When the engine last ticked, on the monotonic clock.
 
     """
@@ -99,6 +101,7 @@ class EngineRunner:
         self.last_tick_at = time.monotonic()
         self.fatal_error: asyncio.Future[WorkerError] = self._loop.create_future()
         self.drained = asyncio.Event()
+        self.left_open = 0
 
     def connect(
         self,
@@ -121,7 +124,11 @@ class EngineRunner:
         else:
             self._guard_orders = TrippedGuardWriter(write_order, self._log)
         self._restoring = RestoreScheduler(
-            restorer, self._metrics, self._log, is_ours=self._is_ours, begin=self._begin
+            restorer,
+            self._metrics,
+            self._log,
+            is_ours=self._is_ours,
+            begin=partial(self._guarded, self._begin),
         )
         self._calls = CallRunner(
             self._engine,
@@ -129,6 +136,7 @@ class EngineRunner:
             (self._metrics, CallLog(self._log)),
             carry_out=self._carry_out,
             guarded=self._guarded,
+            tell=self._tell,
             fail_for_bug=self._fail_for_bug,
             may_send_until=consumer.may_send_until,
         )
@@ -138,6 +146,7 @@ class EngineRunner:
             self._metrics,
             carry_out=self._carry_out,
             guarded=self._guarded,
+            tell=self._tell,
             fail=self._fail,
             publish_observers=self._publish_observers,
         )
@@ -176,7 +185,7 @@ class EngineRunner:
         self._post(self._quota_messages, payloads)
 
     def failed(self, error: WorkerError) -> None:
-        """Take the error that ended the poll thread."""
+        """Take the error that ended a thread without which the worker cannot go on."""
         self._post(self._fail, error)
 
     def _post(self, callback: Any, *arguments: Any) -> None:
@@ -199,12 +208,17 @@ class EngineRunner:
     def stop(self) -> None:
         """Start nothing new and finish whatever is started; then set ``drained``."""
         self._stopping = self._publish_scheduler.hurry = True
-        self._carry_out(self._engine.stopping(time.monotonic()))
+        self._guarded(self._start_nothing_new)
 
     @property
     def idle(self) -> bool:
         """Whether nothing is in progress or unpublished."""
-        return self._engine.idle and not self._publish_scheduler.is_busy
+        return self._engine.idle and not self._publish_scheduler.is_running
+
+    @property
+    def waits_in_vain(self) -> bool:
+        """Whether a handover or drain has nothing to wait for: no call is open, and nothing will be published any more."""
+        return self._publish_scheduler.has_ended and self._calls.is_idle
 
     @property
     def open_count(self) -> int:
@@ -240,8 +254,8 @@ class EngineRunner:
         return self._engine.snapshot(time.monotonic())
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run ``work`` in a task until ``aclose``. If it fails, so does the worker."""
-        self._calls.spawn(work)
+        """Run ``work`` in a task until ``aclose``. If it fails, so does the worker, which publishes what it knows until then."""
+        self._calls.spawn(work, self._fail_for_helper)
 
     async def aclose(self) -> None:
         """End the timers, the calls, the connections and every spawned task."""
@@ -259,7 +273,7 @@ class EngineRunner:
         self._metrics.rebalanced("assigned", len(partitions))
         self._log("partitions.assigned", partitions=sorted(partitions))
         for number, epoch in partitions.items():
-            self._calls.spawn(self._take_over(number, epoch))
+            self.spawn(self._take_over(number, epoch))
 
     async def _take_over(self, number: int, epoch: int) -> None:
         await self._orders_known.wait()
@@ -290,6 +304,7 @@ class EngineRunner:
         self._publish_scheduler.hurry = self._stopping or bool(self._handovers)
         now = time.monotonic()
         left = self._engine.count_open(handover.numbers)
+        self.left_open += left
         effects = self._let_go(handover.numbers, now)
         self._metrics.handed_over(now - handover.began)
         self._log(
@@ -303,7 +318,9 @@ class EngineRunner:
 
     def _lost(self, numbers: list[int]) -> None:
         self._metrics.rebalanced("lost", len(numbers))
-        self._log("partitions.lost", partitions=sorted(numbers), left_open=self._engine.count_open(numbers))
+        left = self._engine.count_open(numbers)
+        self.left_open += left
+        self._log("partitions.lost", partitions=sorted(numbers), left_open=left)
         self._carry_out(self._let_go(numbers, time.monotonic()))
 
     def _let_go(self, numbers: Sequence[int], now: float) -> list[Effect]:
@@ -359,9 +376,10 @@ class EngineRunner:
             self._perform(effect)
         self._publish_scheduler.start_next()
         for handover in self._handovers[:]:
-            if not self._publish_scheduler.is_busy and self._engine.quiet(handover.numbers):
+            is_quiet = not self._publish_scheduler.is_busy and self._engine.quiet(handover.numbers)
+            if is_quiet or self.waits_in_vain:
                 self._end_handover(handover)
-        if self._stopping and self.idle:
+        if self._stopping and (self.idle or self.waits_in_vain):
             self.drained.set()
         self._set_timer()
 
@@ -383,7 +401,7 @@ class EngineRunner:
                 self._log(event, **fields)
             case WriteControl(record):
                 assert self._guard_orders is not None  # guards are refused without a control topic
-                self._calls.spawn(self._guard_orders.write(record))
+                self.spawn(self._guard_orders.write(record))
             case SendQuotaMessage(payload):
                 self._quota.send(payload)
             case _:
@@ -411,12 +429,21 @@ class EngineRunner:
 
     # Faults.
 
-    def refuse_work(self, reason: str) -> None:
-        """Start nothing new, and stay unready until restarted. The process goes on, so that /readyz says why."""
+    def refuse_work(self, reason: str, *, can_publish: bool = True) -> None:
+        """
+        Start nothing new, and stay unready until restarted. The process goes on, so that /readyz says why.
+
+        ``can_publish`` is False if nothing that is done can be published any more either: then no handover or drain waits for it.
+        """
+        if not can_publish:
+            self._publish_scheduler.close()
         if self._refused_because is None:
             self._refused_because = reason
             self._log("worker.refused", reason=reason)
-            self._carry_out(self._engine.stopping(time.monotonic()))
+            self._guarded(self._start_nothing_new)
+
+    def _start_nothing_new(self) -> None:
+        self._carry_out(self._engine.stopping(time.monotonic()))
 
     def _guarded(self, callback: Callable[..., None], *arguments: Any) -> None:
         """
@@ -429,9 +456,20 @@ class EngineRunner:
         except Exception as error:  # noqa: BLE001 - whatever it is, it is a bug
             self._fail_for_bug("a callback", error)
 
+    def _tell(self, observer: Callable[..., None], *arguments: Any) -> None:
+        """Tell an observer what has happened. An exception in it ends the worker, but not the event: the engine hears of that."""
+        try:
+            observer(*arguments)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is a bug
+            self._fail_for_helper("an observer", error)
+
     def _fail_for_bug(self, where: str, error: BaseException) -> None:
         """End the worker. It publishes nothing more: what the engine has missed must not be taken for done."""
         self._publish_scheduler.close()
+        self._fail_for_helper(where, error)
+
+    def _fail_for_helper(self, where: str, error: BaseException) -> None:
+        """End the worker after a bug that the engine has missed nothing by: while it hands over, it publishes what is done."""
         failure = WorkerError(f"a bug ended {where}: {type(error).__name__}")
         failure.__cause__ = error
         self._fail(failure)

@@ -42,6 +42,13 @@ _ROWS: Final[tuple[LogEventRow, ...]] = (
         "worker.stopping", "info", ("signal", "drain_seconds"), "A signal came: nothing new is started."
     ),
     LogEventRow(
+        "drain.cut_short",
+        "warning",
+        ("left_open",),
+        "The drain ends before its time: another topic has the command topic's name, so what is done and not yet published never can be. "
+        "`worker.refused` has said what to do.",
+    ),
+    LogEventRow(
         "worker.stopped",
         "info",
         ("exit_code", "left_open", "seconds"),

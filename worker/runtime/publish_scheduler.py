@@ -50,11 +50,12 @@ class PublishScheduler:
     """
     Takes the engine's transactions to the publisher, one at a time.
 
-    ``carry_out`` carries out the engine's effects; ``guarded`` runs the loop's callbacks; ``fail`` receives the error when another
-    process has replaced this one; ``publish_observers`` see every transaction that is committed.
+    ``carry_out`` carries out the engine's effects; ``guarded`` runs the loop's callbacks, and ``tell`` an observer's; ``fail`` receives
+    the error when another process has replaced this one; ``publish_observers`` see every transaction that is committed.
 
     Attributes:
         hurry: Whether to skip the interval, because a handover or a drain waits for the results.
+        is_running: Whether a transaction is running.
 
     """
 
@@ -66,6 +67,7 @@ class PublishScheduler:
         *,
         carry_out: Callable[[list[Effect]], None],
         guarded: Callable[..., None],
+        tell: Callable[..., None],
         fail: Callable[[WorkerError], None],
         publish_observers: Sequence[ports.PublishObserver] = (),
     ) -> None:
@@ -74,6 +76,7 @@ class PublishScheduler:
         self._metrics = metrics
         self._carry_out = carry_out
         self._guarded = guarded
+        self._tell = tell
         self._fail = fail
         self._publish_observers = publish_observers
         self._loop = asyncio.get_running_loop()
@@ -81,13 +84,18 @@ class PublishScheduler:
         self._interval = INTERVAL
         self._timer: asyncio.TimerHandle | None = None
         self.hurry = False
-        self._is_running = False
         self._is_closed = False
+        self.is_running = False
 
     @property
     def is_busy(self) -> bool:
         """Whether a transaction is running, or none may start any more."""
-        return self._is_running or self._is_closed
+        return self.is_running or self._is_closed
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether nothing will be published any more: it is closed, and no transaction runs."""
+        return self._is_closed and not self.is_running
 
     def start_next(self) -> None:
         """Start the next transaction if there is one and it is time; else set the timer for it."""
@@ -102,7 +110,7 @@ class PublishScheduler:
             return
         transaction = self._engine.take_transaction(now)
         if transaction is not None:
-            self._is_running = True
+            self.is_running = True
             self._began = now
             self._publisher.publish(transaction, partial(self._post, transaction))
 
@@ -122,15 +130,15 @@ class PublishScheduler:
             self._loop.call_soon_threadsafe(self._guarded, self._ended, transaction, result)
 
     def _ended(self, transaction: Transaction, result: PublishResult) -> None:
-        self._is_running = False
+        self.is_running = False
         now = time.monotonic()
         self._interval = INTERVAL
         match result:
             case Published():
                 self._interval = interval_after(len(transaction.outcomes), now - self._began)
-                self._metrics.published(transaction, now - self._began)
+                self._tell(self._metrics.published, transaction, now - self._began)
                 for observer in self._publish_observers:
-                    observer.published(transaction, now)
+                    self._tell(observer.published, transaction, now)
                 self._carry_out(self._engine.published(now, now - self._began))
                 return
             case Aborted(took_too_long=took_too_long, dead_letters_refused=dead_letters_refused):
@@ -145,7 +153,7 @@ class PublishScheduler:
                 return
             case _:
                 assert_never(result)
-        self._metrics.aborted(now - self._began)
+        self._tell(self._metrics.aborted, now - self._began)
         self._carry_out(effects)
 
     def __repr__(self) -> str:

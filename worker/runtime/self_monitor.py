@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from worker.runtime.metrics import LoopSnapshot
@@ -29,11 +30,25 @@ STALL_SECONDS: Final = 1.0
 """A loop that was blocked for longer is logged."""
 
 
+@dataclass(frozen=True, slots=True)
+class TopicFault:
+    """
+    Why the worker must not go on with the command topic as it is now.
+
+    Attributes:
+        is_another: Whether another topic has its name: nothing is committed there, so nothing of the old one can be published.
+
+    """
+
+    reason: str
+    is_another: bool
+
+
 class SelfMonitor:
     """
     Observes the worker until it is cancelled.
 
-    ``topic_fault`` returns why the worker must not go on with the command topic as it is now, or None.
+    ``topic_fault`` returns what is wrong with the command topic, or None.
 
     Attributes:
         notes: What /readyz says of orders, as of the last look.
@@ -52,7 +67,7 @@ class SelfMonitor:
         failures: FailedCommandLog,
         page: StatusPage | None,
         *,
-        topic_fault: Callable[[], str | None],
+        topic_fault: Callable[[], TopicFault | None],
         follower: ports.ControlFollower | None = None,
     ) -> None:
         self._runner = runner
@@ -105,8 +120,8 @@ class SelfMonitor:
             self._page.observe(snapshot, loop_snapshot)
         self.notes = notes_of(snapshot)
         self._failures.summarize()
-        if (reason := self._topic_fault()) is not None:
-            self._runner.refuse_work(reason)
+        if (fault := self._topic_fault()) is not None:
+            self._runner.refuse_work(fault.reason, can_publish=not fault.is_another)
 
     def __repr__(self) -> str:
         return f"<SelfMonitor of {self._runner!r}>"

@@ -95,10 +95,9 @@ async def until_stopped(runner: EngineRunner, stop: ShutdownRequest) -> str | Wo
     return asked.result()
 
 
-async def drain(runner: EngineRunner, seconds: float) -> int:
-    """Finish the started commands within ``seconds``. Return how many commands stay open, for the next owner."""
+async def drain(runner: EngineRunner, seconds: float) -> None:
+    """Finish the started commands within ``seconds``."""
     runner.stop()
     drained = asyncio.ensure_future(runner.drained.wait())
     await asyncio.wait((drained, runner.fatal_error), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
     drained.cancel()
-    return runner.open_count

@@ -17,6 +17,8 @@ import msgspec
 from aiohttp import web
 from aiohttp.http import HttpProcessingError
 
+from worker.printable_text import plain_json
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
@@ -183,7 +185,8 @@ class _Connection(web.RequestHandler):
     def __init__(
         self, server: web.Server, all_open: dict[_Connection, None], loop: asyncio.AbstractEventLoop
     ) -> None:
-        super().__init__(server, loop=loop, max_field_size=4096, max_line_size=4096)
+        # Nobody reads a body: what is wrong with it would only be logged, and a small one may be gigabytes once it is decompressed.
+        super().__init__(server, loop=loop, max_field_size=4096, max_line_size=4096, auto_decompress=False)
         self._all = all_open
         self._received = 0
         self._timer = loop.call_later(HEAD_SECONDS, self.end)
@@ -273,7 +276,7 @@ def _json(body: bytes, status: int = 200) -> web.Response:
 def _answer(healthy: bool, body: object) -> web.Response:
     return web.Response(
         status=200 if healthy else 503,
-        body=msgspec.json.encode(body),
+        body=plain_json(msgspec.json.encode(body).decode()).encode(),
         content_type="application/json",
         charset="utf-8",
     )

@@ -11,9 +11,10 @@ import gc
 import secrets
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 import uvloop
 
@@ -47,7 +48,7 @@ from worker.runtime.options_from_settings import (
 )
 from worker.runtime.readiness import Readiness
 from worker.runtime.recent_outcomes import RecentOutcomes
-from worker.runtime.self_monitor import SelfMonitor
+from worker.runtime.self_monitor import SelfMonitor, TopicFault
 from worker.runtime.status_page import StatusPage
 from worker.runtime.status_server import StatusServer
 from worker.runtime.topic_watch import TopicWatch
@@ -127,6 +128,7 @@ async def _run(settings: Settings, log: Log) -> int:
         return shutdown.CLEAN
     rules = rules_of(settings, topic, Worker(name, __version__))
     parts = _build(settings, options, http, topics, rules, log)
+    parts.closer.submit(int)  # so that it has its thread: at the end the machine may have none left
     port = await listen(parts.server, settings)
     log("server.started", host=settings.server.host, port=port)
     if parts.follower is not None:
@@ -138,15 +140,22 @@ async def _run(settings: Settings, log: Log) -> int:
         return await _stop_in_order(parts, settings, log, stop_cause)
     finally:
         if parts.follower is not None:
-            await asyncio.to_thread(parts.follower.close, FOLLOWER_CLOSE_SECONDS)
-        await asyncio.to_thread(parts.quota.close, QUOTA_CLOSE_SECONDS)
+            await _close(parts, parts.follower, FOLLOWER_CLOSE_SECONDS)
+        await _close(parts, parts.quota, QUOTA_CLOSE_SECONDS)
         await parts.runner.aclose()
         await parts.server.close()
 
 
+class _Closable(Protocol):
+    """A part that blocks while it ends."""
+
+    def close(self, timeout: float, /) -> bool:
+        """End within ``timeout`` seconds. Return whether it has."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Parts:
-    """The parts that are started and ended; they hold all others."""
+    """The parts that are started and ended, and the thread that ends them; they hold all others."""
 
     runner: EngineRunner
     consumer: Consumer
@@ -156,6 +165,7 @@ class _Parts:
     watch: TopicWatch
     monitor: SelfMonitor
     server: StatusServer
+    closer: ThreadPoolExecutor
 
 
 def _build(
@@ -186,7 +196,7 @@ def _build(
     )
     refusals = ActiveKafkaRefusals(log.event)
     consumer = Consumer(options, runner, log.event, refusals)
-    publisher = Publisher(options, consumer, log.event, refusals)
+    publisher = Publisher(options, consumer, log.event, refusals, runner.failed)
     restorer = PartitionRestorer(
         options,
         known_of,
@@ -234,7 +244,8 @@ def _build(
         notes=lambda: monitor.notes,
         page=page,
     )
-    return _Parts(runner, consumer, publisher, quota, follower, watch, monitor, server)
+    closer = ThreadPoolExecutor(1, "stop")
+    return _Parts(runner, consumer, publisher, quota, follower, watch, monitor, server, closer)
 
 
 async def listen(server: StatusServer, settings: Settings) -> int:
@@ -278,22 +289,30 @@ async def _stop_in_order(parts: _Parts, settings: Settings, log: Log, stop_cause
     began = time.monotonic()
     runner = parts.runner
     code = shutdown.FAILED
-    left = runner.open_count
+    left_before = runner.left_open
     if isinstance(stop_cause, str):
         code = shutdown.CLEAN
         log("worker.stopping", signal=stop_cause, drain_seconds=settings.drain_seconds)
-        left = await shutdown.drain(runner, settings.drain_seconds)
+        await shutdown.drain(runner, settings.drain_seconds)
+        if runner.waits_in_vain and not runner.idle and not runner.fatal_error.done():
+            log("drain.cut_short", left_open=runner.open_count)
     else:
         log("worker.failed", reason=str(stop_cause), exc_info=stop_cause)
-    await asyncio.to_thread(parts.consumer.close, settings.kafka.handover_seconds + CONSUMER_CLOSE_SECONDS)
-    await asyncio.to_thread(parts.publisher.close, PUBLISHER_CLOSE_SECONDS)
+    await _close(parts, parts.consumer, settings.kafka.handover_seconds + CONSUMER_CLOSE_SECONDS)
+    await _close(parts, parts.publisher, PUBLISHER_CLOSE_SECONDS)
     if runner.fatal_error.done():
         code = shutdown.FAILED
         if isinstance(stop_cause, str):  # it came during the drain
             error = runner.fatal_error.result()
             log("worker.failed", reason=str(error), exc_info=error)
+    left = runner.left_open - left_before + runner.open_count
     log("worker.stopped", exit_code=code, left_open=left, seconds=round(time.monotonic() - began, 3))
     return code
+
+
+async def _close(parts: _Parts, part: _Closable, seconds: float) -> None:
+    """Close a part, which blocks for ``seconds`` at most, on the thread for that."""
+    await asyncio.get_running_loop().run_in_executor(parts.closer, part.close, seconds)
 
 
 def _write_order(options: KafkaOptions, record: ControlRecord) -> None:
@@ -302,17 +321,19 @@ def _write_order(options: KafkaOptions, record: ControlRecord) -> None:
     write_record(options, record, record.order.by, record.order.reason)
 
 
-def _topic_fault(rules: EngineRules, consumer: Consumer) -> str | None:
-    """Return why the worker must not go on with the command topic as it is now; None if the topic is as it was at the start."""
+def _topic_fault(rules: EngineRules, consumer: Consumer) -> TopicFault | None:
+    """Return what is wrong with the command topic; None if it is as it was at the start."""
     topic_id = consumer.topic_id()
     if topic_admin.is_another_topic(rules.topic_id, topic_id):
-        return topic_admin.recreated_message(rules.topic, rules.topic_id, topic_id)
+        reason = topic_admin.recreated_message(rules.topic, rules.topic_id, topic_id)
+        return TopicFault(reason, is_another=True)
     count = consumer.partition_count()
     if count is not None and count != rules.partitions:
-        return (
+        reason = (
             f"the command topic has {count} partitions now, and had {rules.partitions} at the start: stop all replicas, "
             "then start them again"
         )
+        return TopicFault(reason, is_another=False)
     return None
 
 

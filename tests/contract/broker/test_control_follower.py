@@ -331,3 +331,24 @@ def test_a_resume_is_heard_though_the_topic_could_not_be_read_to_its_end_before(
     until(lambda: len(worker.calls) >= 2, "the topic, read whole again")
 
     assert worker.held == {}
+
+
+def test_an_order_that_is_over_is_not_reported_again_when_the_topic_is_read_again(
+    fit: KafkaOptions, follow: Callable[[KafkaOptions], Worker], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It ended the order that a guard had given for its scope since, and that was not written yet: nobody had decided that."""
+    over = Order(OrderState.PAUSED, "a try", "alice", "2026-11-28T03:00:00.000Z", "2026-11-28T04:00:00.000Z")
+    give(fit, ONE, over)
+    worker = follow(fit)
+    until(lambda: worker.calls, "the first report")
+
+    with monkeypatch.context() as denied:
+
+        def refuse(*_: object) -> None:
+            raise TopicAuthorizationFailedError({fit.control_topic})
+
+        denied.setattr(ControlTopicReader, "poll", refuse)
+        until(lambda: worker.noticed("control.read_failed"), "a reading that failed")
+    until(lambda: len(worker.calls) >= 2, "the topic, read whole again")
+
+    assert worker.calls[1:] == [[]]

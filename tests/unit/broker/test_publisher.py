@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -13,8 +14,13 @@ from worker.broker import publisher as module
 from worker.broker.publisher import BACKOFF_SECONDS, REBALANCE_WAIT, Publisher
 from worker.domain.effects import Transaction
 from worker.domain.publish_results import Aborted
+from worker.errors import BrokerError
+
+if TYPE_CHECKING:
+    from worker.errors import WorkerError
 
 CLAIM = ((0, 1),)
+WITHIN = 5.0
 NOTHING = Transaction([], [], {})
 
 
@@ -100,3 +106,28 @@ def test_an_identity_that_is_lost_while_records_are_encoded_is_not_used(
     assert isinstance(result, Aborted)
     assert result.retry_soon
     assert encoding.count == 1
+
+
+def test_a_bug_that_ends_the_thread_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The worker was ready for ever, and published nothing: only a line said that a thread had crashed."""
+    failed: Future[WorkerError] = Future()
+    publisher = Publisher(options(), Member(None), lambda _: None, failed=failed.set_result)
+    monkeypatch.setattr(publisher, "_open_producer", lambda: None)
+    monkeypatch.setattr(publisher, "_pace", {}.__getitem__)
+    publisher.start(WITHIN)
+
+    publisher.publish(NOTHING, lambda _: None)
+
+    assert str(failed.result(WITHIN)).startswith("the publisher has ended: KeyError(")
+
+
+def test_a_bug_at_the_start_ends_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    publisher = Publisher(options(), Member(None), lambda _: None)
+
+    def broken() -> None:
+        raise KeyError("a fault of the code")
+
+    monkeypatch.setattr(publisher, "_open_first_producer", broken)
+
+    with pytest.raises(BrokerError, match="the publisher has ended: KeyError"):
+        publisher.start(WITHIN)

@@ -60,6 +60,7 @@ class Calls:
             (self.metrics, self.watcher),
             carry_out=lambda _: None,
             guarded=lambda callback, *arguments: callback(*arguments),
+            tell=lambda observer, *arguments: observer(*arguments),
             fail_for_bug=lambda _, error: self.faults.append(error),
             may_send_until=lambda: inf,
         )

@@ -276,14 +276,6 @@ async def _bug_in_result(harness: RunnerHarness) -> None:
     harness.end(Published())
 
 
-async def _bug_in_observer(harness: RunnerHarness) -> None:
-    _break_metrics(harness, "published")
-    harness.owe()
-    harness.move()
-    await settled()
-    harness.end(Published())
-
-
 async def _bug_in_due_transaction(harness: RunnerHarness) -> None:
     harness.owe()
     harness.move()
@@ -308,11 +300,19 @@ async def _bug_in_handovers_end(harness: RunnerHarness) -> None:
     harness.runner.revoking([3])
 
 
-async def _bug_in_calls_end(harness: RunnerHarness) -> None:
-    _break_metrics(harness, "call_finished")
-    harness.move([StartCall(attempt())])
-    await settled()
-    harness.calls["call-1"][1].set_result(result())
+async def _bug_in_beginning(harness: RunnerHarness) -> None:
+    harness.engine.broken = {"assigned"}
+    harness.runner.assigned({3: 8})
+
+
+async def _bug_in_refusal(harness: RunnerHarness) -> None:
+    harness.engine.broken = {"stopping"}
+    harness.runner.refuse_work("another topic")
+
+
+async def _bug_in_stop(harness: RunnerHarness) -> None:
+    harness.engine.broken = {"stopping"}
+    harness.runner.stop()
 
 
 async def _bug_in_task(harness: RunnerHarness) -> None:
@@ -326,11 +326,12 @@ async def _bug_in_task(harness: RunnerHarness) -> None:
     [
         _bug_in_records,
         _bug_in_result,
-        _bug_in_observer,
         _bug_in_due_transaction,
         _bug_in_tick,
         _bug_in_handovers_end,
-        _bug_in_calls_end,
+        _bug_in_beginning,
+        _bug_in_refusal,
+        _bug_in_stop,
         _bug_in_task,
     ],
 )
@@ -353,6 +354,77 @@ def test_a_bug_ends_the_worker_and_nothing_more_is_published(
         assert len(harness.published) == started
 
     run_scenario(scenario, handover_seconds=0.01)
+
+
+async def _bug_in_helper(harness: RunnerHarness) -> None:
+    async def work() -> None:
+        raise KeyError("a fault of the code")
+
+    harness.runner.spawn(work())
+
+
+async def _bug_in_restoration(harness: RunnerHarness) -> None:
+    harness.restoring = _broken
+    harness.runner.assigned({3: 8})
+
+
+async def _bug_in_observer_of_transactions(harness: RunnerHarness) -> None:
+    _break_metrics(harness, "published")
+    harness.owe()
+    harness.move()
+    await settled()
+    harness.end(Published())
+
+
+async def _bug_in_observer_of_attempts(harness: RunnerHarness) -> None:
+    _break_metrics(harness, "attempt_finished")
+    harness.move([StartCall(attempt())])
+    await settled()
+    call, end = harness.calls["call-1"]
+    call.finished(result())
+    end.set_result(result())
+
+
+async def _bug_in_observer_of_calls(harness: RunnerHarness) -> None:
+    _break_metrics(harness, "call_finished")
+    harness.move([StartCall(attempt())])
+    await settled()
+    harness.calls["call-1"][1].set_result(result())
+
+
+@pytest.mark.parametrize(
+    ("bug", "heard"),
+    [
+        (_bug_in_helper, None),
+        (_bug_in_restoration, None),
+        (_bug_in_observer_of_transactions, "published"),
+        (_bug_in_observer_of_attempts, "attempt_finished"),
+        (_bug_in_observer_of_calls, None),
+    ],
+)
+def test_a_bug_beside_the_engine_and_its_calls_ends_the_worker_after_it_has_published(
+    bug: Callable[[RunnerHarness], Coroutine[Any, Any, None]], heard: str | None
+) -> None:
+    """A wrong gauge ended the publisher: the next owner repeated calls whose results the engine knew."""
+
+    async def scenario(harness: RunnerHarness) -> None:
+        await bug(harness)
+        await until(harness.runner.fatal_error.done)
+        await settled()
+        assert heard is None or heard in harness.engine.event_names()
+        started = len(harness.published)
+        harness.owe()
+        done = harness.runner.revoking([3])
+        await settled()
+        assert len(harness.published) == started + 1
+        assert not done.done()
+        harness.end(Published())
+        await settled()
+
+        assert done.done()
+        assert isinstance(harness.runner.fatal_error.result().__cause__, KeyError)
+
+    run_scenario(scenario)
 
 
 def test_the_end_of_the_transaction_during_which_a_bug_came_starts_no_other() -> None:
@@ -490,6 +562,32 @@ def test_a_worker_that_must_not_go_on_starts_nothing_and_says_why() -> None:
 
         assert harness.engine.events == [("stopping",)]
         assert harness.runner.unready_reason == "the command topic has another number of partitions"
+
+    run_scenario(scenario)
+
+
+def test_once_nothing_can_be_published_a_stop_waits_for_the_open_calls_alone() -> None:
+    """It waited for ``drain_seconds``, and the handover after it as well, for transactions that no broker would take."""
+
+    async def scenario(harness: RunnerHarness) -> None:
+        harness.move([StartCall(attempt())])
+        await settled()
+        harness.engine.busy = {3}
+        harness.owe()
+        harness.runner.refuse_work("another topic has the name", can_publish=False)
+        harness.runner.stop()
+        done = harness.runner.revoking([3])
+        await settled()
+        assert not harness.runner.drained.is_set()
+        assert not done.done()
+        harness.calls["call-1"][1].set_result(result())
+        await settled()
+        harness.move()
+        await settled()
+
+        assert harness.runner.drained.is_set()
+        assert done.done()
+        assert harness.published == []
 
     run_scenario(scenario)
 

@@ -8,7 +8,7 @@ import time
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from tests.unit.runtime.fakes import run_scenario, until
+from tests.unit.runtime.fakes import run_scenario, settled, until
 from worker.domain.contract.outcomes import Worker
 from worker.domain.engine_snapshot import EngineSnapshot, EventCounts, PartitionSnapshot
 from worker.runtime import self_monitor as observer_module
@@ -16,7 +16,7 @@ from worker.runtime.failed_command_log import FailedCommandLog
 from worker.runtime.metrics import Metrics
 from worker.runtime.readiness import Readiness
 from worker.runtime.recent_outcomes import RecentOutcomes
-from worker.runtime.self_monitor import SelfMonitor
+from worker.runtime.self_monitor import SelfMonitor, TopicFault
 from worker.runtime.status_page import StatusPage
 
 if TYPE_CHECKING:
@@ -35,7 +35,9 @@ STATE = EngineSnapshot(
 )
 
 
-def monitor(harness: RunnerHarness, metrics: Metrics, *, fault: str | None = None, **log: Any) -> SelfMonitor:
+def monitor(
+    harness: RunnerHarness, metrics: Metrics, *, fault: TopicFault | None = None, **log: Any
+) -> SelfMonitor:
     harness.engine.state = STATE
     consumer: Any = SimpleNamespace(lag={3: 10, 4: None}.get)
     signer = SimpleNamespace(age=lambda: 60.0, expires_in=lambda: 3600.0)
@@ -94,9 +96,23 @@ def test_a_replaced_command_topic_stops_the_worker_for_good() -> None:
         monitor(harness, metrics).observe()
         assert harness.runner.unready_reason is None
 
-        monitor(harness, metrics, fault="another topic").observe()
+        monitor(harness, metrics, fault=TopicFault("another topic", is_another=True)).observe()
 
+        assert harness.runner.waits_in_vain
         assert harness.runner.unready_reason == "another topic"
+
+    run_scenario(scenario)
+
+
+def test_another_number_of_partitions_does_not_end_publishing() -> None:
+    async def scenario(harness: RunnerHarness) -> None:
+        monitor(harness, Metrics(["main"]), fault=TopicFault("7 partitions", is_another=False)).observe()
+        harness.owe()
+        harness.move()
+        await settled()
+
+        assert harness.runner.unready_reason == "7 partitions"
+        assert len(harness.published) == 1
 
     run_scenario(scenario)
 

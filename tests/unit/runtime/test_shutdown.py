@@ -158,11 +158,12 @@ def test_a_second_signal_ends_the_process_at_once(monkeypatch: pytest.MonkeyPatc
     assert FLUSHED == [LAST_LINES_SECONDS]
 
 
-def test_a_drain_takes_no_longer_than_its_time_and_tells_what_is_left() -> None:
+def test_a_drain_takes_no_longer_than_its_time() -> None:
     async def scenario(harness: RunnerHarness) -> None:
-        harness.engine.busy, harness.engine.open_count = {3}, 2
+        harness.engine.busy = {3}
 
-        assert await asyncio.wait_for(drain(harness.runner, 0.01), DEADLINE) == 2
+        await asyncio.wait_for(drain(harness.runner, 0.01), DEADLINE)
+
         assert not harness.runner.drained.is_set()
 
     run_scenario(scenario)
@@ -176,7 +177,7 @@ def test_a_drain_ends_when_all_is_done_or_the_worker_cannot_go_on() -> None:
         assert not first.done()
         harness.engine.busy = set()
         harness.move()
-        assert await asyncio.wait_for(first, DEADLINE) == 0
+        await asyncio.wait_for(first, DEADLINE)
 
     async def fault(harness: RunnerHarness) -> None:
         harness.engine.busy = {3}

@@ -422,3 +422,40 @@ def test_what_is_no_http_is_refused_without_an_error_in_the_log(
 
     assert b" 400 Bad Request" in uvloop.run(answer())
     assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []
+
+
+@pytest.mark.parametrize("encoding", [b"gzip", b"deflate"])
+@pytest.mark.parametrize("gap", [0.0, 0.05])
+def test_a_body_that_is_not_encoded_as_it_says_is_no_error_in_the_log(
+    encoding: bytes, gap: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each wrote "Unhandled exception" with a traceback: to the body, which nobody asks for, the answer was there already."""
+    head = (
+        b"GET /livez HTTP/1.1\r\nHost: a\r\nContent-Encoding: " + encoding + b"\r\nContent-Length: 9\r\n\r\n"
+    )
+
+    async def answer() -> bytes:
+        async with served(Worker()) as port:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(head)
+            await asyncio.sleep(gap)
+            writer.write(b"no archiv")
+            answered = await reader.read()
+            writer.close()
+            return answered
+
+    assert b" 200 OK" in uvloop.run(answer())
+    assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []
+
+
+def test_what_others_wrote_reaches_no_terminal_unescaped() -> None:
+    """An order's reason could move the cursor of whoever asks /readyz with curl, or reorder what is read."""
+    hostile = "\x9b31m\u202e\u2028\x7f\x1b[2J"
+    worker = Worker(obstacles=[ReadinessObstacle(hostile, hostile)], notes={"orders": [{"reason": hostile}]})
+
+    body = ask(worker, "/readyz").body.decode()
+
+    assert body.isprintable()
+    told = json.loads(body)
+    assert told["orders"][0]["reason"] == hostile
+    assert told["obstacles"] == [{"reason": hostile, "remedy": hostile}]

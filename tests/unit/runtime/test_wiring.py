@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +47,7 @@ def test_what_is_started_ends_before_the_group_is_left_and_the_publisher_comes_l
             runner=harness.runner,
             consumer=SimpleNamespace(close=lambda _: ended.append("consumer")),
             publisher=SimpleNamespace(close=lambda _: ended.append("publisher")),
+            closer=None,
         )
         harness.engine.busy = {3}
         settings = load(minimal())
@@ -64,7 +67,7 @@ def test_what_is_started_ends_before_the_group_is_left_and_the_publisher_comes_l
 def test_an_error_during_the_drain_is_logged_and_gives_another_exit_code() -> None:
     async def scenario(harness: RunnerHarness) -> None:
         nothing = SimpleNamespace(close=lambda _: True)
-        parts: Any = SimpleNamespace(runner=harness.runner, consumer=nothing, publisher=nothing)
+        parts: Any = SimpleNamespace(runner=harness.runner, consumer=nothing, publisher=nothing, closer=None)
         harness.engine.busy = {3}
         logged: list[str] = []
         log: Any = lambda event, **_: logged.append(event)  # noqa: E731
@@ -74,6 +77,88 @@ def test_an_error_during_the_drain_is_logged_and_gives_another_exit_code() -> No
 
         assert await asyncio.wait_for(end, DEADLINE) == FAILED
         assert logged == ["worker.stopping", "worker.failed", "worker.stopped"]
+
+    run_scenario(scenario)
+
+
+@pytest.mark.parametrize(
+    ("cause", "finished", "left"),
+    [("SIGTERM", True, 0), ("SIGTERM", False, 1), ("a bug", True, 0), ("a bug", False, 1)],
+)
+def test_what_is_left_open_is_counted_after_the_handover(cause: str, finished: bool, left: int) -> None:
+    """It was counted before: after a failure, all that the handover then finished and published was told as left."""
+
+    async def scenario(harness: RunnerHarness) -> None:
+        harness.engine.busy, harness.engine.open_count = {3}, 1
+        told: dict[str, dict[str, Any]] = {}
+
+        def hand_over(_: float) -> None:
+            done = harness.runner.revoking([3])
+            if finished:
+                harness.engine.busy = set()
+                harness.runner.received([])
+            done.result(DEADLINE)
+            harness.engine.open_count = 0
+
+        parts: Any = SimpleNamespace(
+            runner=harness.runner,
+            consumer=SimpleNamespace(close=hand_over),
+            publisher=SimpleNamespace(close=lambda _: True),
+            closer=None,
+        )
+        log: Any = lambda event, **fields: told.update({event: fields})  # noqa: E731
+        why = cause if cause == "SIGTERM" else FencedError(cause)
+        settings: Any = SimpleNamespace(drain_seconds=0.01, kafka=SimpleNamespace(handover_seconds=0.05))
+        await _stop_in_order(parts, settings, log, why)
+
+        assert told["worker.stopped"]["left_open"] == left
+
+    run_scenario(scenario, handover_seconds=0.05)
+
+
+def test_a_stop_needs_no_new_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the machine had none left, the group was not left, and nothing was handed over: the stop was a crash."""
+
+    async def scenario(harness: RunnerHarness) -> None:
+        ended: list[str] = []
+        closer = ThreadPoolExecutor(1)
+        await asyncio.wrap_future(closer.submit(int))
+        parts: Any = SimpleNamespace(
+            runner=harness.runner,
+            consumer=SimpleNamespace(close=lambda _: ended.append("consumer")),
+            publisher=SimpleNamespace(close=lambda _: ended.append("publisher")),
+            closer=closer,
+        )
+        log: Any = lambda *_, **__: None  # noqa: E731
+
+        def refuse(_: object) -> None:
+            raise RuntimeError("can't start new thread")
+
+        with monkeypatch.context() as exhausted:
+            exhausted.setattr(threading.Thread, "start", refuse)
+            code = await _stop_in_order(parts, load(minimal()), log, "SIGTERM")
+        closer.shutdown()
+
+        assert code == CLEAN
+        assert ended == ["consumer", "publisher"]
+
+    run_scenario(scenario)
+
+
+@pytest.mark.parametrize("busy", [{3}, set()])
+def test_a_drain_that_waits_in_vain_is_cut_short_and_the_log_says_so(busy: set[int]) -> None:
+    async def scenario(harness: RunnerHarness) -> None:
+        harness.engine.busy = busy
+        harness.runner.refuse_work("another topic has the name", can_publish=False)
+        told: list[str] = []
+        nothing = SimpleNamespace(close=lambda _: True)
+        parts: Any = SimpleNamespace(runner=harness.runner, consumer=nothing, publisher=nothing, closer=None)
+        log: Any = lambda event, **_: told.append(event)  # noqa: E731
+
+        end = _stop_in_order(parts, load(minimal()), log, "SIGTERM")
+
+        assert await asyncio.wait_for(end, DEADLINE) == CLEAN
+        assert told == ["worker.stopping", *(["drain.cut_short"] if busy else []), "worker.stopped"]
 
     run_scenario(scenario)
 
