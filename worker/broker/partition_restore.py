@@ -357,16 +357,11 @@ class _Lookup:
 
     def rest(self, tp: Any, position: int) -> tuple[int, float | None]:
         """Return how many offsets there are from ``position`` on, and when the first was written (seconds since 1970, or None)."""
-        count = max(0, self.end(tp) - position)
-        if not count:
+        end = self.end(tp)
+        if position >= end:
             return 0, None
-        self._reader.assign([tp])
-        self._reader.seek(tp, position)
-        for batch in self._reader.poll(
-            timeout_ms=round(offset_range_reader.READ_SECONDS * 1000), max_records=1
-        ).values():
-            return count, batch[0].timestamp / 1000
-        return count, None
+        first = next(self.records(tp, position, end), None)  # None: only markers and aborted records
+        return end - position, None if first is None else first.timestamp / 1000
 
     def high_watermark(self, tp: Any) -> int:
         """

@@ -148,6 +148,24 @@ def test_a_start_without_a_committed_offset_says_how_many_records_and_how_old(
 
 
 @pytest.mark.kafka
+def test_a_start_before_nothing_but_aborted_records_does_not_wait_for_a_first_one(
+    real_cluster: RealCluster, join: Join
+) -> None:
+    """Each partition waited 30 s for it, two at a time: a topic of 64 would have taken a quarter of an hour."""
+    member = join(real_cluster, begins=False)
+    began = time.monotonic()
+    topic = member.options.command_topic
+    with open_transaction(real_cluster, "aborting", timeout=60.0, topic=topic) as producer:
+        producer.abort_transaction()
+
+    assert member.restorer.restore(0).position == 0
+
+    assert time.monotonic() - began < 15.0
+    (told,) = member.noticed("kafka.no_committed_offset")
+    assert told.fields["oldest_age_seconds"] is None
+
+
+@pytest.mark.kafka
 def test_the_last_transaction_is_not_missed_while_a_dead_owners_is_still_open(
     real_cluster: RealCluster, join: Join
 ) -> None:
@@ -258,8 +276,10 @@ def test_when_kafka_cannot_be_reached_that_is_an_error_that_can_be_tried_again(
 
 
 @contextmanager
-def open_transaction(cluster: RealCluster, transactional_id: str, timeout: float) -> Iterator[KafkaProducer]:
-    """A process that has written an outcome into partition 0, has not committed, and does nothing more."""
+def open_transaction(
+    cluster: RealCluster, transactional_id: str, timeout: float, topic: str | None = None
+) -> Iterator[KafkaProducer]:
+    """A process that has written an outcome (or to ``topic``) into partition 0, has not committed, and does nothing more."""
     producer = KafkaProducer(
         bootstrap_servers=cluster.bootstrap_servers,
         transactional_id=transactional_id,
@@ -267,7 +287,8 @@ def open_transaction(cluster: RealCluster, transactional_id: str, timeout: float
     )
     producer.init_transactions()
     producer.begin_transaction()
-    producer.send(f"outcomes{cluster.tag}", value=b'{"command_id": "uncommitted"}', partition=0).get(10)
+    topic = topic or f"outcomes{cluster.tag}"
+    producer.send(topic, value=b'{"command_id": "uncommitted"}', partition=0).get(10)
     yield producer
     producer.close(timeout=0)
 
