@@ -281,6 +281,14 @@ class BoundedFetcher(Fetcher):
                 self._next_inline_exception = exc
             return records
 
+        def _contains_abort_marker(self, batch: Any) -> bool:
+            """Return whether the batch is the marker of an aborted transaction. kafka-python fails where compaction has emptied it."""
+            theirs: Any = super()
+            try:
+                return bool(theirs._contains_abort_marker(batch))  # noqa: SLF001
+            except StopIteration:
+                return False
+
     def fetched_records(self, max_records: int | None = None, update_offsets: Any = True) -> Any:
         """Return the records of one poll."""
         self._left = POLL_BYTES
