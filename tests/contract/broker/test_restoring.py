@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from kafka import KafkaConsumer, KafkaProducer, OffsetAndMetadata, TopicPartition
 
 from tests.contract.broker.kafka_fixture import (
     Member,
@@ -245,6 +245,29 @@ def test_a_transaction_that_hangs_is_an_error_and_not_a_shorter_memory(
         pytest.raises(BrokerError, match="stays open"),
     ):
         member.restorer.restore(0)
+
+    (told,) = member.noticed("kafka.refused")
+    topic = member.options.outcome_topic
+    assert told.fields["reason"] == f"a transaction in {topic}[0] stays open, from offset 0 on"
+    assert f"abort --topic {topic} --partition 0 --start-offset 0" in str(told.fields["remedy"])
+
+
+@pytest.mark.kafka
+def test_an_open_transaction_on_the_groups_offsets_is_named_with_its_remedy(
+    real_cluster: RealCluster, join: Join
+) -> None:
+    member = join(real_cluster, begins=False)
+    member.restorer._options = real_cluster.options("a", transaction_timeout=-14.0)
+    group = member.options.group_id
+    with open_transaction(real_cluster, "committing", timeout=60.0) as producer:
+        place = TopicPartition(member.options.command_topic, 0)
+        producer.send_offsets_to_transaction({place: OffsetAndMetadata(1, "", -1)}, group)
+
+        with pytest.raises(BrokerError, match="does not tell what is committed"):
+            member.restorer.restore(0)
+
+    (told,) = member.noticed("kafka.refused")
+    assert f"a transaction that commits for the group {group}" in str(told.fields["remedy"])
 
 
 @pytest.mark.kafka
