@@ -19,6 +19,7 @@ from kafka import KafkaProducer, errors
 from kafka.consumer import group
 from kafka.consumer.fetcher import Fetcher
 from kafka.net import manager
+from kafka.protocol.consumer.metadata import ConsumerProtocolAssignment
 from kafka.record import legacy_records, memory_records
 
 from worker.broker.batch_search import SearchedBatch
@@ -235,7 +236,7 @@ def install_replacements() -> None:
         setattr(old_batches, f"{codec}_decode", _bounded_decoder(number))
     consumers: Any = group
     consumers.Fetcher = BoundedFetcher
-    consumers.ConsumerCoordinator = PacedCoordinator
+    consumers.ConsumerCoordinator = GroupCoordinator
 
 
 def _bounded_decoder(codec: int) -> Callable[[Any], bytes]:
@@ -251,6 +252,23 @@ def _bounded_decoder(codec: int) -> Callable[[Any], bytes]:
         return bytes(whole)
 
     return decode
+
+
+NOTHING: Final[bytes] = ConsumerProtocolAssignment(version=1, assigned_partitions=[], user_data=b"").encode()
+"""An assignment without a partition."""
+
+
+class GroupCoordinator(PacedCoordinator):
+    """A coordinator for a member that may be assigned nothing."""
+
+    def _process_sync_group_response(self, response: Any, send_time: float) -> bytes:
+        """
+        Return what this member is assigned. Brokers send no bytes to one that the leader left out, which kafka-python cannot read.
+
+        Only a program of somebody else leaves a member out: one that joined the group first, and so leads it.
+        """
+        theirs: Any = super()
+        return theirs._process_sync_group_response(response, send_time) or NOTHING  # noqa: SLF001
 
 
 class BoundedFetcher(Fetcher):
@@ -280,6 +298,14 @@ class BoundedFetcher(Fetcher):
                     raise
                 self._next_inline_exception = exc
             return records
+
+        def _contains_abort_marker(self, batch: Any) -> bool:
+            """Return whether the batch is the marker of an aborted transaction. kafka-python fails where compaction has emptied it."""
+            theirs: Any = super()
+            try:
+                return bool(theirs._contains_abort_marker(batch))  # noqa: SLF001
+            except StopIteration:
+                return False
 
     def fetched_records(self, max_records: int | None = None, update_offsets: Any = True) -> Any:
         """Return the records of one poll."""

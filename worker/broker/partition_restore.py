@@ -19,7 +19,7 @@ from worker.broker.active_kafka_refusals import ActiveKafkaRefusals
 from worker.broker.client_config import admin_arguments, reader_arguments
 from worker.broker.error_mapping import TRANSIENT
 from worker.broker.kafka_private_parts import connection_failure, open_client
-from worker.broker.kafka_refusals import refusal_of
+from worker.broker.kafka_refusals import OTHER, Refusal, refusal_of
 from worker.domain.contract.dead_letter_decoding import ParsedDeadLetter, read_letter
 from worker.domain.effects import LogEvent, RestoredPartition
 from worker.domain.progress import commit_metadata
@@ -56,6 +56,26 @@ DECIDE: Final = (
     "kafka-consumer-groups --bootstrap-server {servers} --group {group} --topic {topic}:{partition} --reset-offsets --to-offset <n> "
     "--execute, with {first} to carry out what is in doubt, perhaps again, or {next} to take it for done"
 )
+
+END_TRANSACTION: Final = (
+    "it ends after its producer's transaction.timeout.ms; one that hangs for longer (kafka-transactions --bootstrap-server {servers} "
+    "find-hanging --broker-id <n>) is ended by kafka-transactions --bootstrap-server {servers} abort --topic {topic} "
+    "--partition {partition} --start-offset {offset}"
+)
+
+
+NOT_TOLD: Final = (
+    "look whether a transaction that commits for the group {group} is open (kafka-transactions --bootstrap-server {servers} list) and "
+    "end its producer, or wait until its transaction.timeout.ms is over; else look at the broker that coordinates the group"
+)
+
+
+class RestoreRefusedError(BrokerError):
+    """Kafka answers, but a partition cannot be restored until somebody acts, or a long time has passed."""
+
+    def __init__(self, reason: str, remedy: str, topic: str) -> None:
+        super().__init__(f"{reason}: {remedy}")
+        self.refusal = Refusal(OTHER.kind, reason, remedy, type(self).__name__, topic)
 
 
 def _party(partition: int) -> str:
@@ -108,6 +128,9 @@ class PartitionRestorer:
             self._refusals.failed(party, refusal)
             reason = exc if refusal is None else f"{refusal.reason} ({exc!r})"
             raise BrokerError(f"partition {partition} cannot be restored: {reason}") from exc
+        except RestoreRefusedError as exc:
+            self._refusals.failed(party, exc.refusal)
+            raise
         except CommittedOffsetLostError:
             self._refusals.passed(party)
             raise
@@ -324,6 +347,7 @@ class _Lookup:
     """The lookups of one restoration, over a consumer that joins no group and an admin client."""
 
     def __init__(self, options: KafkaOptions) -> None:
+        self._options = options
         self._reader = open_client(KafkaConsumer, reader_arguments(options), options.secrets_for("common"))
         try:
             self._admin = open_client(
@@ -346,7 +370,17 @@ class _Lookup:
 
     def committed(self, tp: Any, timeout: float) -> Any:
         """Return the committed offset and metadata, after any open transaction that may move them; None if there are none."""
-        return self._reader.committed(tp, metadata=True, timeout_ms=round(timeout * 1000))
+        try:
+            return self._reader.committed(tp, metadata=True, timeout_ms=round(timeout * 1000))
+        except errors.KafkaTimeoutError as exc:
+            if connection_failure(self._reader) is not None:
+                raise
+            options = self._options
+            raise RestoreRefusedError(
+                f"Kafka does not tell what is committed for {tp.topic}[{tp.partition}]",
+                NOT_TOLD.format(servers=options.bootstrap_servers, group=options.group_id),
+                tp.topic,
+            ) from exc
 
     def start(self, tp: Any, start: object) -> int:
         """Return the offset that ``kafka.start`` means."""
@@ -357,16 +391,11 @@ class _Lookup:
 
     def rest(self, tp: Any, position: int) -> tuple[int, float | None]:
         """Return how many offsets there are from ``position`` on, and when the first was written (seconds since 1970, or None)."""
-        count = max(0, self.end(tp) - position)
-        if not count:
+        end = self.end(tp)
+        if position >= end:
             return 0, None
-        self._reader.assign([tp])
-        self._reader.seek(tp, position)
-        for batch in self._reader.poll(
-            timeout_ms=round(offset_range_reader.READ_SECONDS * 1000), max_records=1
-        ).values():
-            return count, batch[0].timestamp / 1000
-        return count, None
+        first = next(self.records(tp, position, end), None)  # None: only markers and aborted records
+        return end - position, None if first is None else first.timestamp / 1000
 
     def high_watermark(self, tp: Any) -> int:
         """
@@ -378,12 +407,17 @@ class _Lookup:
         return int(offsets[tp].offset)
 
     def wait_until_stable(self, tp: Any, mark: int, timeout: float) -> None:
-        """Wait until no transaction below ``mark`` is open. Raises BrokerError after ``timeout`` seconds."""
+        """Wait until no transaction below ``mark`` is open. Raises RestoreRefusedError after ``timeout`` seconds."""
         deadline = time.monotonic() + timeout
         wait = MARK_WAIT[0]
-        while self.end(tp) < mark:
+        while (stable_end := self.end(tp)) < mark:
             if time.monotonic() >= deadline:
-                raise BrokerError(f"a transaction in {tp.topic}[{tp.partition}] stays open: is it hanging?")
+                where = {"topic": tp.topic, "partition": tp.partition, "offset": stable_end}
+                raise RestoreRefusedError(
+                    f"a transaction in {tp.topic}[{tp.partition}] stays open, from offset {stable_end} on",
+                    END_TRANSACTION.format(servers=self._options.bootstrap_servers, **where),
+                    tp.topic,
+                )
             time.sleep(wait)
             wait = min(2 * wait, MARK_WAIT[1])
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition, errors
 
 from worker.broker.client_config import quota_reader_arguments, quota_writer_arguments
-from worker.broker.error_mapping import sentence
+from worker.broker.error_mapping import TRANSIENT, sentence
 from worker.broker.kafka_private_parts import discard, known_partitions, open_client
 from worker.domain.effects import LogEvent
 
@@ -101,6 +101,10 @@ class QuotaChannel:
             fields = {"topic": self._options.quota_topic, "reason": reason}
             self._notice(LogEvent("quota.unavailable", "warning", fields))
 
+    def _report_lending(self) -> None:
+        self._failed = False
+        self._notice(LogEvent("quota.lending", "info", {"topic": self._options.quota_topic}))
+
     def _hear(self) -> None:
         """Hear until the end or a failure. Raises kafka-python's errors."""
         consumer = open_client(
@@ -119,8 +123,8 @@ class QuotaChannel:
                 if not known_partitions(consumer, topic):
                     raise errors.UnknownTopicOrPartitionError("the topic was deleted")
                 if not self.is_open:
-                    self.is_open, self._failed = True, False
-                    self._notice(LogEvent("quota.lending", "info", {"topic": topic}))
+                    self.is_open = True
+                    self._report_lending()
                 payloads = [record.value for record in records if record.value is not None]
                 if payloads:
                     self._heard(payloads)
@@ -139,6 +143,20 @@ class QuotaChannel:
                     payload = self._unsent.get(timeout=POLL_SECONDS)
                 except Empty:
                     continue
-                producer.send(self._options.quota_topic, payload, partition=0)
+                sent = producer.send(self._options.quota_topic, payload, partition=0)
+                sent.add_callback(self._taken)
+                sent.add_errback(self._refused)
         finally:
             discard(producer, CLOSE_SECONDS)
+
+    # On the producer's thread.
+
+    def _taken(self, _: object) -> None:
+        """Note that Kafka took a message."""
+        if self._failed and self.is_open:
+            self._report_lending()
+
+    def _refused(self, error: Exception) -> None:
+        """Note that Kafka did not take a message. One that was only too late is no failure of the topic."""
+        if not isinstance(error, TRANSIENT):
+            self._report(sentence(error))

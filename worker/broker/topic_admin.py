@@ -243,8 +243,11 @@ def changes(
         for before, after in pairs
         if before is not None and after is not None and is_another_topic(before.topic_id, after.topic_id)
     ]
-    now = replace(now, control=None)  # its follower judges it, and sooner
-    lasting = TopicsReport(*(_sizeless(topic) for topic in (now.command, now.outcome, now.dead_letter)))
+    if now.control is not None:  # its follower counts the partitions, and sooner
+        now = replace(now, control=replace(now.control, partitions=1))
+    lasting = TopicsReport(
+        *(_sizeless(topic) for topic in (now.command, now.outcome, now.dead_letter, now.control))
+    )
     return (
         next(iter(faults), None),
         problems(lasting, options, dedupe_window=0.0),

@@ -415,3 +415,48 @@ def test_a_machine_that_has_no_descriptor_or_thread_left_is_a_passing_trouble(
 
     assert isinstance(raised.value, TRANSIENT)
     assert str(shortage) in str(raised.value)
+
+
+class Selfish(CooperativeStickyAssignor):
+    """The leader's assignor in a program of somebody else: it gives all to itself, and leaves the others out."""
+
+    def assign(self, cluster: Any, members: list[Any]) -> Any:
+        theirs: Any = super()
+        return theirs.assign(cluster, [each for each in members if each.member_id.startswith("stranger")])
+
+
+def test_a_member_that_a_foreign_leader_leaves_out_waits_for_its_partitions(
+    real_cluster: RealCluster, join: Join
+) -> None:
+    """Each replica ended: "the consumer has ended: error('unpack requires a buffer of 2 bytes')"."""
+    options = real_cluster.options("a")
+    stop, leads = threading.Event(), threading.Event()
+
+    def lead() -> None:
+        stranger = KafkaConsumer(
+            options.command_topic,
+            bootstrap_servers=real_cluster.bootstrap_servers,
+            group_id=options.group_id,
+            client_id="stranger",
+            enable_auto_commit=False,
+            partition_assignment_strategy=[Selfish()],
+        )
+        while not stop.is_set():
+            stranger.poll(timeout_ms=50)
+            if stranger.assignment():
+                leads.set()
+        stranger.close(autocommit=False)
+
+    thread = threading.Thread(target=lead)
+    thread.start()
+    try:
+        assert leads.wait(30.0)
+        member = join(real_cluster, owns=None)
+        until(lambda: member.consumer.may_send_until() > time.monotonic(), "that it is a member")
+        assert member.owns()
+    finally:
+        stop.set()
+        thread.join()
+
+    until(lambda: member.owns(0, 1), "its partitions")
+    assert member.failure is None

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from queue import Empty, Queue
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from kafka import KafkaAdminClient
+from kafka.admin import ConfigResource, ConfigResourceType
 
 from tests.unit.broker.test_client_config import options
 from worker.broker import quota_channel
@@ -119,6 +122,31 @@ def test_without_a_topic_nothing_is_lent_until_there_is_one(
     made = inspect(wanted).quota
     assert made is not None
     assert (made.partitions, made.retention, made.cleanup) == (1, 600.0, frozenset({"delete"}))
+
+
+def test_a_topic_that_takes_no_messages_is_told_until_it_does(
+    kafka: Running, make_topic: Callable[..., str], ears: Callable[[KafkaOptions], Ear]
+) -> None:
+    """What comes is still heard, so "quota.lending" was the last word, though nothing could be lent."""
+    topic = make_topic("quota", partitions=1, configs={"max.message.bytes": "1"})
+    ear = ears(of(kafka, topic))
+    assert ear.events.get(timeout=PATIENCE) == "quota.lending"
+
+    ear.channel.send(b"refused")
+    assert ear.events.get(timeout=PATIENCE) == "quota.unavailable"
+    with KafkaAdminClient(bootstrap_servers=kafka.bootstrap_servers) as admin:
+        admin.alter_configs(
+            [ConfigResource(ConfigResourceType.TOPIC, topic, configs={"max.message.bytes": "1000000"})]
+        )
+    heard: list[bytes] = []
+    deadline = time.monotonic() + PATIENCE
+    while not heard and time.monotonic() < deadline:
+        ear.channel.send(b"taken")
+        with suppress(Empty):
+            heard.append(ear.next(1.0))
+
+    assert heard == [b"taken"]
+    assert ear.events.get(timeout=PATIENCE) == "quota.lending"
 
 
 def test_where_no_topic_is_named_nothing_is_started(kafka: Running) -> None:

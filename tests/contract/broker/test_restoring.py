@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from kafka import KafkaConsumer, KafkaProducer, OffsetAndMetadata, TopicPartition
 
 from tests.contract.broker.kafka_fixture import (
     Member,
@@ -148,6 +148,24 @@ def test_a_start_without_a_committed_offset_says_how_many_records_and_how_old(
 
 
 @pytest.mark.kafka
+def test_a_start_before_nothing_but_aborted_records_does_not_wait_for_a_first_one(
+    real_cluster: RealCluster, join: Join
+) -> None:
+    """Each partition waited 30 s for it, two at a time: a topic of 64 would have taken a quarter of an hour."""
+    member = join(real_cluster, begins=False)
+    began = time.monotonic()
+    topic = member.options.command_topic
+    with open_transaction(real_cluster, "aborting", timeout=60.0, topic=topic) as producer:
+        producer.abort_transaction()
+
+    assert member.restorer.restore(0).position == 0
+
+    assert time.monotonic() - began < 15.0
+    (told,) = member.noticed("kafka.no_committed_offset")
+    assert told.fields["oldest_age_seconds"] is None
+
+
+@pytest.mark.kafka
 def test_the_last_transaction_is_not_missed_while_a_dead_owners_is_still_open(
     real_cluster: RealCluster, join: Join
 ) -> None:
@@ -228,6 +246,29 @@ def test_a_transaction_that_hangs_is_an_error_and_not_a_shorter_memory(
     ):
         member.restorer.restore(0)
 
+    (told,) = member.noticed("kafka.refused")
+    topic = member.options.outcome_topic
+    assert told.fields["reason"] == f"a transaction in {topic}[0] stays open, from offset 0 on"
+    assert f"abort --topic {topic} --partition 0 --start-offset 0" in str(told.fields["remedy"])
+
+
+@pytest.mark.kafka
+def test_an_open_transaction_on_the_groups_offsets_is_named_with_its_remedy(
+    real_cluster: RealCluster, join: Join
+) -> None:
+    member = join(real_cluster, begins=False)
+    member.restorer._options = real_cluster.options("a", transaction_timeout=-14.0)
+    group = member.options.group_id
+    with open_transaction(real_cluster, "committing", timeout=60.0) as producer:
+        place = TopicPartition(member.options.command_topic, 0)
+        producer.send_offsets_to_transaction({place: OffsetAndMetadata(1, "", -1)}, group)
+
+        with pytest.raises(BrokerError, match="does not tell what is committed"):
+            member.restorer.restore(0)
+
+    (told,) = member.noticed("kafka.refused")
+    assert f"a transaction that commits for the group {group}" in str(told.fields["remedy"])
+
 
 @pytest.mark.kafka
 def test_an_aborted_tail_does_not_keep_a_restoration_waiting(real_cluster: RealCluster, join: Join) -> None:
@@ -258,8 +299,10 @@ def test_when_kafka_cannot_be_reached_that_is_an_error_that_can_be_tried_again(
 
 
 @contextmanager
-def open_transaction(cluster: RealCluster, transactional_id: str, timeout: float) -> Iterator[KafkaProducer]:
-    """A process that has written an outcome into partition 0, has not committed, and does nothing more."""
+def open_transaction(
+    cluster: RealCluster, transactional_id: str, timeout: float, topic: str | None = None
+) -> Iterator[KafkaProducer]:
+    """A process that has written an outcome (or to ``topic``) into partition 0, has not committed, and does nothing more."""
     producer = KafkaProducer(
         bootstrap_servers=cluster.bootstrap_servers,
         transactional_id=transactional_id,
@@ -267,7 +310,8 @@ def open_transaction(cluster: RealCluster, transactional_id: str, timeout: float
     )
     producer.init_transactions()
     producer.begin_transaction()
-    producer.send(f"outcomes{cluster.tag}", value=b'{"command_id": "uncommitted"}', partition=0).get(10)
+    topic = topic or f"outcomes{cluster.tag}"
+    producer.send(topic, value=b'{"command_id": "uncommitted"}', partition=0).get(10)
     yield producer
     producer.close(timeout=0)
 

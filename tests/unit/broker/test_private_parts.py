@@ -74,7 +74,7 @@ PARTS: Final[dict[type, set[str]]] = {
     },
     Fetcher: {"PartitionRecords", "_append", "_next_partition_records", "fetched_records"},
     Fetcher.PartitionRecords: {
-        "_maybe_raise_next_inline_exception", "_next_inline_exception", "drain", "record_iterator", "take",
+        "_contains_abort_marker", "_maybe_raise_next_inline_exception", "_next_inline_exception", "drain", "record_iterator", "take",
     },
     KafkaConnection: {"_sasl_authenticate", "config", "init_future", "net"},
     KafkaConnectionManager: {

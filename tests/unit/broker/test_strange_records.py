@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import struct
 import threading
 from collections import deque
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from crc32c import crc32c
+from kafka import IsolationLevel
 from kafka.consumer.subscription_state import SubscriptionState
 from kafka.record.default_records import DefaultRecordBatchBuilder
 from kafka.record.memory_records import MemoryRecords, MemoryRecordsBuilder
@@ -125,3 +129,27 @@ def test_a_damaged_batch_never_keeps_a_poll_from_ending() -> None:
 
     assert [place.partition for place in first] == [0]
     assert not polling.is_alive()
+
+
+def emptied_marker(offset: int) -> bytes:
+    """What compaction leaves where a transaction's marker stood, if it was the last that its producer wrote: a batch without records."""
+    transactional_control = 0b110000
+    body = struct.pack(">hiqqqhii", transactional_control, 0, -1, -1, 7, 1, -1, 0)
+    after_length = struct.pack(">ibI", 0, 2, crc32c(body)) + body
+    return struct.pack(">qi", offset, len(after_length)) + after_length
+
+
+@pytest.mark.parametrize("is_searched", [False, True])
+def test_a_marker_that_was_compacted_away_does_not_keep_a_topic_from_being_read(is_searched: bool) -> None:
+    """kafka-python raised a RuntimeError: each replica that got the partition ended, until Kafka deleted that segment."""
+    kafka_private_parts.install_replacements()
+    consumer: Any = SimpleNamespace(_fetcher=SimpleNamespace())
+    kafka_private_parts.scan(consumer, () if is_searched else None)
+    records = MemoryRecords(emptied_marker(0) + written())
+    part = consumer._fetcher.PartitionRecords(
+        0, TopicPartition("outcomes", 0), records, isolation_level=IsolationLevel.READ_COMMITTED
+    )
+
+    taken = part.take()
+
+    assert len(taken) == (1 if is_searched else 3)

@@ -240,3 +240,15 @@ def test_a_control_topic_that_becomes_unfit_or_is_recreated_is_left_to_its_follo
     now = replace(first, control=Topic("control", 3, frozenset({"compact"}), topic_id="b"))
 
     assert changes(first, now, options(), dedupe_window=3600.0) == (None, [], [])
+
+
+def test_a_control_topic_whose_policy_is_changed_to_deletion_is_a_problem_and_an_obstacle() -> None:
+    """Its follower looks at the policy only when it begins to read. Nobody else did: a pause would have been deleted without a word."""
+    first = replace(GOOD, control=Topic("control", 1, frozenset({"compact"}), topic_id="a"))
+    now = replace(first, control=Topic("control", 1, frozenset({"delete"}), topic_id="a"))
+
+    fault, obstacles, found = changes(first, now, options(), dedupe_window=3600.0)
+
+    assert fault is None
+    assert obstacles == found
+    assert ["cleanup.policy=compact" in problem.remedy for problem in found] == [True]

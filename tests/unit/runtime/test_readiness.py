@@ -114,3 +114,14 @@ def test_all_obstacles_are_listed_with_what_kafka_refuses_first() -> None:
         ]
 
     run_scenario(scenario)
+
+
+def test_what_follower_and_watch_both_find_at_the_control_topic_is_one_obstacle() -> None:
+    async def scenario(harness: RunnerHarness) -> None:
+        found = readiness(harness, unfit=True, orders=UNFIT.remedy).obstacles()
+
+        assert [obstacle.reason for obstacle in found] == [
+            "the control topic does not fit: no new order is followed"
+        ]
+
+    run_scenario(scenario)
