@@ -103,12 +103,7 @@ def _problem(
             name, "give a text, a number, true or false: kafka-python's options are nothing else"
         )
     if kind == "extra_forbidden" or row is None:
-        meant = nearest(table, words)
-        variable = f"{PREFIX}{'__'.join(words)}".upper()
-        of = f" (the variable {variable})" if variable in environ and len(variable) <= SHOWN else ""
-        return SettingProblem(
-            name, f"there is no such setting{of}{f': did you mean {meant}?' if meant else ''}"
-        )
+        return _unknown(words, table, environ)
     if kind == "missing":
         where = "" if row.section is None else f" in the file that --config or {CONFIG} names"
         return SettingProblem(name, f"is missing: give {row.rule}{where}")
@@ -116,6 +111,26 @@ def _problem(
     if kind == "string_type" and isinstance(value, bool | int | float):
         reason = "put it into quotes: without them YAML does not read it as text"
     return SettingProblem(name, f"give {row.rule}{f' ({reason})' if reason else ''}", _shown(row, value))
+
+
+def _unknown(words: Words, table: dict[Words, SettingRow], environ: Mapping[str, str]) -> SettingProblem:
+    """Return the problem that there is no setting of this name, with the one that was probably meant."""
+    *above, word = words
+    # A word that is empty, or has dots in it, would look like no word, or like several.
+    name = ".".join((*above, word if word and "." not in word else f'"{word}"'))
+    variable = f"{PREFIX}{'__'.join(words)}".upper()
+    of = f" (the variable {variable})" if variable in environ and len(variable) <= SHOWN else ""
+    apart = tuple(".".join(words).split("."))
+    if of and apart != words and find(table, apart) is not None:
+        hint = f": write {PREFIX}{'__'.join(apart).upper()}"
+    elif apart != words and find(table, apart) is not None:
+        hint = (
+            f": write {': {'.join(apart)}: …{'}' * (len(apart) - 1)}, as a dot does not part names in a file"
+        )
+    else:
+        meant = nearest(table, words)
+        hint = f": did you mean {meant}?" if meant else ""
+    return SettingProblem(name, f"there is no such setting{of}{hint}")
 
 
 def _words(location: tuple[int | str, ...], table: dict[Words, SettingRow]) -> Words:

@@ -90,15 +90,15 @@ def table_of_rows() -> dict[Words, SettingRow]:
 
 
 def nearest(table: dict[Words, SettingRow], path: Words) -> str | None:
-    """Return the known name that an unknown one may have meant: the same word elsewhere, else a similar one at the same place."""
+    """Return the known name that an unknown one may have meant: the same word there or elsewhere, else a similar one there."""
     *above, word = path
     word = word.lower()
-    elsewhere = [row.name for row in table.values() if word in {row.path[-1], row.name.replace(".", "_")}]
-    if elsewhere:
-        return elsewhere[0]
     beside = [
         row.path[-1] for row in table.values() if len(row.path) == len(path) and _same(row.path[:-1], above)
     ]
+    elsewhere = [row.name for row in table.values() if word in {row.path[-1], row.name.replace(".", "_")}]
+    if word not in beside and elsewhere:
+        return elsewhere[0]
     close = difflib.get_close_matches(word, beside, 1, 0.6)
     return ".".join((*above, close[0])) if close else None
 

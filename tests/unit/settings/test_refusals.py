@@ -253,6 +253,40 @@ def test_an_unknown_name_is_refused_with_the_nearest_known_one(written: str, mea
     assert KEY not in str(by_file) + str(by_variable), "a misspelt name may hold a secret"
 
 
+@pytest.mark.parametrize("name", ["http.ca_file", "tencent.apps.main.region"])
+def test_a_name_in_capitals_is_told_the_setting_in_its_own_place(name: str) -> None:
+    """The first section of those that have such a setting was named."""
+    above, _, word = name.rpartition(".")
+
+    found = problems(at(f"{above}.{word.capitalize()}", "x"))
+
+    assert found[f"{above}.{word.capitalize()}"].remedy.endswith(f": did you mean {name}?")
+
+
+@pytest.mark.parametrize("written", ["Limits", "SHADOW", "Drain_seconds", "LOG"])
+@pytest.mark.parametrize("value", [None, 10**9, {"level": "x"}])
+def test_a_section_in_capitals_is_no_section(written: str, value: object) -> None:
+    """Of `shadow` and `Shadow` one was silently lost, and a wrong value in such a section ended in a traceback."""
+    found = problems({**minimal(shadow=True), written: value})
+
+    assert list(found) == [written]
+    assert found[written].remedy == f"there is no such setting: did you mean {written.lower()}?"
+
+
+def test_a_setting_that_is_written_with_dots_is_told_how_a_file_has_it() -> None:
+    """It was said that there is no such setting, of one that there is."""
+    found = problems({**minimal(), "kafka.max_gap": 500}, {"WORKER_LOG.LEVEL": "debug"})
+
+    assert {name: problem.remedy for name, problem in found.items()} == {
+        '"kafka.max_gap"': "there is no such setting: write kafka: {max_gap: …}, as a dot does not part names in a file",
+        '"log.level"': "there is no such setting (the variable WORKER_LOG.LEVEL): write WORKER_LOG__LEVEL",
+    }
+
+
+def test_a_name_without_a_letter_is_seen_in_its_error() -> None:
+    assert set(problems({**minimal(limits={"": 1}), "": 1})) == {'""', 'limits.""'}
+
+
 def test_a_misspelt_option_of_kafka_shows_no_value() -> None:
     found = problems(at("kafka.common.sasl_plain_pasword", "hunter2-hunter2"))
 
