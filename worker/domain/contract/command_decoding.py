@@ -207,9 +207,10 @@ class CommandDecoder:
         if isinstance(decoded, Command):
             return decoded
         reading = read(value) if decoded is None else decoded
-        if reading.event is not None:
-            attributes, value = reading.event
-            envelope = envelope_of_event(attributes, envelope)
+        if reading.attributes is not None:
+            envelope = envelope_of_event(reading.attributes, envelope)
+        if reading.data is not None:
+            value = reading.data
             decoded = self._decode(value, envelope)
             if isinstance(decoded, Command):
                 return decoded

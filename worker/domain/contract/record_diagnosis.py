@@ -45,7 +45,8 @@ class RecordDiagnosis(Struct, frozen=True):
         given: The fields of a command that are in the record in some way: right, wrong, or misspelt.
         right: Those of ``given`` that are right by themselves.
         is_foreign: It is something else than a command, so its fields are not looked at together.
-        event: Of a structured CloudEvent the attributes, and the text of its data; the fault is for one inside another.
+        attributes: Of a structured CloudEvent.
+        data: The text of its data, if that is an object; the fault is for one inside another.
 
     """
 
@@ -54,7 +55,8 @@ class RecordDiagnosis(Struct, frozen=True):
     given: frozenset[str] = frozenset()
     right: frozenset[str] = frozenset()
     is_foreign: bool = False
-    event: tuple[Mapping[str, Any], bytes] | None = None
+    attributes: Mapping[str, Any] | None = None
+    data: bytes | None = None
 
 
 def read(value: bytes) -> RecordDiagnosis:
@@ -97,19 +99,15 @@ def _no_object(reader: JsonReader, begin: int) -> RecordDiagnosis:
 
 def _read(reader: JsonReader, json_fields: JsonFields) -> RecordDiagnosis:
     fields = json_fields.read
-    if "specversion" in fields and "action" not in fields and isinstance(fields.get("data"), dict):
-        begin, end = json_fields.spans["data"]
-        what = "the data of a CloudEvent must be the command, not another CloudEvent"
-        return RecordDiagnosis(
-            fields,
-            (OutcomeError("unknown_field", what, "data"),),
-            is_foreign=True,
-            event=(fields, reader.text[begin:end].encode("utf-8", "surrogatepass")),
-        )
-    wrapped = command_inside(fields)
+    named = dict.fromkeys(json_fields.unread) | fields
+    is_event = "specversion" in named and "action" not in named
+    if is_event and "data" in named and reader.text.startswith("{", json_fields.spans["data"][0]):
+        return _event(reader, json_fields)
+    wrapped = command_inside(named)
     if wrapped is not None:
         name, inner, what = wrapped
-        return RecordDiagnosis(inner, (OutcomeError("unknown_field", what, name),), is_foreign=True)
+        faults: tuple[OutcomeError, ...] = (OutcomeError("unknown_field", what, name),)
+        return RecordDiagnosis(inner, faults, is_foreign=True, attributes=fields if is_event else None)
     _leave_out_long_metadata(reader, json_fields)
     own = own_faults(FIELDS, fields, "")
     right = frozenset(name for name, faults in own.items() if name in FIELDS and not faults)
@@ -121,6 +119,27 @@ def _read(reader: JsonReader, json_fields: JsonFields) -> RecordDiagnosis:
     if "metadata" not in right:  # it may be long, so it is looked through only once
         fields = {name: value for name, value in fields.items() if name != "metadata"}
     return RecordDiagnosis(fields, faults, given, right)
+
+
+def _event(reader: JsonReader, json_fields: JsonFields) -> RecordDiagnosis:
+    """Return the attributes of a structured CloudEvent and the text of its data, which is an object."""
+    attributes = json_fields.read
+    begin, end = json_fields.spans["data"]
+    json_fields.constants.pop("data", None)  # whoever reads the data tells it better
+    json_fields.unread.clear()  # an attribute that is not usable is as good as absent
+    faults = tuple(islice(_faults(reader, json_fields), FAULTS))
+    if faults:
+        inner = attributes.get("data")
+        fields = inner if isinstance(inner, dict) else {}
+        return RecordDiagnosis(fields, faults, is_foreign=True, attributes=attributes)
+    what = "the data of a CloudEvent must be the command, not another CloudEvent"
+    return RecordDiagnosis(
+        attributes,
+        (OutcomeError("unknown_field", what, "data"),),
+        is_foreign=True,
+        attributes=attributes,
+        data=reader.text[begin:end].encode("utf-8", "surrogatepass"),
+    )
 
 
 def _leave_out_long_metadata(reader: JsonReader, json_fields: JsonFields) -> None:
