@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Struct, structs
 
-from worker.domain.contract.field_checks import FIELDS, METADATA_BYTES, NEEDED, faults_of, kind, own_faults
+from worker.domain.contract.field_checks import (
+    FAULTS,
+    FIELDS,
+    METADATA_BYTES,
+    NEEDED,
+    faults_of,
+    kind,
+    own_faults,
+)
 from worker.domain.contract.foreign_formats import (
     command_inside,
     shape_of_bytes,
@@ -27,9 +35,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from worker.domain.contract.json_fields import JsonFields
-
-FAULTS: Final = 11
-"""The most faults that are reported of a record: the first, and ten beside it."""
 
 LONG_METADATA: Final = 16 * METADATA_BYTES
 """Characters besides blanks. An escape has at most six for a byte; a number could have more, if somebody wrote needless zeros."""
@@ -90,6 +95,8 @@ def _foreign(code: str, shape: str | None, what: str) -> RecordDiagnosis:
 def _no_object(reader: JsonReader, begin: int) -> RecordDiagnosis:
     value, end = reader.value(begin)
     reader.ends_at(end)
+    if reader.constants:
+        return _foreign("not_json", None, f"the record is not JSON: {reader.constants[0]} is no JSON value")
     if isinstance(value, OutcomeError):  # too much to be read
         value = [] if reader.text.startswith("[", begin) else 0
     return _foreign(
