@@ -72,6 +72,8 @@ _TOKENS: Final = tuple(
     for escapes in ("|[nrt]", "")
 )
 """Two readings of one text: a backslash before n, r or t is a line break, or it is a backslash before a letter."""
+_LINE_BREAK: Final = re.compile(rb"\\[nrt]")
+_ESCAPE: Final = re.compile(r"%(?:25)*+[0-9a-f]{2}|\\u00[0-9a-f]{2}")
 _SHORTEST_KEY: Final = 24
 _KEY_LIKE: Final = re.compile(rf"[A-Za-z0-9+/=_*-]{{{_SHORTEST_KEY},}}+")
 _KEY_OF_HEX: Final = re.compile(rf"[0-9A-Fa-f]{{{_SHORTEST_KEY},}}+")
@@ -179,8 +181,10 @@ class Redaction:
         sought = self._sought
         squeezed = _squeezed(lowered)
         whole = len(squeezed) // _GRAM * _GRAM
-        escapes = lowered.count("%") + lowered.count("\\u00")
-        if escapes < SHORTEST_PART and sought.hints.isdisjoint(memoryview(squeezed)[:whole].cast("Q")):
+        # An escape may stand between any two pieces of a fragment, so a text with one is always searched character by character.
+        if _ESCAPE.search(lowered) is None and sought.hints.isdisjoint(
+            memoryview(squeezed)[:whole].cast("Q")
+        ):
             return [
                 span for spelling in sought.short if spelling in lowered for span in _all(spelling, lowered)
             ]
@@ -213,8 +217,7 @@ class _Sought(NamedTuple):
 def _squeezed(text: str) -> bytes:
     raw = text.encode("utf-8", "surrogatepass")
     if b"\\" in raw:
-        for escape in (b"\\n", b"\\r", b"\\t"):
-            raw = raw.replace(escape, b"")
+        raw = _LINE_BREAK.sub(b"", raw)
     return raw.translate(None, _BETWEEN)
 
 

@@ -105,6 +105,25 @@ def test_no_disguise_gets_a_key_or_signature_through(disguise: str, secret: str)
     assert HIDDEN in cleaned
 
 
+@pytest.mark.parametrize("secret", [KEY, SIGNATURE], ids=["key", "signature"])
+@pytest.mark.parametrize("escape", ["%{:02X}", "%25{:02x}", "\\u{:04x}"])
+def test_a_fragment_of_which_one_character_is_escaped_is_hidden(escape: str, secret: str) -> None:
+    """Of fewer escapes than make a fragment nothing was unescaped; a signature's `*` is one of few that URLs escape."""
+    for at in range(len(secret) - 16):
+        part = secret[at : at + 16]
+        shown = part[:8] + escape.format(ord(part[8])) + part[9:]
+
+        assert knowing().clean(f"<{shown}>") == f"<{HIDDEN}>"
+
+
+def test_a_line_break_that_is_escaped_twice_takes_no_letter_with_it() -> None:
+    """The backslash that was left made a line break of the letter behind it."""
+    at = next(found.start() for found in re.finditer("[nrtNRT]", SIGNATURE) if found.start() > 10)
+    shown = SIGNATURE[at - 8 : at] + r"\\n" + SIGNATURE[at : at + 8]
+
+    assert knowing().clean(f"<{shown}>") == f"<{HIDDEN}>"
+
+
 @pytest.mark.parametrize("name", ["", "u:", "us:", "user:"])
 def test_a_key_in_base64_is_hidden_whatever_stands_before_it(name: str) -> None:
     """The text before it shifts its bits: a header of basic authentication is the base64 of `name:password`."""
