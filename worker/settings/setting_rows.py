@@ -57,6 +57,11 @@ class SettingRow:
         return self.kind if isinstance(self.kind, type) and issubclass(self.kind, BaseModel) else None
 
     @property
+    def maps_names(self) -> bool:
+        """Whether it maps names, which are no settings of ours, to values: the word below this one is such a name."""
+        return get_origin(self.kind) is dict and not _is_model(get_args(self.kind)[1])
+
+    @property
     def holds_kafka_options(self) -> bool:
         """Whether the words below this one are kafka-python's."""
         return len(self.path) == 2 and self.path[0] == "kafka" and get_origin(self.kind) is dict
