@@ -11,8 +11,9 @@ import json
 import re
 import sys
 from bisect import bisect_right
-from collections import deque
+from collections import defaultdict, deque
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import quote, quote_plus
 
@@ -36,7 +37,7 @@ SHORTEST_DIGITS: Final = 12
 SHORTEST_PART: Final = 12
 """A fragment of a key or signature is hidden from this many characters on, wherever it was cut."""
 LONGEST_KEPT_SIGNATURES: Final = 16
-"""How many signatures are known well enough to hide fragments of them. An older one still looks like a signature."""
+"""How many signatures of one owner are known well enough to hide fragments of them. An older one still looks like a signature."""
 
 _NAMED: Final = re.compile(
     r"""
@@ -116,7 +117,9 @@ class Redaction:
     def __init__(self, secrets: Iterable[str] = (), words: Container[str] = ()) -> None:
         self._words = words
         self._secrets: frozenset[str] = frozenset()
-        self._signatures: deque[str] = deque(maxlen=LONGEST_KEPT_SIGNATURES)
+        self._signatures: defaultdict[str, deque[str]] = defaultdict(
+            lambda: deque(maxlen=LONGEST_KEPT_SIGNATURES)
+        )
         self.learn(*secrets)
 
     def learn(self, *secrets: str) -> None:
@@ -130,10 +133,14 @@ class Redaction:
         )
         self._look_for()
 
-    def learn_signature(self, signature: str) -> None:
-        """Hide this signature and its fragments. The last ``LONGEST_KEPT_SIGNATURES`` are remembered."""
-        if signature not in self._signatures:
-            self._signatures.append(signature)
+    def learn_signature(self, signature: str, owner: str = "") -> None:
+        """
+        Hide this signature and its fragments. The last ``LONGEST_KEPT_SIGNATURES`` of each owner are remembered.
+
+        An app that is halted makes a new one every few seconds, and those in use of the others must stay known.
+        """
+        if signature not in self._signatures[owner]:
+            self._signatures[owner].append(signature)
             self._look_for()
 
     def clean(self, text: str, most: int | None = None) -> str:
@@ -172,7 +179,9 @@ class Redaction:
         keys = {
             part for secret in self._secrets if _is_random(secret) for part in (secret, *_encoded(secret))
         }
-        parts = _grams(_squeezed(part.lower()) for part in (*keys, *self._signatures))
+        parts = _grams(
+            _squeezed(part.lower()) for part in (*keys, *chain.from_iterable(self._signatures.values()))
+        )
         hints = frozenset(int.from_bytes(gram, sys.byteorder) for gram in parts | _grams(squeezed.values()))
         self._sought = _Sought(short, tuple(squeezed), parts, hints)
 

@@ -169,6 +169,18 @@ def test_the_signatures_that_are_remembered_are_bounded_and_the_newest_are_among
         assert redaction.clean(signature[30:60]) == HIDDEN
 
 
+def test_the_signatures_of_one_app_do_not_make_those_of_another_unknown() -> None:
+    """An app that is halted signs anew every few seconds; in 80 all others' signatures, and Kafka's token, were forgotten."""
+    redaction = Redaction()
+    redaction.learn_signature(SIGNATURE)
+    for number in range(2 * LONGEST_KEPT_SIGNATURES):
+        redaction.learn_signature(
+            TLSSigAPIv2(1400000001, KEY[::-1]).gen_sig(f"admin-{number}", 86_400), "halted"
+        )
+
+    assert redaction.clean(f"<{SIGNATURE[90:130]}>") == f"<{HIDDEN}>"
+
+
 # -- what is left alone ---------------------------------------------------------------------------------------------------------
 
 LINE = json.dumps(
