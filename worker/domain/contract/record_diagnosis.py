@@ -26,15 +26,13 @@ from worker.domain.contract.foreign_formats import (
     shape_of_json,
     shape_of_text,
 )
-from worker.domain.contract.json_fields import TOO_DEEP, JsonReader
+from worker.domain.contract.json_fields import TOO_DEEP, JsonFields, JsonReader
 from worker.domain.contract.outcomes import OutcomeError
 from worker.domain.contract.spelling_suggestions import meant_field
 from worker.domain.contract.visible_text import shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-
-    from worker.domain.contract.json_fields import JsonFields
 
 LONG_METADATA: Final = 16 * METADATA_BYTES
 """Characters besides blanks. An escape has at most six for a byte; a number could have more, if somebody wrote needless zeros."""
@@ -132,9 +130,12 @@ def _event(reader: JsonReader, json_fields: JsonFields) -> RecordDiagnosis:
     """Return the attributes of a structured CloudEvent and the text of its data, which is an object."""
     attributes = json_fields.read
     begin, end = json_fields.spans["data"]
-    json_fields.constants.pop("data", None)  # whoever reads the data tells it better
-    json_fields.unread.clear()  # an attribute that is not usable is as good as absent
-    faults = tuple(islice(_faults(reader, json_fields), FAULTS))
+    # An attribute that could not be read is as good as absent, and whoever reads the data tells better what is wrong there.
+    strange = {name: constant for name, constant in json_fields.constants.items() if name != "data"}
+    around = JsonFields(
+        read=attributes, repeated=json_fields.repeated, constants=strange, spans=json_fields.spans
+    )
+    faults = tuple(islice(_faults(reader, around), FAULTS))
     if faults:
         inner = attributes.get("data")
         fields = inner if isinstance(inner, dict) else {}
