@@ -11,8 +11,9 @@ import json
 import re
 import sys
 from bisect import bisect_right
-from collections import deque
+from collections import defaultdict, deque
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import quote, quote_plus
 
@@ -36,7 +37,7 @@ SHORTEST_DIGITS: Final = 12
 SHORTEST_PART: Final = 12
 """A fragment of a key or signature is hidden from this many characters on, wherever it was cut."""
 LONGEST_KEPT_SIGNATURES: Final = 16
-"""How many signatures are known well enough to hide fragments of them. An older one still looks like a signature."""
+"""How many signatures of one owner are known well enough to hide fragments of them. An older one still looks like a signature."""
 
 _NAMED: Final = re.compile(
     r"""
@@ -72,6 +73,8 @@ _TOKENS: Final = tuple(
     for escapes in ("|[nrt]", "")
 )
 """Two readings of one text: a backslash before n, r or t is a line break, or it is a backslash before a letter."""
+_LINE_BREAK: Final = re.compile(rb"\\[nrt]")
+_ESCAPE: Final = re.compile(r"%(?:25)*+[0-9a-f]{2}|\\u00[0-9a-f]{2}")
 _SHORTEST_KEY: Final = 24
 _KEY_LIKE: Final = re.compile(rf"[A-Za-z0-9+/=_*-]{{{_SHORTEST_KEY},}}+")
 _KEY_OF_HEX: Final = re.compile(rf"[0-9A-Fa-f]{{{_SHORTEST_KEY},}}+")
@@ -114,7 +117,9 @@ class Redaction:
     def __init__(self, secrets: Iterable[str] = (), words: Container[str] = ()) -> None:
         self._words = words
         self._secrets: frozenset[str] = frozenset()
-        self._signatures: deque[str] = deque(maxlen=LONGEST_KEPT_SIGNATURES)
+        self._signatures: defaultdict[str, deque[str]] = defaultdict(
+            lambda: deque(maxlen=LONGEST_KEPT_SIGNATURES)
+        )
         self.learn(*secrets)
 
     def learn(self, *secrets: str) -> None:
@@ -128,10 +133,14 @@ class Redaction:
         )
         self._look_for()
 
-    def learn_signature(self, signature: str) -> None:
-        """Hide this signature and its fragments. The last ``LONGEST_KEPT_SIGNATURES`` are remembered."""
-        if signature not in self._signatures:
-            self._signatures.append(signature)
+    def learn_signature(self, signature: str, owner: str = "") -> None:
+        """
+        Hide this signature and its fragments. The last ``LONGEST_KEPT_SIGNATURES`` of each owner are remembered.
+
+        An app that is halted makes a new one every few seconds, and those in use of the others must stay known.
+        """
+        if signature not in self._signatures[owner]:
+            self._signatures[owner].append(signature)
             self._look_for()
 
     def clean(self, text: str, most: int | None = None) -> str:
@@ -170,7 +179,9 @@ class Redaction:
         keys = {
             part for secret in self._secrets if _is_random(secret) for part in (secret, *_encoded(secret))
         }
-        parts = _grams(_squeezed(part.lower()) for part in (*keys, *self._signatures))
+        parts = _grams(
+            _squeezed(part.lower()) for part in (*keys, *chain.from_iterable(self._signatures.values()))
+        )
         hints = frozenset(int.from_bytes(gram, sys.byteorder) for gram in parts | _grams(squeezed.values()))
         self._sought = _Sought(short, tuple(squeezed), parts, hints)
 
@@ -179,8 +190,10 @@ class Redaction:
         sought = self._sought
         squeezed = _squeezed(lowered)
         whole = len(squeezed) // _GRAM * _GRAM
-        escapes = lowered.count("%") + lowered.count("\\u00")
-        if escapes < SHORTEST_PART and sought.hints.isdisjoint(memoryview(squeezed)[:whole].cast("Q")):
+        # An escape may stand between any two pieces of a fragment, so a text with one is always searched character by character.
+        if _ESCAPE.search(lowered) is None and sought.hints.isdisjoint(
+            memoryview(squeezed)[:whole].cast("Q")
+        ):
             return [
                 span for spelling in sought.short if spelling in lowered for span in _all(spelling, lowered)
             ]
@@ -213,8 +226,7 @@ class _Sought(NamedTuple):
 def _squeezed(text: str) -> bytes:
     raw = text.encode("utf-8", "surrogatepass")
     if b"\\" in raw:
-        for escape in (b"\\n", b"\\r", b"\\t"):
-            raw = raw.replace(escape, b"")
+        raw = _LINE_BREAK.sub(b"", raw)
     return raw.translate(None, _BETWEEN)
 
 

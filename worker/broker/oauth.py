@@ -22,7 +22,7 @@ from urllib.parse import quote_plus, urlencode, urlsplit
 from worker.broker.access_token_cache import AccessToken
 from worker.broker.error_mapping import CredentialError
 from worker.errors import FileError
-from worker.redaction import without_keys
+from worker.redaction import Redaction, without_keys
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -101,7 +101,7 @@ def fetch_token(options: OAuthOptions) -> AccessToken:
         connection.close()
     if overdue.is_set():  # the answer that was cut looks like one that has ended
         raise _unreachable(TimeoutError(), url, options)
-    return _token(response.status, body, url, options)
+    return _token(response.status, body, url, options, Redaction((secret, quote_plus(secret))))
 
 
 def _secret(options: OAuthOptions) -> str:
@@ -195,13 +195,15 @@ def _unreachable(error: Exception, url: SplitResult, options: OAuthOptions) -> C
     )
 
 
-def _token(status: int, body: bytes, url: SplitResult, options: OAuthOptions) -> AccessToken:
+def _token(
+    status: int, body: bytes, url: SplitResult, options: OAuthOptions, redaction: Redaction
+) -> AccessToken:
     where = _where(url)
     if len(body) > ANSWER_BYTES:
         raise _failure(f"the token server {where} answers with more than {ANSWER_BYTES:,} bytes", _OTHER_URL)
     answer = _object(body)
     if status != http.client.OK:
-        raise _refused(status, answer, url, options)
+        raise _refused(status, answer, url, options, redaction)
     if answer is None:
         raise _failure(f"the token server {where} answers with something else than JSON", _OTHER_URL)
     token = answer.get("access_token")
@@ -224,7 +226,7 @@ def _token(status: int, body: bytes, url: SplitResult, options: OAuthOptions) ->
 
 
 def _refused(
-    status: int, answer: dict[str, Any] | None, url: SplitResult, options: OAuthOptions
+    status: int, answer: dict[str, Any] | None, url: SplitResult, options: OAuthOptions, redaction: Redaction
 ) -> CredentialError:
     code = (answer or {}).get("error")
     code = code if isinstance(code, str) and re.fullmatch(r"[a-z_]{1,40}", code) else None
@@ -232,7 +234,11 @@ def _refused(
     if remedy is None:
         remedy = "wait for it; the worker asks again" if status >= 500 else _OTHER_URL
     said = (answer or {}).get("error_description")
-    words = [f"HTTP {status}", code, _shown(said) if isinstance(said, str) else None]
+    words = [
+        f"HTTP {status}",
+        code,
+        _shown(redaction.clean(said, SHOWN + 1)) if isinstance(said, str) else None,
+    ]
     return _failure(
         f"the token server {_where(url)} gives {_shown(options.client_id)} no token ({', '.join(filter(None, words))})",
         remedy.format(file=options.client_secret_file),

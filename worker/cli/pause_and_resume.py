@@ -189,12 +189,16 @@ def _scope(given: tuple[str | None, ...], *, everything: bool) -> Scope:
     """Return the scope of the flags. Raises BadParameter if there is none, or one that cannot be meant."""
     from worker.cli.filter_options import check_text  # noqa: PLC0415
     from worker.domain.contract.actions import ACTIONS  # noqa: PLC0415
-    from worker.domain.contract.control_records import SCOPE_FIELDS, Scope  # noqa: PLC0415
+    from worker.domain.contract.control_records import SCOPE_FIELDS, Scope, scope_fault  # noqa: PLC0415
     from worker.settings.guard_settings import no_action  # noqa: PLC0415
 
     fields = {name: text for name, text in zip(SCOPE_FIELDS, given, strict=True) if text is not None}
     for name, text in fields.items():
         check_text(f"--{name}", text)  # an issuer may be a blank, and a guard may have stopped it
+        if (
+            fault := scope_fault(name, text)
+        ) is not None:  # pasted with something that nobody sees, it would stop nothing
+            raise typer.BadParameter(fault, param_hint=f"--{name}")
     if bool(fields) == everything:  # both, or neither
         raise typer.BadParameter(
             "give one or more of --app, --action, --issuer, --target"

@@ -28,7 +28,10 @@ if TYPE_CHECKING:
     from worker.domain.effects import LogEvent
 
 LIBRARIES: Final = ("httpx", "httpcore", "aiohttp", "kafka", "asyncio")
-"""Logged from WARNING on, in debug mode from DEBUG on: at INFO kafka-python logs each poll error."""
+"""
+Logged from WARNING on, in debug mode from DEBUG on: at INFO kafka-python logs each poll error. All others are never logged below
+WARNING: botocore writes what it signs and how, which together sign in to Kafka, and what it is given by AWS.
+"""
 WORDY: Final = frozenset({"kafka"})
 """Never logged below INFO: at DEBUG they write whole records, and no log may contain a payload."""
 
@@ -278,7 +281,7 @@ def _route_libraries(log: _EventLog, level: int) -> None:
     if level > logging.DEBUG:
         bridge.addFilter(LibraryLogThrottle())
     root.handlers[:] = [bridge]
-    root.setLevel(level)
+    root.setLevel(max(level, logging.WARNING))
     for name in LIBRARIES:
         logger = logging.getLogger(name)
         logger.handlers[:] = []

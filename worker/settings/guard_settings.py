@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import difflib
+from functools import partial
 from math import ceil
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -12,14 +13,14 @@ from msgspec import to_builtins
 from pydantic import PlainSerializer, PlainValidator, WithJsonSchema
 
 from worker.domain.contract.actions import ACTIONS
-from worker.domain.contract.control_records import SCOPE_FIELDS, OrderState, Scope
+from worker.domain.contract.control_records import SCOPE_FIELDS, OrderState, Scope, scope_fault
 from worker.domain.contract.spelling_suggestions import meant_actions
 from worker.domain.runaway_guards import ANY, RunawayGuard
 from worker.errors import SettingProblem
 from worker.settings.types import RuleText
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from worker.settings.model import Settings
 
@@ -39,27 +40,46 @@ def _guards(value: object) -> tuple[RunawayGuard, ...]:
     if len(value) > MAX_GUARDS:
         raise ValueError(f"at most {MAX_GUARDS} guards, and there are {len(value)}")
     return tuple(
-        item if isinstance(item, RunawayGuard) else _guard(item, f"guard {number}")
-        for number, item in enumerate(value, 1)
+        _together(*(partial(_guard, item, f"guard {number}") for number, item in enumerate(value, 1)))
     )
 
 
+def _together(*reads: Callable[[], Any]) -> list[Any]:
+    """Return what each of these reads. Raises ValueError with what all of them have found wrong."""
+    made, wrong = [], []
+    for read in reads:
+        try:
+            made.append(read())
+        except ValueError as error:
+            wrong.append(str(error))
+    if wrong:
+        raise ValueError("; ".join(wrong))
+    return made
+
+
 def _guard(item: object, where: str) -> RunawayGuard:
+    if isinstance(item, RunawayGuard):
+        return item
     if not isinstance(item, dict):
         raise ValueError(f"{where} is no mapping")  # noqa: TRY004
     _only(item, _NAMES, where)
     missing = [name for name in _NAMES if name not in item]
     if missing:
         raise ValueError(f"{where} has no {' and no '.join(missing)}")
-    then = item["then"]  # whatever a file can hold: a list has no hash
-    if not isinstance(then, str) or then not in {state.value for state in FOLLOWS}:
-        raise ValueError(f"{where}: then is {' or '.join(FOLLOWS)}; to cancel is a person's decision")
-    return RunawayGuard(
-        _scope(item["scope"], where),
-        int(_bounded(item["members"], int, (1, MAX_MEMBERS), f"{where}: members")),
-        _bounded(item["per_seconds"], (int, float), SECONDS, f"{where}: per_seconds"),
-        OrderState(then),
+    scope, members, per_seconds, then = _together(
+        partial(_scope, item["scope"], where),
+        partial(_bounded, item["members"], int, (1, MAX_MEMBERS), f"{where}: members"),
+        partial(_bounded, item["per_seconds"], (int, float), SECONDS, f"{where}: per_seconds"),
+        partial(_then, item["then"], where),
     )
+    return RunawayGuard(scope, int(members), per_seconds, then)
+
+
+def _then(value: object, where: str) -> OrderState:
+    # Whatever a file can hold: a list has no hash.
+    if not isinstance(value, str) or value not in {state.value for state in FOLLOWS}:
+        raise ValueError(f"{where}: then is {' or '.join(FOLLOWS)}; to cancel is a person's decision")
+    return OrderState(value)
 
 
 def _bounded(value: object, kind: Any, bounds: tuple[float, float], what: str) -> float:
@@ -76,6 +96,8 @@ def _scope(value: object, where: str) -> Scope:
     for name, text in value.items():
         if not isinstance(text, str) or not 1 <= len(text.encode()) <= VALUE_BYTES:
             raise ValueError(f"{where}: scope.{name} is a text of 1 to {VALUE_BYTES} bytes; quote a number")
+        if text != ANY and (fault := scope_fault(name, text)) is not None:
+            raise ValueError(f"{where}: scope.{fault}")
     wildcards = [name for name, text in value.items() if text == ANY]
     if len(wildcards) > 1:
         raise ValueError(f'{where}: one field may be "{ANY}", and {" and ".join(wildcards)} are')

@@ -89,7 +89,13 @@ def _meant(option: str, part: str, known: Mapping[str, Mapping[str, Any]]) -> st
     elsewhere = [f"kafka.{other}" for other in known if other != part and option in known[other]]
     if elsewhere:
         return f": it belongs to {elsewhere[-1]}"
-    close = difflib.get_close_matches(option, [each for each in known[part] if each not in OWNED], 1, 0.6)
+    free = [each for each in known[part] if each not in OWNED]
+    family = option.partition("_")[0]  # of sasl_password not ssl_password is meant, which is more like it
+    related = [each for each in free if each.partition("_")[0] == family]
+    close = [
+        *difflib.get_close_matches(option, related, 1, 0.6),
+        *difflib.get_close_matches(option, free, 1, 0.6),
+    ]
     return f": did you mean {close[0]}?" if close else ""
 
 

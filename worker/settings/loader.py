@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, get_args
 
 from pydantic import ValidationError
 
@@ -17,6 +17,7 @@ from worker.settings.cross_checks import contradictions
 from worker.settings.model import Settings
 from worker.settings.setting_rows import find, nearest, table_of_rows
 from worker.settings.sources import CONFIG, PREFIX, FileData, from_environment, from_file, merged, problems_in
+from worker.settings.types import rule_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,6 +29,9 @@ _STAND_IN: Final[dict[str, Any]] = {
     "tencent": {"apps": {}},
 }
 _STAND_IN_APP: Final[dict[str, Any]] = {"sdk_app_id": 4_294_967_295, "identifier": "stand-in"}
+
+_ROUNDS: Final = 4
+"""One for values, one for what holds them, one for the stand-ins, and one to spare."""
 
 _REPLACED_BY: Final = {"kafka.common.sasl_mechanism": "kafka.aws_msk_iam.region"}
 """A setting that need not be given where the other one is. It seems to be missing if the other one was refused."""
@@ -69,22 +73,24 @@ def _validated(
     data: dict[str, Any], table: dict[Words, SettingRow], environ: Mapping[str, str]
 ) -> tuple[Settings, list[SettingProblem]]:
     """Return the settings, with stand-ins for what is wrong, and the problems."""
-    try:
-        return Settings(**data), []
-    except ValidationError as error:
-        errors = error.errors(include_url=False, include_context=False)
     problems: dict[str, SettingProblem] = {}
-    for found in errors:
-        words = _words(found["loc"], table)
-        problem = _problem(found["type"], words, found["msg"], found["input"], table, environ)
-        problems.setdefault(problem.name, problem)
-        if found["type"] != "missing":
-            _remove(data, words)
-    data = merged(_STAND_IN, data)
-    data["tencent"]["apps"] = {
-        word: merged(_STAND_IN_APP, app) for word, app in data["tencent"]["apps"].items()
-    }
-    return Settings(**data), list(problems.values())
+    for _ in range(_ROUNDS):
+        try:
+            return Settings(**data), list(problems.values())
+        except ValidationError as error:
+            errors = error.errors(include_url=False, include_context=False)
+        for found in errors:
+            words = _words(found["loc"], table)
+            problem = _problem(found["type"], words, found["msg"], found["input"], table, environ)
+            problems.setdefault(problem.name, problem)
+            if found["type"] != "missing":
+                _remove(data, words)
+        # What is left may be wrong as a whole, as can be seen only without what was wrong by itself.
+        data = merged(_STAND_IN, data)
+        data["tencent"]["apps"] = {
+            word: merged(_STAND_IN_APP, app) for word, app in data["tencent"]["apps"].items()
+        }
+    raise AssertionError("what is wrong with the settings was not taken out of them")
 
 
 def _problem(
@@ -102,20 +108,39 @@ def _problem(
         return SettingProblem(
             name, "give a text, a number, true or false: kafka-python's options are nothing else"
         )
-    if kind == "extra_forbidden" or row is None:
-        meant = nearest(table, words)
-        variable = f"{PREFIX}{'__'.join(words)}".upper()
-        of = f" (the variable {variable})" if variable in environ and len(variable) <= SHOWN else ""
-        return SettingProblem(
-            name, f"there is no such setting{of}{f': did you mean {meant}?' if meant else ''}"
-        )
+    if row is None and holder is not None and holder.maps_names:
+        row, rule = holder, rule_of(get_args(holder.kind)[1], [])
+    elif kind == "extra_forbidden" or row is None:
+        return _unknown(words, table, environ)
+    else:
+        rule = row.rule
     if kind == "missing":
         where = "" if row.section is None else f" in the file that --config or {CONFIG} names"
-        return SettingProblem(name, f"is missing: give {row.rule}{where}")
+        return SettingProblem(name, f"is missing: give {rule}{where}")
     reason = message.removeprefix("Value error, ") if kind == "value_error" else ""
     if kind == "string_type" and isinstance(value, bool | int | float):
         reason = "put it into quotes: without them YAML does not read it as text"
-    return SettingProblem(name, f"give {row.rule}{f' ({reason})' if reason else ''}", _shown(row, value))
+    return SettingProblem(name, f"give {rule}{f' ({reason})' if reason else ''}", _shown(row, value))
+
+
+def _unknown(words: Words, table: dict[Words, SettingRow], environ: Mapping[str, str]) -> SettingProblem:
+    """Return the problem that there is no setting of this name, with the one that was probably meant."""
+    *above, word = words
+    # A word that is empty, or has dots in it, would look like no word, or like several.
+    name = ".".join((*above, word if word and "." not in word else f'"{word}"'))
+    variable = f"{PREFIX}{'__'.join(words)}".upper()
+    of = f" (the variable {variable})" if variable in environ and len(variable) <= SHOWN else ""
+    apart = tuple(".".join(words).split("."))
+    if of and apart != words and find(table, apart) is not None:
+        hint = f": write {PREFIX}{'__'.join(apart).upper()}"
+    elif apart != words and find(table, apart) is not None:
+        hint = (
+            f": write {': {'.join(apart)}: …{'}' * (len(apart) - 1)}, as a dot does not part names in a file"
+        )
+    else:
+        meant = nearest(table, words)
+        hint = f": did you mean {meant}?" if meant else ""
+    return SettingProblem(name, f"there is no such setting{of}{hint}")
 
 
 def _words(location: tuple[int | str, ...], table: dict[Words, SettingRow]) -> Words:
@@ -126,7 +151,7 @@ def _words(location: tuple[int | str, ...], table: dict[Words, SettingRow]) -> W
             break
         row = find(table, words)
         if words and row is not None and row.section is None and row.name != "tencent.apps":
-            if row.holds_kafka_options:  # the next word is kafka-python's
+            if row.maps_names:  # the next word is the user's, or kafka-python's
                 words = (*words, part)
             break
         words = (*words, part)

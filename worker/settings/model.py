@@ -194,7 +194,10 @@ class LogSettings(SettingsSection):
 class Settings(BaseSettings):
     """All settings, individually and jointly valid. Only ``load`` makes them (loader.py)."""
 
-    model_config = SettingsConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    # case_sensitive: else pydantic-settings takes `Kafka` for `kafka`, and of the two one is lost.
+    model_config = SettingsConfigDict(
+        frozen=True, extra="forbid", hide_input_in_errors=True, case_sensitive=True
+    )
 
     kafka: KafkaSettings
     tencent: TencentSettings

@@ -57,6 +57,11 @@ class SettingRow:
         return self.kind if isinstance(self.kind, type) and issubclass(self.kind, BaseModel) else None
 
     @property
+    def maps_names(self) -> bool:
+        """Whether it maps names, which are no settings of ours, to values: the word below this one is such a name."""
+        return get_origin(self.kind) is dict and not _is_model(get_args(self.kind)[1])
+
+    @property
     def holds_kafka_options(self) -> bool:
         """Whether the words below this one are kafka-python's."""
         return len(self.path) == 2 and self.path[0] == "kafka" and get_origin(self.kind) is dict
@@ -90,15 +95,15 @@ def table_of_rows() -> dict[Words, SettingRow]:
 
 
 def nearest(table: dict[Words, SettingRow], path: Words) -> str | None:
-    """Return the known name that an unknown one may have meant: the same word elsewhere, else a similar one at the same place."""
+    """Return the known name that an unknown one may have meant: the same word there or elsewhere, else a similar one there."""
     *above, word = path
     word = word.lower()
-    elsewhere = [row.name for row in table.values() if word in {row.path[-1], row.name.replace(".", "_")}]
-    if elsewhere:
-        return elsewhere[0]
     beside = [
         row.path[-1] for row in table.values() if len(row.path) == len(path) and _same(row.path[:-1], above)
     ]
+    elsewhere = [row.name for row in table.values() if word in {row.path[-1], row.name.replace(".", "_")}]
+    if word not in beside and elsewhere:
+        return elsewhere[0]
     close = difflib.get_close_matches(word, beside, 1, 0.6)
     return ".".join((*above, close[0])) if close else None
 

@@ -44,7 +44,7 @@ KAFKA_PATHS: Final = frozenset({*TLS_FILES, *(f"{option}_file" for option in SEC
 """Options of the Kafka client that name a file. All other settings that name a file have the type Path."""
 
 _SERVICE_LINK: Final = re.compile(
-    r"(SERVICE_(HOST|PORT(_[A-Z0-9_]+)?)|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)$"
+    r"(SERVICE_(HOST|PORT(_[A-Z0-9_]+)?)|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)$"
 )
 """Variables that Kubernetes sets for a Service whose name begins with ``worker``: they are not settings."""
 
@@ -83,7 +83,8 @@ def from_file(path: Path, table: dict[Words, SettingRow]) -> FileData:
     except (ValueError, LookupError, TypeError, ArithmeticError, RecursionError):
         # A tag that does not fit its text (!!bool maybe, !!int "").
         return _unusable(
-            name, "the file is not valid YAML: it is nested too deep, or contains an invalid number"
+            name,
+            "the file is not valid YAML: it is nested too deep, or a value does not fit its tag (!!int, say)",
         )
     if data is None:
         return FileData()
@@ -145,7 +146,7 @@ def from_environment(
         if not variable.startswith(PREFIX) or variable == CONFIG:
             continue
         name = variable.removeprefix(PREFIX)
-        if "__" not in name and _SERVICE_LINK.search(name):
+        if "__" not in name and _is_service_link(name, environ[variable]):
             continue
         words = name.lower().split("__")
         if len(words) > DEPTH or not all(words):
@@ -173,6 +174,11 @@ def from_environment(
                 value = {word: value}
             data = merged(data, value)
     return data, problems
+
+
+def _is_service_link(name: str, value: str) -> bool:
+    """Return whether Kubernetes has set it. In ``WORKER_SERVER_PORT=9001`` a person has forgotten an underscore."""
+    return _SERVICE_LINK.search(name) is not None or (name.endswith("PORT") and "://" in value)
 
 
 def problems_in(data: object, top: Words = ()) -> list[SettingProblem]:
@@ -299,7 +305,15 @@ class _RefusedYamlError(yaml.MarkedYAMLError):
 
 
 def _load_yaml(text: str) -> Any:
-    loader = _Loader(text)
+    try:
+        loader = _Loader(text)
+    except yaml.reader.ReaderError as error:
+        place: int = error.position
+        line, column = text.count("\n", 0, place), place - text.rfind("\n", 0, place) - 1
+        raise _RefusedYamlError(
+            problem=f"the file contains the character U+{error.character:04X}, which no YAML may: take it out",
+            problem_mark=yaml.Mark("", place, line, column, None, 0),
+        ) from None
     try:
         root = loader.get_single_node()
         if root is None:

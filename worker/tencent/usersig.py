@@ -195,7 +195,7 @@ class UserSigSigner:
         value = TLSSigAPIv2(self._app.sdk_app_id, self._key).gen_sig(
             self._app.identifier, int(self._app.lifetime)
         )
-        self._redaction.learn_signature(value)
+        self._redaction.learn_signature(value, self._app.name)
         return SignedUserSig(value, serial + 1)
 
     def _read(self) -> str:

@@ -11,6 +11,7 @@ import threading
 import time
 import traceback
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote_plus
 
 import pytest
 
@@ -133,6 +134,19 @@ def test_an_answer_without_a_token_is_explained_with_its_remedy(
     assert error.kind == "token"
     assert re.search(says, str(error)), str(error)
     assert "secretive" not in str(error)
+
+
+def test_a_description_that_repeats_what_was_sent_shows_no_secret(server: TokenServer) -> None:
+    """The description is shown by `check` and /readyz, which know no secret."""
+    header = base64.b64encode(f"{quote_plus(CLIENT)}:{quote_plus(SECRET)}".encode()).decode()
+    said = f"wrong secret {SECRET} ({quote_plus(SECRET)}) in Basic {header}"
+    server.answer = (401, json.dumps({"error": "invalid_client", "error_description": said}).encode())
+
+    told = str(failure(options(server.token_url)))
+
+    assert "wrong secret [redacted]" in told
+    assert quote_plus(SECRET) not in told
+    assert header[:-4] not in told
 
 
 def test_a_description_is_cut_and_shows_no_key_and_no_control_characters(server: TokenServer) -> None:

@@ -50,6 +50,8 @@ def invoke(tmp_path: Path) -> Callable[..., tuple[int, str]]:
         (("--issuer", "a", "--reason", "x", "--by", "guard"), "that is no person's name"),
         (("--issuer", "\udcff", "--reason", "x"), "not UTF-8"),
         (("--action", "group.ban", "--reason", "x"), "did you mean group.ban_group_member?"),
+        (("--issuer", "detector-7\u200b", "--reason", "x"), "issuer holds the invisible character U+200B"),
+        (("--target", "group-42 ", "--reason", "x"), "target ends with a blank"),
         (("--action", "dance", "--reason", "x"), "there are group.ban_group_member"),
         (("--app", "mian", "--reason", "x"), "did you mean main?"),
         (("--user", "u", "--reason", "x"), "No such option"),

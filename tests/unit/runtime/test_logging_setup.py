@@ -17,10 +17,12 @@ from urllib.parse import quote, quote_plus
 
 import httpx
 import pytest
+from botocore.credentials import Credentials
 from hypothesis import given
 from hypothesis import strategies as st
 from TLSSigAPIv2 import TLSSigAPIv2
 
+from worker.broker.msk_iam import signed
 from worker.cli.app import main
 from worker.domain.effects import LogEvent
 from worker.errors import SettingProblem, SettingsError
@@ -411,6 +413,18 @@ def test_at_info_libraries_tell_no_line_for_each_request(configure: Callable[...
         logging.getLogger(name).info("a line")
 
     assert captured.text == ""
+
+
+def test_at_debug_a_sign_in_with_aws_tells_neither_its_session_nor_its_signature(
+    configure: Callable[..., CapturedLog],
+) -> None:
+    """botocore writes at DEBUG all that it signs, and the signature: together they are a token that Kafka takes."""
+    told = configure("debug")
+    logging.getLogger("kafka").info("a line")
+
+    signed(Credentials("AKIAIOSFODNN7EXAMPLE", KEY, "a-session-token-of-aws"), "eu-central-1")
+
+    assert [json.loads(line)["logger"] for line in told.text.splitlines()] == ["kafka"]
 
 
 @pytest.mark.parametrize(

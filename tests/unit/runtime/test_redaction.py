@@ -105,6 +105,25 @@ def test_no_disguise_gets_a_key_or_signature_through(disguise: str, secret: str)
     assert HIDDEN in cleaned
 
 
+@pytest.mark.parametrize("secret", [KEY, SIGNATURE], ids=["key", "signature"])
+@pytest.mark.parametrize("escape", ["%{:02X}", "%25{:02x}", "\\u{:04x}"])
+def test_a_fragment_of_which_one_character_is_escaped_is_hidden(escape: str, secret: str) -> None:
+    """Of fewer escapes than make a fragment nothing was unescaped; a signature's `*` is one of few that URLs escape."""
+    for at in range(len(secret) - 16):
+        part = secret[at : at + 16]
+        shown = part[:8] + escape.format(ord(part[8])) + part[9:]
+
+        assert knowing().clean(f"<{shown}>") == f"<{HIDDEN}>"
+
+
+def test_a_line_break_that_is_escaped_twice_takes_no_letter_with_it() -> None:
+    """The backslash that was left made a line break of the letter behind it."""
+    at = next(found.start() for found in re.finditer("[nrtNRT]", SIGNATURE) if found.start() > 10)
+    shown = SIGNATURE[at - 8 : at] + r"\\n" + SIGNATURE[at : at + 8]
+
+    assert knowing().clean(f"<{shown}>") == f"<{HIDDEN}>"
+
+
 @pytest.mark.parametrize("name", ["", "u:", "us:", "user:"])
 def test_a_key_in_base64_is_hidden_whatever_comes_before_it(name: str) -> None:
     """The text before it shifts its bits: a header of basic authentication is the base64 of `name:password`."""
@@ -148,6 +167,18 @@ def test_the_signatures_that_are_remembered_are_bounded_and_the_newest_are_among
 
     for signature in made[-LONGEST_KEPT_SIGNATURES:]:
         assert redaction.clean(signature[30:60]) == HIDDEN
+
+
+def test_the_signatures_of_one_app_do_not_make_those_of_another_unknown() -> None:
+    """An app that is halted signs anew every few seconds; in 80 all others' signatures, and Kafka's token, were forgotten."""
+    redaction = Redaction()
+    redaction.learn_signature(SIGNATURE)
+    for number in range(2 * LONGEST_KEPT_SIGNATURES):
+        redaction.learn_signature(
+            TLSSigAPIv2(1400000001, KEY[::-1]).gen_sig(f"admin-{number}", 86_400), "halted"
+        )
+
+    assert redaction.clean(f"<{SIGNATURE[90:130]}>") == f"<{HIDDEN}>"
 
 
 # -- what is left alone ---------------------------------------------------------------------------------------------------------

@@ -67,12 +67,31 @@ def test_a_guard_is_read_from_a_file_and_from_a_variable() -> None:
         ({"per_seconds": 3601}, "per_seconds is a number from 1 to 3,600"),
         ({"per_seconds": "60"}, "per_seconds is a number from 1 to 3,600"),
         ({"per_secs": 60}, "guard 1 has no 'per_secs': did you mean per_seconds?"),
+        ({"scope": {"issuer": "detector\u200b"}}, "scope.issuer holds the invisible character U+200B"),
+        ({"scope": {"target": "g" * 49}}, "scope.target has 49 bytes in UTF-8, and 48 are allowed"),
+        ({"scope": {"target": "g "}}, "scope.target ends with a blank"),
     ],
 )
 def test_what_is_wrong_with_a_guard_is_said_with_what_to_write(
     change: Mapping[str, object], sentence: str
 ) -> None:
     assert sentence in remedy({**GUARD, **change})
+
+
+def test_everything_that_is_wrong_with_the_guards_is_said_at_once() -> None:
+    wrong = {"scope": {"issuer": 5}, "members": 0, "per_seconds": "1m", "then": "stop"}
+
+    (problem,) = problems(minimal(guards=[wrong, 7, GUARD, {**GUARD, "then": "cancel"}])).values()
+
+    parts = (
+        "guard 1: scope.issuer",
+        "guard 1: members",
+        "guard 1: per_seconds",
+        "guard 1: then",
+        "guard 2 is",
+        "guard 4: then",
+    )
+    assert [part for part in parts if part not in problem.remedy] == []
 
 
 def test_a_guard_that_follows_in_a_list_hides_no_other_problem() -> None:

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from kafka import KafkaConsumer
 
-from tests.unit.settings.environment import KEY, load, minimal
+from tests.unit.settings.environment import KEY, load, minimal, problems
 from worker.errors import SettingsError, SignatureError
 from worker.settings import load as load_from
 from worker.settings import secrets_of
@@ -208,6 +208,14 @@ def test_variables_that_kubernetes_makes_for_a_service_called_worker_are_no_sett
     assert load_from(write(minimal()), {variable: "tcp://10.0.0.1:80"}) == load_from(write(minimal()), {})
 
 
+@pytest.mark.parametrize("variable", ["WORKER_SERVER_PORT", "WORKER_PORT"])
+def test_a_port_is_none_of_these_variables(variable: str) -> None:
+    """An underscore was forgotten, and the worker listened elsewhere without a word."""
+    found = problems(minimal(), {variable: "9001"})
+
+    assert [problem.remedy.endswith("did you mean server.port?") for problem in found.values()] == [True]
+
+
 def test_a_password_of_digits_stays_a_text() -> None:
     common = {"security_protocol": "SASL_SSL", "sasl_mechanism": "PLAIN", "sasl_plain_username": "u"}
     data = minimal(kafka={"common": common})
@@ -295,7 +303,10 @@ def test_a_repeated_section_is_refused_instead_of_lost(write: Write) -> None:
         ("? [kafka]\n: a", "a list or mapping cannot name a setting at line 1"),
         ("? {kafka: b}\n: a", "a list or mapping cannot name a setting at line 1"),
         ("a: " + "[" * 5000, "nested too deep"),
-        ("a: !!int nine", "an invalid number"),
+        ("a: !!int nine", "does not fit its tag"),
+        ("a: !!map [1]", "does not fit its tag"),
+        ("a: 1\nb: \0", r"the character U\+0000, which no YAML may: take it out at line 2, column 4"),
+        ("a: \x1b[31m", r"the character U\+001B.* at line 1, column 4"),
     ],
 )
 def test_a_file_that_is_no_mapping_is_refused_without_its_text(write: Write, text: str, reason: str) -> None:

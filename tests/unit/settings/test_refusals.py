@@ -253,6 +253,79 @@ def test_an_unknown_name_is_refused_with_the_nearest_known_one(written: str, mea
     assert KEY not in str(by_file) + str(by_variable), "a misspelt name may hold a secret"
 
 
+@pytest.mark.parametrize("name", ["http.ca_file", "tencent.apps.main.region"])
+def test_a_name_in_capitals_is_told_the_setting_in_its_own_place(name: str) -> None:
+    """The first section of those that have such a setting was named."""
+    above, _, word = name.rpartition(".")
+
+    found = problems(at(f"{above}.{word.capitalize()}", "x"))
+
+    assert found[f"{above}.{word.capitalize()}"].remedy.endswith(f": did you mean {name}?")
+
+
+@pytest.mark.parametrize("written", ["Limits", "SHADOW", "Drain_seconds", "LOG"])
+@pytest.mark.parametrize("value", [None, 10**9, {"level": "x"}])
+def test_a_section_in_capitals_is_no_section(written: str, value: object) -> None:
+    """Of `shadow` and `Shadow` one was silently lost, and a wrong value in such a section ended in a traceback."""
+    found = problems({**minimal(shadow=True), written: value})
+
+    assert list(found) == [written]
+    assert found[written].remedy == f"there is no such setting: did you mean {written.lower()}?"
+
+
+def test_a_setting_that_is_written_with_dots_is_told_how_a_file_has_it() -> None:
+    """It was said that there is no such setting, of one that there is."""
+    found = problems({**minimal(), "kafka.max_gap": 500}, {"WORKER_LOG.LEVEL": "debug"})
+
+    assert {name: problem.remedy for name, problem in found.items()} == {
+        '"kafka.max_gap"': "there is no such setting: write kafka: {max_gap: …}, as a dot does not part names in a file",
+        '"log.level"': "there is no such setting (the variable WORKER_LOG.LEVEL): write WORKER_LOG__LEVEL",
+    }
+
+
+def test_a_name_without_a_letter_is_seen_in_its_error() -> None:
+    assert set(problems({**minimal(limits={"": 1}), "": 1})) == {'""', 'limits.""'}
+
+
+def test_a_wrong_value_in_a_mapping_is_refused_by_its_own_name() -> None:
+    """The mapping itself was said to be that value, and what is wrong with the others was told one start later."""
+    data = minimal(
+        kafka={"oauth": {"extensions": {"logicalCluster": 5, "a b": "x"}}},
+        limits={"per_endpoint": {"group_open_http_svc/ban_group_member": 0, "no/such": 5}},
+    )
+
+    found = problems(data)
+
+    assert found["limits.per_endpoint.group_open_http_svc/ban_group_member"].value == 0
+    assert {
+        name: found[name].remedy.split(":")[0]
+        for name in sorted(found)
+        if "oauth.e" in name or "limits" in name
+    } == {
+        "kafka.oauth.extensions": "give a mapping of names, of letters alone, to texts of visible ASCII characters (a name has other characters than letters, or is auth)",
+        "kafka.oauth.extensions.logicalCluster": "give a text (put it into quotes",
+        "limits.per_endpoint.group_open_http_svc/ban_group_member": "give a whole number from 1 to 100000",
+        "limits.per_endpoint.no/such": "the worker calls no such endpoint; it knows group_open_http_svc/ban_group_member, "
+        "group_open_http_svc/unban_group_member, live_engine_http_srv/unban_member, room_engine_http_srv/kick_user_out, "
+        "room_engine_http_srv/update_room_member_info",
+    }
+
+
+def test_the_name_that_other_clients_have_for_an_option_is_answered_with_ours() -> None:
+    """librdkafka's `sasl.password` resembles ssl_password more than sasl_plain_password."""
+    names = {
+        "sasl_password": "sasl_plain_password",
+        "sasl_username": "sasl_plain_username",
+        "sasl_mechanisms": "sasl_mechanism",
+    }
+
+    found = problems(at("kafka.common", dict.fromkeys(names, "x")))
+
+    assert {name: found[f"kafka.common.{name}"].remedy.rpartition(": ")[2] for name in names} == {
+        name: f"did you mean {meant}?" for name, meant in names.items()
+    }
+
+
 def test_a_misspelt_option_of_kafka_shows_no_value() -> None:
     found = problems(at("kafka.common.sasl_plain_pasword", "hunter2-hunter2"))
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 
 import pytest
 
 from tests.unit.tencent.signing import APP, DAY, KEY, OTHER_KEY, Bench, made_with, opened, renew
 from worker.errors import SignatureError
+from worker.redaction import HIDDEN, Redaction
 from worker.tencent.usersig import FORCED_EVERY, UserSigSigner
 
 # What a signature is
@@ -77,6 +79,20 @@ def test_neither_the_key_nor_a_signature_is_ever_shown(filed: Bench) -> None:
 
 
 # Renewal
+
+
+def test_the_signature_in_use_of_one_app_stays_hidden_however_often_another_signs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    redaction, days = Redaction(), count(1)
+    used = UserSigSigner(APP, redaction=redaction).signature().value
+    monkeypatch.setattr("time.time", lambda: next(days) * 10.0 * DAY)
+    other = UserSigSigner(replace(APP, name="second"), lambda: next(days) * 10.0 * DAY, redaction=redaction)
+
+    made = {other.signature().value for _ in range(40)}
+
+    assert len(made) == 40
+    assert redaction.clean(f"<{used[-30:]}>") == f"<{HIDDEN}>"
 
 
 def test_a_signature_is_used_for_half_of_its_life(bench: Bench) -> None:

@@ -19,11 +19,11 @@ from msgspec.structs import asdict, astuple, replace
 from worker.domain.contract.actions import ACTIONS, Action, TargetField
 from worker.domain.contract.cloudevent_envelope import NO_ENVELOPE, envelope_of, envelope_of_event
 from worker.domain.contract.command_wire_format import WireCommand, WireMemberInfo, is_plain
-from worker.domain.contract.field_checks import DURATION_SECONDS, MEMBER_INFO, USERS, instant_cure
+from worker.domain.contract.field_checks import DURATION_SECONDS, FAULTS, MEMBER_INFO, USERS, instant_cure
 from worker.domain.contract.outcomes import OutcomeError
 from worker.domain.contract.parameters import PARAMETERS, EffectKey, MemberInfo, Parameters, effect_of
 from worker.domain.contract.raw_records import OmittedBytes, OmittedHeaders
-from worker.domain.contract.record_diagnosis import FAULTS, read
+from worker.domain.contract.record_diagnosis import read
 from worker.domain.contract.rejections import rejected
 from worker.domain.contract.spelling_suggestions import meant_actions
 from worker.domain.contract.timestamps import instant_of, rfc3339
@@ -207,9 +207,10 @@ class CommandDecoder:
         if isinstance(decoded, Command):
             return decoded
         reading = read(value) if decoded is None else decoded
-        if reading.event is not None:
-            attributes, value = reading.event
-            envelope = envelope_of_event(attributes, envelope)
+        if reading.attributes is not None:
+            envelope = envelope_of_event(reading.attributes, envelope)
+        if reading.data is not None:
+            value = reading.data
             decoded = self._decode(value, envelope)
             if isinstance(decoded, Command):
                 return decoded

@@ -14,8 +14,11 @@ import msgspec
 from msgspec import Struct
 
 from worker.domain.contract.actions import ACTIONS
+from worker.domain.contract.field_checks import FIELDS
 from worker.domain.contract.json_fields import JsonReader
+from worker.domain.contract.outcomes import OutcomeError
 from worker.domain.contract.timestamps import instant_of
+from worker.domain.contract.visible_text import shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -213,12 +216,22 @@ def read_control(key: bytes | None, value: bytes | None) -> ControlRecord | Unre
         # The decoder takes the last of two, and so another order than a person reads.
         for name in reader.repeated(reader.skip_blanks(0)):
             return UnreadableControl(f"its value gives {name} twice")
-        for instant in (order.at, order.until):
-            if instant is not None:
-                instant_of(instant)
     except (ValueError, RecursionError) as exc:
         return UnreadableControl(f"its value cannot be read: {exc}")
+    for name, instant in (("at", order.at), ("until", order.until)):
+        if instant is None:
+            continue
+        try:
+            instant_of(instant)
+        except ValueError as exc:
+            return UnreadableControl(f"its value cannot be read: {name} is {shown(instant)}: {exc}")
     return ControlRecord(scope, order)
+
+
+def scope_fault(name: str, text: str) -> str | None:
+    """Return why no command has this text in a field of a scope, with the cure; None: one may have it."""
+    found = FIELDS["group_id" if name == "target" else name](text, name)
+    return found.message if isinstance(found, OutcomeError) else None
 
 
 def _read_scope(key: bytes | None) -> Scope | UnreadableControl:
@@ -237,6 +250,9 @@ def _read_scope(key: bytes | None) -> Scope | UnreadableControl:
         return UnreadableControl(f"its key names the action {scope.action!r}, which is unknown")
     if "" in (scope.app, scope.issuer, scope.target):
         return UnreadableControl("its key has an empty field")
+    for name, text in scope.fields():
+        if (fault := scope_fault(name, text)) is not None:
+            return UnreadableControl(f"its key is for no command: {fault}")
     return scope
 
 

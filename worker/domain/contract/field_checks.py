@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from itertools import islice
 from math import inf
 from typing import TYPE_CHECKING, Any, Final
 
@@ -47,6 +48,8 @@ METADATA_DEPTH: Final = 32
 """Objects and lists inside one another. Every reader of the outcome must get through it, and so must our encoder."""
 
 
+FAULTS: Final = 11
+"""The most faults that are reported of a record: the first, and ten beside it. More are not looked for either."""
 REQUIRED: Final = frozenset({"action", "user_ids"})
 NEEDED: Final = REQUIRED | {"command_id"}
 """The fields that no command does without: for a ``command_id`` a header may stand in."""
@@ -85,7 +88,7 @@ def own_faults(
 def _listed(found: OutcomeError | Iterator[OutcomeError] | None) -> list[OutcomeError]:
     if found is None:
         return []
-    return [found] if isinstance(found, OutcomeError) else list(found)
+    return [found] if isinstance(found, OutcomeError) else list(islice(found, FAULTS))
 
 
 def _unknown(name: str, checks: Mapping[str, Check], path: str) -> OutcomeError:
@@ -178,7 +181,7 @@ def _duration(value: object, path: str) -> OutcomeError | None:
     if not 0 <= value <= DURATION_SECONDS:
         return OutcomeError("out_of_range", f"{path} must be from 0 to {DURATION_SECONDS} seconds", path)
     if isinstance(value, float):
-        cure = f"write {value:.0f}" if value.is_integer() else ""
+        cure = f"write {int(value)}" if value.is_integer() else ""
         return _wrong_type(value, path, "a whole number of seconds, written without point and exponent", cure)
     return None
 

@@ -73,13 +73,19 @@ class JsonFields:
 
 
 class JsonReader:
-    """Reads one text of JSON. Its methods raise JSONDecodeError where the JSON breaks off."""
+    """
+    Reads one text of JSON. Its methods raise JSONDecodeError where the JSON breaks off.
+
+    Attributes:
+        constants: What only Python takes for JSON (``NaN``), in the field or value that was read last.
+
+    """
 
     def __init__(self, text: str) -> None:
         self.text = text
-        self._constants: list[str] = []
-        self._parse = json.JSONDecoder(parse_constant=self._constants.append).raw_decode
-        self._parse_past = json.JSONDecoder(parse_int=len, parse_constant=self._constants.append).raw_decode
+        self.constants: list[str] = []
+        self._parse = json.JSONDecoder(parse_constant=self.constants.append).raw_decode
+        self._parse_past = json.JSONDecoder(parse_int=len, parse_constant=self.constants.append).raw_decode
         few = text.count("[") + text.count("{") <= SHALLOW
         self._skeleton = None if few else _skeleton(text)
 
@@ -147,12 +153,12 @@ class JsonReader:
         at = self.skip_blanks(at + 1)
         if name in made.spans:
             made.repeated[name] = None
-        self._constants.clear()
+        self.constants.clear()
         value, end = self.value(at)
         made.spans[name] = (at, end)
-        if self._constants:
-            made.constants[name] = self._constants[0]
-        made.keep(name, None if self._constants else value, is_read=not self._constants)
+        if self.constants:
+            made.constants[name] = self.constants[0]
+        made.keep(name, None if self.constants else value, is_read=not self.constants)
         return self.skip_blanks(end)
 
     def _rest(self, made: JsonFields, comma: int) -> None:

@@ -11,25 +11,28 @@ from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Struct, structs
 
-from worker.domain.contract.field_checks import FIELDS, METADATA_BYTES, NEEDED, faults_of, kind, own_faults
+from worker.domain.contract.field_checks import (
+    FAULTS,
+    FIELDS,
+    METADATA_BYTES,
+    NEEDED,
+    faults_of,
+    kind,
+    own_faults,
+)
 from worker.domain.contract.foreign_formats import (
     command_inside,
     shape_of_bytes,
     shape_of_json,
     shape_of_text,
 )
-from worker.domain.contract.json_fields import TOO_DEEP, JsonReader
+from worker.domain.contract.json_fields import TOO_DEEP, JsonFields, JsonReader
 from worker.domain.contract.outcomes import OutcomeError
 from worker.domain.contract.spelling_suggestions import meant_field
 from worker.domain.contract.visible_text import shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-
-    from worker.domain.contract.json_fields import JsonFields
-
-FAULTS: Final = 11
-"""The most faults that are reported of a record: the first, and ten beside it."""
 
 LONG_METADATA: Final = 16 * METADATA_BYTES
 """Characters besides blanks. An escape has at most six for a byte; a number could have more, if somebody wrote needless zeros."""
@@ -45,7 +48,8 @@ class RecordDiagnosis(Struct, frozen=True):
         given: The fields of a command that are in the record in some way: right, wrong, or misspelt.
         right: Those of ``given`` that are right by themselves.
         is_foreign: It is something else than a command, so its fields are not looked at together.
-        event: Of a structured CloudEvent the attributes, and the text of its data; the fault is for one inside another.
+        attributes: Of a structured CloudEvent.
+        data: The text of its data, if that is an object; the fault is for one inside another.
 
     """
 
@@ -54,7 +58,8 @@ class RecordDiagnosis(Struct, frozen=True):
     given: frozenset[str] = frozenset()
     right: frozenset[str] = frozenset()
     is_foreign: bool = False
-    event: tuple[Mapping[str, Any], bytes] | None = None
+    attributes: Mapping[str, Any] | None = None
+    data: bytes | None = None
 
 
 def read(value: bytes) -> RecordDiagnosis:
@@ -88,6 +93,8 @@ def _foreign(code: str, shape: str | None, what: str) -> RecordDiagnosis:
 def _no_object(reader: JsonReader, begin: int) -> RecordDiagnosis:
     value, end = reader.value(begin)
     reader.ends_at(end)
+    if reader.constants:
+        return _foreign("not_json", None, f"the record is not JSON: {reader.constants[0]} is no JSON value")
     if isinstance(value, OutcomeError):  # too much to be read
         value = [] if reader.text.startswith("[", begin) else 0
     return _foreign(
@@ -97,19 +104,15 @@ def _no_object(reader: JsonReader, begin: int) -> RecordDiagnosis:
 
 def _read(reader: JsonReader, json_fields: JsonFields) -> RecordDiagnosis:
     fields = json_fields.read
-    if "specversion" in fields and "action" not in fields and isinstance(fields.get("data"), dict):
-        begin, end = json_fields.spans["data"]
-        what = "the data of a CloudEvent must be the command, not another CloudEvent"
-        return RecordDiagnosis(
-            fields,
-            (OutcomeError("unknown_field", what, "data"),),
-            is_foreign=True,
-            event=(fields, reader.text[begin:end].encode("utf-8", "surrogatepass")),
-        )
-    wrapped = command_inside(fields)
+    named = dict.fromkeys(json_fields.unread) | fields
+    is_event = "specversion" in named and "action" not in named
+    if is_event and "data" in named and reader.text.startswith("{", json_fields.spans["data"][0]):
+        return _event(reader, json_fields)
+    wrapped = command_inside(named)
     if wrapped is not None:
         name, inner, what = wrapped
-        return RecordDiagnosis(inner, (OutcomeError("unknown_field", what, name),), is_foreign=True)
+        faults: tuple[OutcomeError, ...] = (OutcomeError("unknown_field", what, name),)
+        return RecordDiagnosis(inner, faults, is_foreign=True, attributes=fields if is_event else None)
     _leave_out_long_metadata(reader, json_fields)
     own = own_faults(FIELDS, fields, "")
     right = frozenset(name for name, faults in own.items() if name in FIELDS and not faults)
@@ -121,6 +124,30 @@ def _read(reader: JsonReader, json_fields: JsonFields) -> RecordDiagnosis:
     if "metadata" not in right:  # it may be long, so it is looked through only once
         fields = {name: value for name, value in fields.items() if name != "metadata"}
     return RecordDiagnosis(fields, faults, given, right)
+
+
+def _event(reader: JsonReader, json_fields: JsonFields) -> RecordDiagnosis:
+    """Return the attributes of a structured CloudEvent and the text of its data, which is an object."""
+    attributes = json_fields.read
+    begin, end = json_fields.spans["data"]
+    # An attribute that could not be read is as good as absent, and whoever reads the data tells better what is wrong there.
+    strange = {name: constant for name, constant in json_fields.constants.items() if name != "data"}
+    around = JsonFields(
+        read=attributes, repeated=json_fields.repeated, constants=strange, spans=json_fields.spans
+    )
+    faults = tuple(islice(_faults(reader, around), FAULTS))
+    if faults:
+        inner = attributes.get("data")
+        fields = inner if isinstance(inner, dict) else {}
+        return RecordDiagnosis(fields, faults, is_foreign=True, attributes=attributes)
+    what = "the data of a CloudEvent must be the command, not another CloudEvent"
+    return RecordDiagnosis(
+        attributes,
+        (OutcomeError("unknown_field", what, "data"),),
+        is_foreign=True,
+        attributes=attributes,
+        data=reader.text[begin:end].encode("utf-8", "surrogatepass"),
+    )
 
 
 def _leave_out_long_metadata(reader: JsonReader, json_fields: JsonFields) -> None:

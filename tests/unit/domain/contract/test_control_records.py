@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from worker.domain.contract.control_records import (
     MAX_KEY_BYTES,
@@ -17,10 +18,11 @@ from worker.domain.contract.control_records import (
     UnreadableControl,
     control_value,
     read_control,
+    scope_fault,
 )
 
 ORDER = Order(OrderState.PAUSED, "it bans everybody", "alice", "2030-01-31T12:00:00Z")
-TEXTS = st.none() | st.text(min_size=1, max_size=20)
+TEXTS = st.none() | st.text(min_size=1, max_size=12).filter(lambda text: scope_fault("target", text) is None)
 
 
 @given(TEXTS, st.sampled_from([None, "live.unban_member"]), TEXTS, TEXTS)
@@ -62,6 +64,9 @@ def test_a_scope_reads_as_what_it_covers() -> None:
         b'{"action":"group.ban"}',
         b'{"issuer":"' + b"x" * MAX_KEY_BYTES + b'"}',
         b"[" * 1000,
+        '{"issuer":"x\u200b"}'.encode(),
+        b'{"target":"x "}',
+        b'{"target":"' + b"x" * 49 + b'"}',
     ],
 )
 def test_a_key_that_is_no_scope_changes_nothing(key: bytes | None) -> None:
@@ -90,6 +95,23 @@ def test_a_key_that_is_no_scope_changes_nothing(key: bytes | None) -> None:
 def test_a_value_that_is_no_order_changes_nothing(value: bytes) -> None:
     """Of a misspelt end the pause would never end, and of two states the last was obeyed: a pause cancelled commands."""
     assert isinstance(read_control(b"{}", value), UnreadableControl)
+
+
+@pytest.mark.parametrize("name", ["at", "until"])
+def test_a_time_that_is_none_is_told_with_its_name(name: str) -> None:
+    read = read_control(b"{}", control_value(structs.replace(ORDER, **{name: "soon"})))
+
+    assert isinstance(read, UnreadableControl)
+    assert read.reason.startswith(f"its value cannot be read: {name} is 'soon': it is not RFC 3339")
+
+
+def test_a_scope_that_no_command_can_have_is_told_why() -> None:
+    """An id that was pasted with what nobody sees: the pause was told as done, and stopped nothing."""
+    read = read_control(Scope(issuer="detector-7\u200b").key, control_value(ORDER))
+
+    assert read == UnreadableControl(
+        "its key is for no command: issuer holds the invisible character U+200B (ZERO WIDTH SPACE) at character 10: take it out"
+    )
 
 
 def test_only_a_person_may_order_what_ends_commands_that_may_be_right() -> None:

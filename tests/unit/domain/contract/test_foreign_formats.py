@@ -216,6 +216,50 @@ def test_a_structured_cloudevents_data_is_judged_as_a_record(data: object, code:
     assert (refused.code, refused.field) == (code, field)
 
 
+@pytest.mark.parametrize(
+    "first", ['"data": {}', '"id": "e-0"', '"id": "e-1"', '"extension": 1, "extension": 2']
+)
+def test_an_attribute_of_an_event_is_not_given_twice(first: str) -> None:
+    """Of two commands in one event the first was silently lost."""
+    refused = rejected(b"{" + first.encode() + b", " + encoded(EVENT)[1:])
+
+    assert (refused.code, refused.field) == ("duplicate_field", first.split('"')[1])
+    assert refused.command_id == BAN["command_id"]
+
+
+def test_an_event_that_is_no_json_is_not_carried_out() -> None:
+    refused = rejected(b'{"weight": NaN, ' + encoded(EVENT)[1:])
+
+    assert (refused.code, refused.command_id) == ("not_json", BAN["command_id"])
+    assert "NaN (weight)" in refused.message
+
+
+@pytest.mark.parametrize(
+    ("duration", "code"),
+    [(b"NaN", "not_json"), (b"1" * 5000, "out_of_range"), (b"[" * 99 + b"]" * 99, "too_deep")],
+)
+def test_what_cannot_be_read_in_an_events_data_is_told_as_in_a_record(duration: bytes, code: str) -> None:
+    """It was said that the event had no data, and nobody who waited for its outcome was told."""
+    record = encoded(BAN).replace(b"3600", duration)
+    event = encoded({**EVENT, "data": "here"}).replace(b'"here"', record)
+
+    assert rejected(event) == rejected(record)
+    assert rejected(event).code == code
+
+
+@pytest.mark.parametrize("data", [b'"text"', b"null", b"[{}]", b"1" * 5000, b"[" * 99 + b"]" * 99, b"NaN"])
+def test_who_waits_for_an_event_without_a_command_in_it_is_told(data: bytes) -> None:
+    """The event's id stands in for the command's, as it does in an event that is carried out."""
+    refused = rejected(encoded({**EVENT, "data": "here"}).replace(b'"here"', data))
+
+    assert (refused.code, refused.field, refused.command_id) == ("unknown_field", "data", "e-1")
+
+
+@pytest.mark.parametrize("event", [without(EVENT, "data"), {**without(EVENT, "data"), "data_base64": "e30="}])
+def test_who_waits_for_an_event_without_an_object_is_told(event: dict[str, Any]) -> None:
+    assert rejected(event).command_id == "e-1"
+
+
 def test_a_field_given_twice_inside_an_events_data_is_found() -> None:
     value = encoded(EVENT).replace(b'"data": {', b'"data": {"duration": 1, ')
 

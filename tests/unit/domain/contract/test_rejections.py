@@ -21,7 +21,7 @@ from tests.unit.domain.samples import (
     without,
 )
 from worker.domain.contract.command_decoding import Command, CommandDecoder
-from worker.domain.contract.field_checks import FIELDS
+from worker.domain.contract.field_checks import FAULTS, FIELDS, own_faults
 from worker.domain.contract.raw_records import OmittedBytes
 from worker.domain.contract.rejections import REJECTIONS, Rejected
 from worker.domain.engine_rules import EngineRules
@@ -51,6 +51,8 @@ REFUSED: list[tuple[str, object, str, str | None]] = [
     ("a string", "ban user1", "not_an_object", None),
     ("a number", 7, "not_an_object", None),
     ("JSON null", b"null", "not_an_object", None),
+    ("nothing but NaN", b"NaN", "not_json", None),
+    ("a list of NaN", b"[1, -Infinity]", "not_json", None),
     ("a record nested too deep", b'{"command_id":"c-1","metadata":' + b'{"a":[' * 60_000, "not_json", None),
     (
         "metadata that breaks every parser",
@@ -605,6 +607,22 @@ def test_of_many_problems_the_first_and_ten_more_are_reported() -> None:
 
     assert problems(refused) == [("wrong_type", f"user_ids[{place}]") for place in range(11)]
     assert len(rejected({f"x{number}": 1 for number in range(1000)}).also) == 10
+
+
+def test_more_problems_of_one_field_than_are_told_are_not_looked_for() -> None:
+    """For each of 100,000 names it was asked what might be meant, which took seconds."""
+    info = {f"x{number}": 1 for number in range(1_000)}
+
+    found = own_faults(FIELDS, {"member_info": info, "user_ids": [""] * 100}, "")
+
+    assert [len(faults) for faults in found.values()] == [FAULTS, FAULTS]
+
+
+@pytest.mark.parametrize(("written", "number"), [("-0.0", "0"), ("60.0", "60"), ("1e3", "1000")])
+def test_a_duration_with_a_point_is_answered_with_the_number_that_is_taken(written: str, number: str) -> None:
+    message = rejected(encoded(BAN).replace(b"3600", written.encode())).message
+
+    assert message.endswith(f"not a number: write {number}")
 
 
 def test_a_field_beyond_the_first_64_is_read_all_the_same() -> None:
