@@ -25,7 +25,7 @@ from worker.cli.completion import completion
 from worker.cli.control import control
 from worker.cli.dead_letters import dead_letters
 from worker.cli.demo import demo
-from worker.cli.help_groups import HelpByGroup
+from worker.cli.help_groups import HelpByGroup, OnceEach
 from worker.cli.kafka import kafka
 from worker.cli.outcomes import outcomes
 from worker.cli.pause_and_resume import cancel, pause, resume, shadow
@@ -88,7 +88,7 @@ for group, each in COMMANDS:
     if isinstance(each, typer.Typer):
         app.add_typer(each, rich_help_panel=group)
     else:
-        app.command(rich_help_panel=group)(each)
+        app.command(cls=OnceEach, rich_help_panel=group)(each)
 
 
 def _version(wanted: bool) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from worker.cli import filter_options
+from worker.cli.help_groups import OnceEach
 from worker.cli.progress_line import clear_progress, show_progress
 from worker.cli.shared import LEFT_OUT, NOTHING, AsJson, Config, kafka_options_of, print_json
 from worker.printable_text import plain
@@ -52,7 +53,7 @@ def _dead_letters() -> None:
     pass
 
 
-@dead_letters.command("list")
+@dead_letters.command("list", cls=OnceEach)
 def list_letters(
     config: Config = None,
     *,
@@ -114,7 +115,7 @@ def list_letters(
         sys.stderr.write(f"these are the newest {limit}: a higher --limit may show more\n")
 
 
-@dead_letters.command()
+@dead_letters.command(cls=OnceEach)
 def show(
     letter_id: Annotated[
         str, typer.Argument(metavar="ID", help="A command_id, an outcome_id, or the letter's own place.")
@@ -153,7 +154,7 @@ def show(
             print(format_whole(letter) + "\n")
 
 
-@dead_letters.command()
+@dead_letters.command(cls=OnceEach)
 def replay(
     config: Config = None,
     *,
