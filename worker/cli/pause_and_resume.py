@@ -155,11 +155,7 @@ def _order(
     from worker.errors import BrokerError  # noqa: PLC0415
 
     scope = _scope(given, everything=everything)
-    for name, value in scope.fields():
-        if value == "*":  # as in a guard: here it would be the name of one, and stop nothing
-            raise typer.BadParameter(
-                f"give a name, or leave --{name} out to mean each", param_hint=f"--{name}"
-            )
+    _refuse_what_stops_nothing(scope)
     by = _name(by)
     _text("--reason", reason)
     now = time.time()
@@ -204,6 +200,20 @@ def _scope(given: tuple[str | None, ...], *, everything: bool) -> Scope:
     if action is not None and action not in ACTIONS:
         raise typer.BadParameter(plain(no_action(action)), param_hint="--action")
     return Scope(**fields)
+
+
+def _refuse_what_stops_nothing(scope: Scope) -> None:
+    """Raise BadParameter for a name that no command can have. To `resume` one that was written all the same is allowed."""
+    from worker.domain.contract.field_checks import FIELDS  # noqa: PLC0415
+
+    for name, value in scope.fields():
+        if value == "*":  # as in a guard: here it would be the name of one
+            raise typer.BadParameter(
+                f"give a name, or leave --{name} out to mean each", param_hint=f"--{name}"
+            )
+        check: Any = FIELDS["group_id" if name == "target" else name]
+        if (fault := check(value, "it")) is not None:  # the worker rejects a command with such a name
+            raise typer.BadParameter(fault.message, param_hint=f"--{name}")
 
 
 def _settings(config: Any, scope: Scope) -> Settings:
