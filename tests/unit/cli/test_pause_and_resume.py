@@ -10,8 +10,8 @@ from typer.testing import CliRunner
 from tests.unit.settings.environment import KEY
 from worker.cli.app import app
 from worker.cli.control import span
-from worker.cli.pause_and_resume import _scope
-from worker.domain.contract.control_records import Scope
+from worker.cli.pause_and_resume import _scope, orders_beside
+from worker.domain.contract.control_records import Order, OrderState, Scope
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -136,3 +136,22 @@ def test_a_reason_that_the_workers_would_not_read_is_refused(invoke: Callable[..
 )
 def test_a_length_of_time_is_shown_in_the_unit_that_a_person_would_use(seconds: float, text: str) -> None:
     assert span(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("other", "is_beside"),
+    [
+        (Scope(), True),
+        (Scope(target="room-1"), True),
+        (Scope(issuer="a", target="room-1"), True),
+        (Scope(issuer="b"), False),
+        (Scope(issuer="b", target="room-1"), False),
+        (Scope(issuer="a"), False),
+    ],
+)
+def test_orders_for_the_same_commands_are_those_that_no_field_tells_apart(
+    other: Scope, is_beside: bool
+) -> None:
+    order = Order(OrderState.CANCEL, "x", "alice", "2026-11-21T03:02:11.000Z")
+
+    assert orders_beside(Scope(issuer="a"), {other: order}) == ({other: order} if is_beside else {})
