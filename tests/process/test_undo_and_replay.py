@@ -281,6 +281,22 @@ def test_what_an_undo_cannot_say_is_refused_before_kafka_is_asked(
     assert says in " ".join(asked.stderr.split())
 
 
+def test_an_undo_of_hundreds_of_named_users_is_not_refused_for_their_names(tmp_path: Path) -> None:
+    """Each command notes whom the undo was asked for, and metadata has 4 KiB: --reason was blamed, which nobody had given."""
+    (tmp_path / "worker.yaml").write_text(
+        "kafka: {bootstrap_servers: ['127.0.0.1:1']}\n"
+        "tencent: {apps: {main: {sdk_app_id: 1, identifier: a, secret_key: key, region: seoul}}}\n"
+    )
+    users = [part for number in range(1_000) for part in ("--user", f"🙂user-with-a-long-id-{number:06d}")]
+
+    asked = worker(
+        "undo", *users, "--reason", "x" * 1_500, "--config", str(tmp_path / "worker.yaml"), environ={}
+    )
+
+    assert asked.returncode == 1, asked.stderr
+    assert "Kafka cannot be reached" in asked.stderr
+
+
 def test_topics_that_are_not_there_are_named(config: Path) -> None:
     for arguments in (("undo", "--issuer", "x"), ("dead-letters", "list"), ("dead-letters", "replay")):
         asked = worker(*arguments, "--config", str(config), environ={})
