@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from msgspec import Struct
 
+from worker.cli.filters import FEW
 from worker.cli.last_command_per_user import (
     CommandMoment,
     LastCommand,
@@ -45,8 +46,6 @@ class ReplayRefusal(StrEnum):
 
 TOUCHING: Final = {RESULTS[result].status for result in DONE_FOR_ID} | {Status.PARTIALLY_SUCCEEDED}
 """The statuses of commands that touched at least some of their users."""
-FEW: Final = 40
-"""This many texts are looked for by their bytes; to look for more takes longer than to read every outcome."""
 MAY_BE_FORCED: Final = {ReplayRefusal.REJECTED: "--rejected", ReplayRefusal.OVERTAKES: "--allow-overtaking"}
 """The refusals that an option of `replay` overrides, each with that option."""
 
