@@ -55,8 +55,9 @@ def _as_text(error: Any) -> str:
 def _as_json(error: Any) -> str:
     """Return wrong arguments as wrong settings are shown with ``--json``: see problems_as_json."""
     hint, option = getattr(error, "param_hint", None), getattr(error, "param", None)
+    option_name: str = getattr(error, "option_name", "")
     named = hint or (" / ".join(option.opts) if option is not None else None)
-    where = named or ("" if error.ctx is None else error.ctx.command_path)
+    where = named or (option_name if error.ctx is None else error.ctx.command_path)
     remedy = error.message if named and error.message else error.format_message()
     problems = [{"setting": _redacted(where), "remedy": _redacted(remedy)}]
     return json.dumps({"error": "wrong settings or arguments", "problems": problems}) + "\n"

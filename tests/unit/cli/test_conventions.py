@@ -106,6 +106,7 @@ def test_with_json_wrong_settings_are_one_object_on_standard_error() -> None:
         (("pause", "--reason", "x"), "pause", "--everything for all commands"),
         (("dead-letters", "list", "--by", "room"), "--by", "there are code"),
         (("outkomes",), "worker", "No such command 'outkomes'"),
+        (("undo", "--send=yes"), "--send", "does not take a value"),
     ],
 )
 def test_with_json_wrong_arguments_are_one_object_on_standard_error(
