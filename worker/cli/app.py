@@ -38,7 +38,7 @@ from worker.cli.topics import topics
 from worker.cli.undo import undo
 from worker.cli.watch import watch
 from worker.errors import ControlTopicError, SettingsError, WorkerError
-from worker.printable_text import plain
+from worker.printable_text import JSON_ESCAPES, plain
 from worker.redaction import Redaction, without_keys
 
 if TYPE_CHECKING:
@@ -108,10 +108,11 @@ def _options(
 
 def main(command: Callable[[], object] = app) -> None:
     """Run a command and end the process with its exit code. What must hold before this is imported: entry_point.py."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        # A terminal or log in another encoding gets escapes for what it cannot show.
-        sys.stdout.reconfigure(errors="backslashreplace")
     as_json = "--json" in sys.argv[1:]
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A terminal or log in another encoding gets escapes for what it cannot show: JSON's own in JSON.
+            stream.reconfigure(errors=JSON_ESCAPES if as_json else "backslashreplace")
     try:
         command()
     except SystemExit as end:
