@@ -5,9 +5,12 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 from typing import Final
 
+JSON_ESCAPES: Final = "worker-json-escapes"
+"""The error handler of a stream for JSON that is in another encoding than UTF-8: backslashreplace makes of é what no JSON has."""
 _UNPRINTABLE: Final = re.compile(r"[^\n -~]")
 
 
@@ -37,5 +40,17 @@ def _escaped(found: re.Match[str]) -> str:
     character = found[0]
     if character.isprintable():
         return character
-    units = character.encode("utf-16-be", "surrogatepass").hex()
+    return _in_json(character)
+
+
+def _in_json(characters: str) -> str:
+    units = characters.encode("utf-16-be", "surrogatepass").hex()
     return "".join(f"\\u{units[place : place + 4]}" for place in range(0, len(units), 4))
+
+
+def _escape_for_encoding(error: UnicodeError) -> tuple[str, int]:
+    assert isinstance(error, UnicodeEncodeError)
+    return _in_json(error.object[error.start : error.end]), error.end
+
+
+codecs.register_error(JSON_ESCAPES, _escape_for_encoding)

@@ -108,6 +108,28 @@ def test_a_log_that_can_no_longer_be_written_ends_the_simulator(start: Start) ->
     assert "Traceback" not in errors
 
 
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (
+            ("--log", "/no/such/file"),
+            "/no/such/file cannot be written: no such file or directory: give another --log",
+        ),
+        (("--host", "host.invalid"), "host.invalid: "),
+    ],
+)
+def test_a_log_or_an_address_that_cannot_be_used_is_named(options: tuple[str, str], sentence: str) -> None:
+    """It said "[Errno -2] Name or service not known", and not which."""
+    ended = run(
+        [*COMMAND, "--key", "k", *options], capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
+
+    assert (ended.returncode, ended.stdout) == (1, "")
+    told = ended.stderr.splitlines()[-1]
+    assert told.startswith(f"moderation-worker failed: {sentence}")
+    assert told.endswith(("give another --log", "give an address of this machine as --host"))
+
+
 def test_a_log_that_is_a_pipe_without_a_reader_is_a_failure_at_once(tmp_path: Path) -> None:
     """It was waited for before anything listened, and SIGTERM did not end that."""
     os.mkfifo(tmp_path / "pipe")

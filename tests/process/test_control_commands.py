@@ -175,6 +175,21 @@ def test_resuming_one_scope_says_what_is_still_in_force(operator: Operator) -> N
     assert "still in force:\npaused    target room-2" in resumed.stdout
 
 
+def test_an_order_that_a_stronger_one_overrules_is_not_said_to_hold(operator: Operator) -> None:
+    """An operator who pauses a detector while everything is cancelled would believe that its commands wait."""
+    operator("cancel", "--everything", "--reason", "storm")
+    operator("shadow", *DETECTOR, "--reason", "a look")
+    operator("cancel", "--issuer", "another", "--reason", "storm")
+
+    paused = operator("pause", *DETECTOR, "--reason", "hold")
+    resumed = operator("resume", *DETECTOR, "--reason", "fixed")
+
+    told = paused.stdout.partition("where one of these orders covers its commands, that holds instead:\n")[2]
+    assert told.startswith("cancel    everything\n")
+    assert "another" not in told
+    assert "within 2 s, except where one of these orders covers them.\nstill in force:" in resumed.stdout
+
+
 def test_json_has_the_record_that_was_written_and_where_it_is(operator: Operator, kafka: Cluster) -> None:
     written = operator(
         "cancel", *DETECTOR, "--action", "room.kick_user_out", "--reason", "wrong", "--by", "alice", "--json"

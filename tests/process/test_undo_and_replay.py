@@ -219,6 +219,26 @@ def test_letters_are_counted_shown_and_sent_again_as_they_came(topics: Topics) -
     assert topics.sent()[-1].value == late or late in [record.value for record in topics.sent()]
 
 
+def test_of_ids_the_ones_without_a_letter_are_told(topics: Topics) -> None:
+    """Whoever names ten must not believe that ten are sent."""
+    value = topics.letter("g1", "u1")
+    command_id = json.loads(value)["command_id"]
+
+    shown = topics.ask("dead-letters", "replay", "--id", command_id, "--id", "typo-1")
+    as_json = topics.ask("dead-letters", "replay", "--id", command_id, "--id", "typo-1", "--json")
+    other = topics.ask("dead-letters", "replay", "--id", command_id, "--json")
+
+    assert shown.returncode == as_json.returncode == 7
+    assert "        1  would be sent again" in shown.stdout
+    assert (
+        "        1  --id without a letter in that time, or with other traits:\n           typo-1\n"
+        in shown.stdout
+    )
+    said = json.loads(as_json.stdout)
+    assert (said["replayed"], said["not_found"]) == (1, ["typo-1"])
+    assert (other.returncode, json.loads(other.stdout)["not_found"]) == (0, [])
+
+
 def test_a_record_that_is_no_letter_of_ours_is_refused_and_the_others_go(topics: Topics) -> None:
     topics.producer.send(topics.letters, b"hello", b"g1").get(30)
     topics.producer.send(topics.letters, b"\xff", b"g1", [("x-error-code", b"1")]).get(30)
@@ -279,6 +299,22 @@ def test_what_an_undo_cannot_say_is_refused_before_kafka_is_asked(
 
     assert (asked.returncode, asked.stdout) == (2, "")
     assert says in " ".join(asked.stderr.split())
+
+
+def test_an_undo_of_hundreds_of_named_users_is_not_refused_for_their_names(tmp_path: Path) -> None:
+    """Each command notes whom the undo was asked for, and metadata has 4 KiB: --reason was blamed, which nobody had given."""
+    (tmp_path / "worker.yaml").write_text(
+        "kafka: {bootstrap_servers: ['127.0.0.1:1']}\n"
+        "tencent: {apps: {main: {sdk_app_id: 1, identifier: a, secret_key: key, region: seoul}}}\n"
+    )
+    users = [part for number in range(1_000) for part in ("--user", f"🙂user-with-a-long-id-{number:06d}")]
+
+    asked = worker(
+        "undo", *users, "--reason", "x" * 1_500, "--config", str(tmp_path / "worker.yaml"), environ={}
+    )
+
+    assert asked.returncode == 1, asked.stderr
+    assert "Kafka cannot be reached" in asked.stderr
 
 
 def test_topics_that_are_not_there_are_named(config: Path) -> None:

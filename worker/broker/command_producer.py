@@ -39,6 +39,8 @@ OUTSTANDING: Final = 20_000
 POLL_SECONDS: Final = 0.2
 """How often an interrupt is looked for while waiting."""
 PROGRESS_EVERY: Final = 500
+UNACKNOWLEDGED: Final = "interrupted before Kafka acknowledged it"
+"""Why it is not known at an interrupt whether a command is in the topic."""
 SKIPPED: Final = "not sent, since an earlier one was not written: {}"
 
 
@@ -229,4 +231,4 @@ def _result_now(pending: Any) -> WrittenCommand | UnconfirmedCommand:
         return pending
     if pending.is_done and pending.exception is None:
         return WrittenCommand(pending.value.partition, pending.value.offset)
-    return UnconfirmedCommand("interrupted before Kafka acknowledged it", may_be_written=True)
+    return UnconfirmedCommand(UNACKNOWLEDGED, may_be_written=True)

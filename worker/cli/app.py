@@ -25,7 +25,7 @@ from worker.cli.completion import completion
 from worker.cli.control import control
 from worker.cli.dead_letters import dead_letters
 from worker.cli.demo import demo
-from worker.cli.help_groups import HelpByGroup
+from worker.cli.help_groups import HelpByGroup, OnceEach
 from worker.cli.kafka import kafka
 from worker.cli.outcomes import outcomes
 from worker.cli.pause_and_resume import cancel, pause, resume, shadow
@@ -38,7 +38,7 @@ from worker.cli.topics import topics
 from worker.cli.undo import undo
 from worker.cli.watch import watch
 from worker.errors import ControlTopicError, SettingsError, WorkerError
-from worker.printable_text import plain
+from worker.printable_text import JSON_ESCAPES, plain
 from worker.redaction import Redaction, without_keys
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ for group, each in COMMANDS:
     if isinstance(each, typer.Typer):
         app.add_typer(each, rich_help_panel=group)
     else:
-        app.command(rich_help_panel=group)(each)
+        app.command(cls=OnceEach, rich_help_panel=group)(each)
 
 
 def _version(wanted: bool) -> None:
@@ -108,10 +108,11 @@ def _options(
 
 def main(command: Callable[[], object] = app) -> None:
     """Run a command and end the process with its exit code. What must hold before this is imported: entry_point.py."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        # A terminal or log in another encoding gets escapes for what it cannot show.
-        sys.stdout.reconfigure(errors="backslashreplace")
     as_json = "--json" in sys.argv[1:]
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A terminal or log in another encoding gets escapes for what it cannot show: JSON's own in JSON.
+            stream.reconfigure(errors=JSON_ESCAPES if as_json else "backslashreplace")
     try:
         command()
     except SystemExit as end:

@@ -31,7 +31,7 @@ LINE_BYTES: Final = 1024 * 1024
 ENDLESS_BYTES: Final = 64 * LINE_BYTES
 """A line of more bytes has no end: this is not a file of lines."""
 COMMANDS: Final = 500_000
-"""The most commands at once: what is remembered of each until its outcome is a hundred bytes or two."""
+"""The most commands, and lines, at once: what is remembered of each until its outcome is a hundred bytes or two."""
 PROBLEMS: Final = 20
 """The most lines whose problems are kept; the others are counted."""
 IN_MEMORY: Final = 16 * LINE_BYTES
@@ -114,9 +114,9 @@ class JudgedInput:
             self.spool.flush()
 
     def refuse(self, problems: list[LineProblem]) -> None:
-        """Take what is wrong with one line."""
+        """Take what is wrong with one line, or with the whole, which is kept however many lines are invalid."""
         self.invalid += 1
-        if self.invalid <= PROBLEMS:
+        if self.invalid <= PROBLEMS or problems[0].line is None:
             self.problems += problems
 
 
@@ -182,8 +182,8 @@ def judge_lines(stream: IO[bytes], decoder: CommandDecoder, spool: IO[bytes]) ->
                 break
         elif isinstance(line, bytes) and line.strip():
             _judge(judged, number, line.strip(), decoder, seen)
-        if len(judged.identities) > COMMANDS:
-            remedy = f"more than {COMMANDS:,} commands at once: give it in parts (split -l {COMMANDS})"
+        if number > COMMANDS:  # invalid and blank ones too: those may have no end either
+            remedy = f"more than {COMMANDS:,} lines at once: give it in parts (split -l {COMMANDS})"
             judged.refuse([LineProblem(None, "too_many", None, remedy)])
             break
     if not judged.identities and not judged.invalid:

@@ -86,9 +86,10 @@ class DeadLetterView(Struct):
         """Return whether the letter has every trait."""
         return all(not wanted.isdisjoint(self.values(name)) for name, wanted in filters.traits.items())
 
-    def is_named(self, name: str) -> bool:
-        """Return whether a person means it by an id: its command's, its outcome's, or its own place."""
-        return name in (self.found.place, *self.values("outcome_id"), *self.values("command_id"))
+    @property
+    def names(self) -> frozenset[str]:
+        """The ids by which a person may mean it: its command's, its outcome's, and its own place."""
+        return frozenset((self.found.place, *self.values("outcome_id"), *self.values("command_id")))
 
 
 def letter_of(found: DeadLetterRecord, decoder: CommandDecoder) -> DeadLetterView:

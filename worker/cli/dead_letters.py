@@ -1,6 +1,6 @@
 # `moderation-worker dead-letters list | show | replay`: what could not be carried out, and sending it again. Exit codes: 0 found,
 # or sent; 1 Kafka cannot be reached, or a command was not written; 2 wrong settings or arguments; 3 nothing was found; 7
-# `replay`: some letters are not sent again, and why is said.
+# `replay`: some letters are not sent again, or an --id has none, and why is said.
 #
 # `list` and `show` only read, and so does `replay` without --send. How a letter is displayed: dead_letter_view.py. Which are sent
 # again: replay_plan.py.
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from worker.cli import filter_options
+from worker.cli.help_groups import OnceEach
 from worker.cli.progress_line import clear_progress, show_progress
 from worker.cli.shared import LEFT_OUT, NOTHING, AsJson, Config, kafka_options_of, print_json
 from worker.printable_text import plain
@@ -52,7 +53,7 @@ def _dead_letters() -> None:
     pass
 
 
-@dead_letters.command("list")
+@dead_letters.command("list", cls=OnceEach)
 def list_letters(
     config: Config = None,
     *,
@@ -114,7 +115,7 @@ def list_letters(
         sys.stderr.write(f"these are the newest {limit}: a higher --limit may show more\n")
 
 
-@dead_letters.command()
+@dead_letters.command(cls=OnceEach)
 def show(
     letter_id: Annotated[
         str, typer.Argument(metavar="ID", help="A command_id, an outcome_id, or the letter's own place.")
@@ -138,7 +139,7 @@ def show(
     filter_options.check_text("ID", letter_id)
     filters = filter_options.filters_of(since, None)
     options, decoder = kafka_options_of(config)
-    found = [each for each in _matching(options, decoder, filters) if each.is_named(letter_id)]
+    found = [each for each in _matching(options, decoder, filters) if letter_id in each.names]
     clear_progress()
     if not found:
         sys.stderr.write(
@@ -153,7 +154,7 @@ def show(
             print(format_whole(letter) + "\n")
 
 
-@dead_letters.command()
+@dead_letters.command(cls=OnceEach)
 def replay(
     config: Config = None,
     *,
@@ -190,7 +191,8 @@ def replay(
     A failed or cancelled command is not done, so the same id is carried out. Not sent, and shown with the reason: what a later
     command for the same user has overtaken, what came again already, whose time is over, and what would be rejected again.
 
-    Exit codes: 0 there is something to send, or all was sent; 3 no letter matches; 7 some are not sent, and why is shown.
+    Exit codes: 0 there is something to send, or all was sent; 3 no letter matches; 7 some are not sent, or an --id has no letter, and
+    why is shown.
 
     \b
     Example:
@@ -222,22 +224,24 @@ def replay(
         if is_forced
     )
     options, decoder = kafka_options_of(config)
+    wanted = frozenset(letter_id or ())
     letters = [
         each
         for each in _matching(options, decoder, filters)
-        if not letter_id or any(map(each.is_named, letter_id))
+        if not wanted or not wanted.isdisjoint(each.names)
     ]
     clear_progress()
     _end_if_none(len(letters), filters, letter_id or ())
+    not_found = sorted(wanted.difference(*(each.names for each in letters)))
     planner = _plan_replay(options, decoder, letters, forced)
     ready = planner.finish()
-    _show_replay(planner.candidates, ready, as_json=as_json, send=send)
+    _show_replay(planner.candidates, ready, not_found, as_json=as_json, send=send)
     if ready and send:
         retry_hint = "give the same command again for the rest: what is in Kafka now is left out then"
         send_all(options, [_outgoing(each) for each in ready], retry_hint=retry_hint, as_json=as_json)
     elif ready and not as_json:
         print("\nnothing was sent: --send sends them")
-    if len(ready) < len(planner.candidates):
+    if len(ready) < len(planner.candidates) or not_found:
         raise typer.Exit(LEFT_OUT)
 
 
@@ -334,7 +338,12 @@ def _outgoing(candidate: ReplayCandidate) -> OutgoingCommand:
 
 
 def _show_replay(
-    candidates: list[ReplayCandidate], ready: list[ReplayCandidate], *, as_json: bool, send: bool
+    candidates: list[ReplayCandidate],
+    ready: list[ReplayCandidate],
+    not_found: list[str],
+    *,
+    as_json: bool,
+    send: bool,
 ) -> None:
     if as_json:
         print_json(
@@ -351,6 +360,7 @@ def _show_replay(
                     for each in candidates
                     if each.refusal is not None
                 ],
+                "not_found": not_found,
             }
         )
         return
@@ -359,6 +369,10 @@ def _show_replay(
         verb = "being" if send else "would be"
         print(f"{len(ready):>9,}  {verb} sent again, in the order in which they came")
     _show_left_out(candidates)
+    if not_found:
+        more = f" and {len(not_found) - NAMED:,} more (--json names all)" if len(not_found) > NAMED else ""
+        print(f"{len(not_found):>9,}  --id without a letter in that time, or with other traits:")
+        print(f"           {', '.join(map(plain, not_found[:NAMED]))}{more}")
     _show_counts(ready)
 
 

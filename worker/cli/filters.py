@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 SPANS: Final = {"s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
 """The units of ``--since``, in seconds."""
+FEW: Final = 40
+"""This many texts are looked for by their bytes; to look for more takes longer than to read every outcome."""
 WAITING: Final = "waiting"
 """The status of a command that has no outcome yet."""
 
@@ -177,10 +179,11 @@ class Filters:
 
     @property
     def terms(self) -> SearchTerms:
-        """The bytes that an outcome has if it matches: the worker writes each text in one way only."""
+        """The bytes that an outcome has if it matches: the worker writes each text in one way only. Of many values none."""
         return [
             [msgspec.json.encode(each) if TRAITS[name].is_text else each.encode() for each in sorted(wanted)]
             for name, wanted in self.traits.items()
+            if len(wanted) <= FEW
         ]
 
     def read(self, value: bytes) -> Any:

@@ -3,6 +3,7 @@
 # Typer draws groups only with rich's markup, which puts frames and colours into logs; so this is plain text. It is also where a
 # program ends whose reader has gone (Typer would give that the exit code of a failure), and where wrong arguments are shown, as
 # text or as JSON: without keys, since Typer repeats arguments that it does not understand, and one may be a key. A UUID is an id.
+# And it is where an option that is given twice is refused: Typer would take the last and say nothing of the others.
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from worker.cli.shared import UNREAD, WRONG
 from worker.redaction import without_keys
@@ -54,8 +55,9 @@ def _as_text(error: Any) -> str:
 def _as_json(error: Any) -> str:
     """Return wrong arguments as wrong settings are shown with ``--json``: see problems_as_json."""
     hint, option = getattr(error, "param_hint", None), getattr(error, "param", None)
+    option_name: str = getattr(error, "option_name", "")
     named = hint or (" / ".join(option.opts) if option is not None else None)
-    where = named or ("" if error.ctx is None else error.ctx.command_path)
+    where = named or (option_name if error.ctx is None else error.ctx.command_path)
     remedy = error.message if named and error.message else error.format_message()
     problems = [{"setting": _redacted(where), "remedy": _redacted(remedy)}]
     return json.dumps({"error": "wrong settings or arguments", "problems": problems}) + "\n"
@@ -63,6 +65,23 @@ def _as_json(error: Any) -> str:
 
 def _redacted(text: str) -> str:
     return without_keys(text, but_uuids=True)
+
+
+class OnceEach(TyperCommand):
+    """A command of which an option with one value is given once: whoever names two issuers to `pause` must not stop only one."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the arguments. Raises typer.BadParameter for the first option that is given twice."""
+        given = list(args)
+        left = super().parse_args(ctx, args)  # first, as --help is answered there
+        seen = set()
+        options: list[Any] = [*self.make_parser(ctx).parse_args(args=given)[2]]
+        for option in options:
+            has_one_value = option.param_type_name == "option" and not (option.multiple or option.is_flag)
+            if has_one_value and option.name in seen:
+                raise typer.BadParameter("it is given twice: give it once", ctx=ctx, param=option)
+            seen.add(option.name)
+        return left
 
 
 class HelpByGroup(TyperGroup):

@@ -135,7 +135,11 @@ def _run(folder: Path, port: int | None, *, as_json: bool, kept: bool) -> None:
     except BrokenPipeError:  # whoever read the output has gone: as of every command
         raise
     except (FetchError, ProcessFailedError, OSError) as error:
-        raise WorkerError(str(error)) from error
+        reason = str(error)
+        if isinstance(error, OSError) and error.filename is not None:
+            why = (error.strerror or "").lower()
+            reason = f"{plain(error.filename)} cannot be used: {why}: give another --data"
+        raise WorkerError(reason) from error
 
 
 def _refuse_foreign(data: Path | None) -> None:

@@ -137,8 +137,12 @@ class LastCommandPerUser:
     def __getitem__(self, member: TargetMember) -> LastCommand | None:
         return self._latest[member[:3]][member.user]
 
-    def see_outcome(self, view: Any) -> None:
-        """Take note of what an outcome's command touched. Of a million outcomes most touched none of the users."""
+    def see_outcome(self, view: Any, standing_at: CommandMoment | None = None) -> None:
+        """
+        Take note of what an outcome's command touched; ``standing_at`` is used in place of when it came.
+
+        Of a million outcomes most touched none of the users.
+        """
         named = target_in(view)
         users = None if named is None else self._latest.get((view.app, *named))
         if not users:
@@ -149,16 +153,16 @@ class LastCommandPerUser:
             if result.user_id in users and result.status in DONE_FOR_ID
         ]
         if found and (self._events or sets_a_state(view.action)):
-            moment = moment_of(view)
+            moment = standing_at or moment_of(view)
             if moment is not None:
                 _see(users, found, LastCommand(moment, view.command_id or ""))
 
-    def see_waiting(self, command: Command, moment: CommandMoment) -> None:
-        """Take note of a command that has no outcome yet."""
+    def see_waiting(self, command: Command, moment: CommandMoment, *, waits: bool = True) -> None:
+        """Take note of a command that has no outcome yet. Without ``waits`` only what came before ``moment`` is before it."""
         if self._events or sets_a_state(command.action.name):
             users = self._latest.get((command.app, command.action.target.value, command.target), {})
             found = [user for user in command.users if user in users]
-            _see(users, found, LastCommand(moment, command.command_id, waits=True))
+            _see(users, found, LastCommand(moment, command.command_id, waits=waits))
 
 
 def _see(users: dict[str, LastCommand | None], found: Iterable[str], touch: LastCommand) -> None:

@@ -17,9 +17,9 @@ from worker.cli.shared import FAILED, AsJson, Config, kafka_options_in, print_js
 from worker.printable_text import is_utf8, plain
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
-    from worker.domain.contract.control_records import Scope
+    from worker.domain.contract.control_records import Order, Scope
     from worker.settings import Settings
 
 App = Annotated[str | None, typer.Option(metavar="NAME", help="Only commands for this app of the settings.")]
@@ -39,6 +39,10 @@ Until = Annotated[
 ]
 
 RESUMED: Final = "Its commands are carried out again within 2 s: first those that have waited."
+RESUMED_IN_PART: Final = (
+    "Its commands are carried out again within 2 s, except where one of these orders covers them."
+)
+STRONGER: Final = "where one of these orders covers its commands, that holds instead:"
 
 
 def _order_command(name: str, state: str, about: str, example: str) -> Callable[..., None]:
@@ -124,7 +128,8 @@ def resume(
         ended = {"state": "resumed", "reason": reason, "by": by, "ended": found[scope].state}
         print_json({"scope": dict(scope.fields()), **ended, "topic": options.control_topic, "offset": offset})
         return
-    print(f"resumed: {plain(scope)}, which was {found.pop(scope).state.row.done}\n{RESUMED}")
+    follows = RESUMED_IN_PART if orders_beside(scope, found) else RESUMED
+    print(f"resumed: {plain(scope)}, which was {found.pop(scope).state.row.done}\n{follows}")
     if found:
         print("\n".join(["still in force:", *(format_order(*each, now) for each in found.items())]))
 
@@ -142,7 +147,7 @@ def _order(
 ) -> None:
     """Write an order, and say what follows."""
     from worker.broker.control_topic import read_orders, write_record  # noqa: PLC0415
-    from worker.cli.control import order_report  # noqa: PLC0415
+    from worker.cli.control import format_order, order_report  # noqa: PLC0415
     from worker.domain.contract.control_records import (  # noqa: PLC0415
         ControlRecord,
         Order,
@@ -155,11 +160,7 @@ def _order(
     from worker.errors import BrokerError  # noqa: PLC0415
 
     scope = _scope(given, everything=everything)
-    for name, value in scope.fields():
-        if value == "*":  # as in a guard: here it would be the name of one, and stop nothing
-            raise typer.BadParameter(
-                f"give a name, or leave --{name} out to mean each", param_hint=f"--{name}"
-            )
+    _refuse_what_stops_nothing(scope)
     by = _name(by)
     _text("--reason", reason)
     now = time.time()
@@ -183,6 +184,25 @@ def _order(
     print(f"{order.state.row.done}: {plain(scope)}, by {plain(by)}{ends}: {plain(reason)}")
     print(order.state.row.follows.format(max_gap=settings.kafka.max_gap))
     print(f"  {with_config('resume', config)} {_flags(scope)} --reason …")
+    beside = orders_beside(scope, topic_state.in_force(now))
+    strongest_first = list(OrderState)
+    lines = [
+        format_order(*each, now)
+        for each in beside.items()
+        if strongest_first.index(each[1].state) < strongest_first.index(order.state)
+    ]
+    if lines:
+        print("\n".join([STRONGER, *lines]))
+
+
+def orders_beside(scope: Scope, found: Mapping[Scope, Order]) -> dict[Scope, Order]:
+    """Return the orders for other scopes that may cover commands of this one: no field tells the two apart."""
+    fields = dict(scope.fields())
+    return {
+        other: order
+        for other, order in found.items()
+        if other != scope and all(fields.get(name, value) == value for name, value in other.fields())
+    }
 
 
 def _scope(given: tuple[str | None, ...], *, everything: bool) -> Scope:
@@ -208,6 +228,20 @@ def _scope(given: tuple[str | None, ...], *, everything: bool) -> Scope:
     if action is not None and action not in ACTIONS:
         raise typer.BadParameter(plain(no_action(action)), param_hint="--action")
     return Scope(**fields)
+
+
+def _refuse_what_stops_nothing(scope: Scope) -> None:
+    """Raise BadParameter for a name that no command can have. To `resume` one that was written all the same is allowed."""
+    from worker.domain.contract.field_checks import FIELDS  # noqa: PLC0415
+
+    for name, value in scope.fields():
+        if value == "*":  # as in a guard: here it would be the name of one
+            raise typer.BadParameter(
+                f"give a name, or leave --{name} out to mean each", param_hint=f"--{name}"
+            )
+        check: Any = FIELDS["group_id" if name == "target" else name]
+        if (fault := check(value, "it")) is not None:  # the worker rejects a command with such a name
+            raise typer.BadParameter(fault.message, param_hint=f"--{name}")
 
 
 def _settings(config: Any, scope: Scope) -> Settings:

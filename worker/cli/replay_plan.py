@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from msgspec import Struct
 
+from worker.cli.filters import FEW
 from worker.cli.last_command_per_user import (
     CommandMoment,
     LastCommand,
@@ -45,8 +46,6 @@ class ReplayRefusal(StrEnum):
 
 TOUCHING: Final = {RESULTS[result].status for result in DONE_FOR_ID} | {Status.PARTIALLY_SUCCEEDED}
 """The statuses of commands that touched at least some of their users."""
-FEW: Final = 40
-"""This many texts are looked for by their bytes; to look for more takes longer than to read every outcome."""
 MAY_BE_FORCED: Final = {ReplayRefusal.REJECTED: "--rejected", ReplayRefusal.OVERTAKES: "--allow-overtaking"}
 """The refusals that an option of `replay` overrides, each with that option."""
 
@@ -99,11 +98,13 @@ class ReplayPlanner:
         for each in self.candidates:
             self._judge(each, topic, now)
         self._by_id: dict[str, ReplayCandidate] = {}
+        self._first_moments: dict[str, CommandMoment] = {}
         for each in self.candidates:
             self._keep_last_of_id(each)
-        self._last_commands = LastCommandPerUser(
-            (member for each in self._not_refused() for member in _members(each)), events=True
-        )
+        members = [member for each in self._not_refused() for member in _members(each)]
+        self._last_commands = LastCommandPerUser(members, events=True)
+        # A letter that was sent again already stands where its command first came: those that came after it may follow.
+        self._last_copies = LastCommandPerUser(members, events=True)
         self._targets = {member[:3] for member in self._last_commands}
         self._unlisted: dict[TargetKey, LastCommand] = {}
 
@@ -118,12 +119,15 @@ class ReplayPlanner:
 
     def see_outcome(self, view: Any) -> None:
         """Take note of a command that has its outcome: it may have come after a letter."""
-        self._last_commands.see_outcome(view)
         if view.results_omitted and view.status in TOUCHING:
             self._see_unlisted(view)
-        moment = moment_of(view) if view.command_id in self._by_id else None
-        if moment is not None and moment.is_after(self._by_id[view.command_id].moment):
-            self._by_id[view.command_id].refuse(ReplayRefusal.AGAIN, f"{moment.outcome_id}: {view.status}")
+        letter = self._by_id.get(view.command_id)
+        moment = None if letter is None else moment_of(view)
+        if letter is None or moment is None or not moment.is_after(letter.moment):
+            self._last_commands.see_outcome(view)
+            return
+        letter.refuse(ReplayRefusal.AGAIN, f"{moment.outcome_id}: {view.status}")
+        self._last_copies.see_outcome(view, self._first_moments[view.command_id])
 
     def _see_unlisted(self, view: Any) -> None:
         """Take note of a command that may have touched any user of its target: its outcome does not list them."""
@@ -136,9 +140,12 @@ class ReplayPlanner:
 
     def see_waiting(self, command: Command, moment: CommandMoment) -> None:
         """Take note of a command that has no outcome yet."""
-        self._last_commands.see_waiting(command, moment)
-        if command.command_id in self._by_id:
-            self._by_id[command.command_id].refuse(ReplayRefusal.AGAIN, f"{moment.outcome_id}: waiting")
+        letter = self._by_id.get(command.command_id)
+        if letter is None:
+            self._last_commands.see_waiting(command, moment)
+            return
+        letter.refuse(ReplayRefusal.AGAIN, f"{moment.outcome_id}: waiting")
+        self._last_copies.see_waiting(command, self._first_moments[command.command_id], waits=False)
 
     def finish(self) -> list[ReplayCandidate]:
         """Judge by all that was seen, and return what is to be sent, in the order in which the commands came."""
@@ -146,11 +153,18 @@ class ReplayPlanner:
             latest = [self._last_commands[member] for member in _members(each)]
             latest += [self._unlisted.get(key) for key in {member[:3] for member in _members(each)}]
             later = [touch for touch in latest if touch is not None and touch.is_after(each.moment)]
+            copies = [self._last_copies[member] for member in _members(each)]
+            first = self._first_moment(each)
+            later += [touch for touch in copies if touch is not None and touch.is_after(first)]
             if later and ReplayRefusal.OVERTAKES not in self._forced:
                 touch = max(later, key=lambda touch: touch.moment.at)
                 note = ", which waits" if touch.waits else ", which does not list its users" * touch.unlisted
                 each.refuse(ReplayRefusal.OVERTAKES, f"{touch.command_id} ({touch.moment.outcome_id}){note}")
         return self._not_refused()
+
+    def _first_moment(self, candidate: ReplayCandidate) -> CommandMoment:
+        command_id = None if candidate.command is None else candidate.command.command_id
+        return self._first_moments.get(command_id or "", candidate.moment)
 
     @property
     def all_refused(self) -> bool:
@@ -181,6 +195,7 @@ class ReplayPlanner:
         if earlier is not None:
             earlier.refuse(ReplayRefusal.AGAIN, f"its dead letter is {candidate.place}")
         self._by_id[command_id] = candidate
+        self._first_moments.setdefault(command_id, candidate.moment)
 
 
 def _order(candidate: ReplayCandidate) -> tuple[str, int, int]:

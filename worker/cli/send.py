@@ -17,8 +17,6 @@ from typing import IO, TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from worker.cli.shared import (
-    FAILED,
-    INTERRUPTED,
     WRONG,
     AsJson,
     Config,
@@ -237,8 +235,9 @@ def _send(
     as_json: bool,
 ) -> int:
     """Send what is valid, wait if asked to, print what became of it, and return the exit code."""
-    from worker.broker.command_producer import CommandProducer  # noqa: PLC0415
+    from worker.broker.command_producer import CommandProducer, UnwrittenCommand  # noqa: PLC0415
     from worker.broker.outcome_follower import OutcomeFollower  # noqa: PLC0415
+    from worker.cli.send_planned_commands import exit_code_of_unwritten  # noqa: PLC0415
 
     following = nullcontext() if seconds is None else OutcomeFollower(options)
     with following as follower:  # opened first: outcomes come as soon as commands do
@@ -246,7 +245,7 @@ def _send(
             results = _produce(producer, decoder, judged)
         places = _print_sent(options, judged, results, as_json=as_json, quiet=follower is not None)
         if len(places) < len(judged.identities):
-            return INTERRUPTED if len(results) < len(judged.identities) else FAILED
+            return exit_code_of_unwritten(each for each in results if isinstance(each, UnwrittenCommand))
         if follower is None or seconds is None:
             return 0
         return _await(follower, places, seconds, ask=ask, as_json=as_json)

@@ -1,4 +1,4 @@
-# How `undo` and `dead-letters replay` send commands, and how they report what became of them.
+# How `undo` and `dead-letters replay` send commands, and how they report what became of them; the exit code is `send`'s as well.
 #
 # The caller has judged each command by then. The commands that Kafka acknowledged, and those that it did not, are counted and shown.
 
@@ -15,9 +15,9 @@ from worker.cli.shared import FAILED, INTERRUPTED, print_json
 from worker.printable_text import plain
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
-    from worker.broker.command_producer import OutgoingCommand
+    from worker.broker.command_producer import OutgoingCommand, UnwrittenCommand
     from worker.broker.options import KafkaOptions
 
 REASONS_SHOWN = 5
@@ -29,7 +29,7 @@ def send_all(
     """
     Send the commands in order, and say how many were written.
 
-    Ends the program with exit code 1 if one was not written, and with 130 if Ctrl-C left some unsent and none failed.
+    Ends the program with exit code 1 if one was not written, and with 130 if that is only so because of Ctrl-C.
     ``retry_hint`` says what to do then, and what becomes of the commands that are written already.
     """
     from worker.broker.command_producer import CommandProducer, WrittenCommand  # noqa: PLC0415 - --help need not load Kafka
@@ -54,4 +54,11 @@ def send_all(
     if unknown:
         sys.stderr.write(f"{unknown:,} of them were sent, and may be in Kafka all the same\n")
     sys.stderr.write(f"{retry_hint}\n")
-    raise typer.Exit(FAILED if failures else INTERRUPTED)
+    raise typer.Exit(exit_code_of_unwritten(failures))
+
+
+def exit_code_of_unwritten(failures: Iterable[UnwrittenCommand]) -> int:
+    """Return the exit code where not all commands were written: that of Ctrl-C, unless one failed for another reason."""
+    from worker.broker.command_producer import UNACKNOWLEDGED  # noqa: PLC0415
+
+    return INTERRUPTED if all(failure.reason == UNACKNOWLEDGED for failure in failures) else FAILED

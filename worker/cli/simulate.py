@@ -11,6 +11,7 @@ import gc
 import inspect
 import os
 import signal
+import socket
 import sys
 from collections.abc import Coroutine
 from pathlib import Path
@@ -168,9 +169,13 @@ async def _serve(config: SimulatorConfig, rules: list[dict[str, Any]], *, as_jso
     except BrokenPipeError:  # whoever read the output has gone: as of every command
         raise
     except OSError as error:
-        reason = str(error)
+        reason, why = str(error), (error.strerror or "").lower()
         if error.errno in _CANNOT_LISTEN and error.filename is None:
             reason = f"port {config.port} of {plain(config.host)}: {os.strerror(error.errno).lower()}: give another --port"
+        elif isinstance(error, socket.gaierror):
+            reason = f"{plain(config.host)}: {why}: give an address of this machine as --host"
+        elif error.filename is not None:
+            reason = f"{plain(error.filename)} cannot be written: {why}: give another --log"
         raise WorkerError(reason) from error
     else:
         if as_json:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from worker.cli.help_groups import OnceEach
 from worker.cli.shared import AsJson, Config, describe_topics, kafka_options_in, print_json
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def _topics() -> None:
     pass
 
 
-@topics.command()
+@topics.command(cls=OnceEach)
 def create(
     config: Config = None,
     partitions: Annotated[

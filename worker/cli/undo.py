@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 SINCE = "1h"
 TARGETS_SHOWN = 20
+NOTED = 500
+"""The most characters of what was asked for that each command notes: metadata has 4 KiB, the reason's included."""
 
 
 def undo(
@@ -93,7 +95,7 @@ def undo(
     filter_options.check_text("--issuer-as", "default" if issuer_as is None else issuer_as)
     filter_options.check_text("--reason", reason or "none")
     name = f"undo-by-{user_name()}" if issuer_as is None else issuer_as
-    note = {"of": str(filters), "by": user_name(), **({"reason": reason} if reason else {})}
+    note = {"of": _cut(str(filters)), "by": user_name(), **({"reason": reason} if reason else {})}
     options, decoder = kafka_options_of(config)
     _refuse_unsendable(decoder, name, note)
     plan = _plan_undo(options, decoder, filters)
@@ -109,6 +111,11 @@ def undo(
         print("\nnothing was sent: --send sends it")
     if plan.left_out:
         raise typer.Exit(LEFT_OUT)
+
+
+def _cut(text: str) -> str:
+    """Return the text as metadata has room for it: of hundreds of users the first are named."""
+    return text if len(text) <= NOTED else f"{text[:NOTED]}…"
 
 
 def _refuse_unsendable(decoder: CommandDecoder, issuer: str, note: dict[str, str]) -> None:

@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from worker.cli import last_command_per_user
+from worker.cli.filters import FEW
 from worker.cli.last_command_per_user import (
     CommandMoment,
     LastCommandPerUser,
@@ -39,8 +40,6 @@ UNLISTED: Final = "their outcome does not list them: Kafka took only a very smal
 OVER: Final = "the ban is over by itself"
 APPLYING: Final = frozenset(status for status, row in STATUSES.items() if row.applies)
 REPEATING: Final = HOLDS - {ResultStatus.APPLIED}
-FEW: Final = 40
-"""This many targets are looked for by their bytes; to look for more takes longer than to read every outcome."""
 
 
 class LastApplied(Struct, frozen=True):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TextIO
 import msgspec
 import structlog
 
-from worker.printable_text import plain, plain_json
+from worker.printable_text import JSON_ESCAPES, plain, plain_json
 from worker.redaction import Redaction
 from worker.runtime import ports
 from worker.runtime.library_log_throttle import LibraryLogThrottle
@@ -97,6 +97,7 @@ def configure_logging(
         stream or sys.stdout,
         redaction,
         plain_json if format == "json" else str,
+        JSON_ESCAPES if format == "json" else "backslashreplace",
         lambda count: log("log.dropped", count=count),
     )
     log = _EventLog(out, _LEVELS[level], format, redaction)
@@ -117,11 +118,13 @@ class _RedactedStream:
         stream: TextIO,
         redaction: Redaction,
         shown: Callable[[str], str],
+        unencodable: str,
         on_dropped: Callable[[int], None],
     ) -> None:
         self._stream = stream
         self._redaction = redaction
         self._shown = shown
+        self._unencodable = unencodable
         self._encoding = getattr(stream, "encoding", None) or "utf-8"
         self.isatty = stream.isatty
         self.writer: LogWriter | None = None
@@ -132,7 +135,7 @@ class _RedactedStream:
 
     def write(self, text: str) -> None:
         line = self._shown(self._redaction.clean(text.removesuffix("\n"))) + "\n"
-        encoded = line.encode(self._encoding, "backslashreplace")  # a terminal may not speak UTF-8
+        encoded = line.encode(self._encoding, self._unencodable)  # a terminal may not speak UTF-8
         if self.writer is not None:
             self.writer.put(encoded)
             return

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from worker.cli import command_input
 from worker.cli.command_input import IN_MEMORY, judge_lines, judge_options, open_spool
 from worker.domain.contract.command_decoding import CommandDecoder
 from worker.domain.contract.outcomes import Worker
@@ -128,6 +129,21 @@ def test_an_input_that_never_ends_is_given_up() -> None:
     found = judge_lines(Endless(), DECODER, io.BytesIO())  # type: ignore[arg-type]
 
     assert remedies(found) == ["line 1: it does not end: give one JSON object per line"]
+
+
+@pytest.mark.parametrize("repeated", [b"y\n", b"\n"])
+def test_lines_that_never_end_are_given_up(repeated: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As of `yes | moderation-worker send -`: none of them is a command, so no number of commands ended it."""
+    monkeypatch.setattr(command_input, "COMMANDS", 100)
+
+    class Lines:
+        def readline(self, _most: int) -> bytes:
+            return repeated
+
+    found = judge_lines(Lines(), DECODER, io.BytesIO())  # type: ignore[arg-type]
+
+    assert remedies(found)[-1] == "more than 100 lines at once: give it in parts (split -l 100)"
+    assert found.unusable, "so --skip-invalid sends none of it"
 
 
 def test_an_id_that_is_given_twice_is_a_problem_of_the_second_line() -> None:

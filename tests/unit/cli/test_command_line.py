@@ -137,6 +137,34 @@ def test_wrong_arguments_end_with_2(arguments: tuple[str, ...]) -> None:
 
 
 @pytest.mark.parametrize(
+    "arguments",
+    [
+        ("pause", "--issuer", "a", "--reason", "x", "--issuer", "b"),
+        ("cancel", "--target=a", "--target=b", "--reason", "x"),
+        ("resume", "--action", "group.ban_group_member", "--action", "live.unban_member", "--reason", "x"),
+        ("send", "--group-id", "a", "--group-id", "b"),
+        ("undo", "--since", "1h", "--since", "2h"),
+        ("dead-letters", "list", "--until", "1h", "--until", "2h"),
+        ("topics", "create", "-c", "a", "--config", "b"),
+    ],
+)
+def test_an_option_with_one_value_that_is_given_twice_is_refused(arguments: tuple[str, ...]) -> None:
+    """The last would be taken and the others ignored: of two issuers only one would be paused."""
+    code, text = invoke(*arguments)
+
+    assert code == 2
+    assert "it is given twice" in text
+
+
+def test_what_may_be_repeated_and_a_question_for_help_are_not_refused() -> None:
+    assert invoke("undo", "--since", "1h", "--since", "2h", "--help")[0] == 0
+    code, text = invoke("outcomes", "--user", "a", "--user", "b", "--json", "--json", "--since", "never")
+
+    assert code == 2
+    assert "it is given twice" not in text
+
+
+@pytest.mark.parametrize(
     ("arguments", "without"),
     [
         (["--help"], {"kafka", "httpx", "aiohttp", "pydantic_settings", "prometheus_client", "structlog"}),

@@ -106,6 +106,7 @@ def test_with_json_wrong_settings_are_one_object_on_standard_error() -> None:
         (("pause", "--reason", "x"), "pause", "--everything for all commands"),
         (("dead-letters", "list", "--by", "room"), "--by", "there are code"),
         (("outkomes",), "worker", "No such command 'outkomes'"),
+        (("undo", "--send=yes"), "--send", "does not take a value"),
     ],
 )
 def test_with_json_wrong_arguments_are_one_object_on_standard_error(
@@ -126,6 +127,20 @@ def test_with_json_a_failure_is_one_object_on_standard_error(tmp_path: Path) -> 
 
     assert (done.returncode, done.stdout) == (1, "")
     assert "127.0.0.1:1" in json.loads(done.stderr)["error"]
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_json_is_json_whatever_the_encoding_of_the_output(encoding: str, tmp_path: Path) -> None:
+    (tmp_path / "worker.yaml").write_text(OFFLINE)
+    command_id = "é🤖-1"
+
+    done = subprocess.run(
+        [sys.executable, "-m", "worker", "send", "--dry-run", "--json", "--config", str(tmp_path / "worker.yaml"),
+         "--action", "group.unban_group_member", "--group-id", "g", "--user", "u", "--command-id", command_id],
+        env={"PYTHONIOENCODING": encoding}, capture_output=True, timeout=PATIENCE, check=True,
+    )  # fmt: skip
+
+    assert json.loads(done.stdout.decode(encoding))["command_id"] == command_id
 
 
 def test_with_json_each_finding_of_check_is_an_object(tmp_path: Path) -> None:

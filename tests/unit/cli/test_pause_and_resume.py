@@ -10,8 +10,8 @@ from typer.testing import CliRunner
 from tests.unit.settings.environment import KEY
 from worker.cli.app import app
 from worker.cli.control import span
-from worker.cli.pause_and_resume import _scope
-from worker.domain.contract.control_records import Scope
+from worker.cli.pause_and_resume import _scope, orders_beside
+from worker.domain.contract.control_records import Order, OrderState, Scope
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,6 +66,31 @@ def test_wrong_arguments_end_with_2_and_a_sentence(
     assert sentence in text
 
 
+@pytest.mark.parametrize("command", ["pause", "cancel", "shadow"])
+@pytest.mark.parametrize(
+    ("scope", "sentence"),
+    [
+        (("--issuer", "detector-7\r"), "it holds the blank U+000D at character 10: take it out"),
+        (("--issuer", "detector\u200b-7"), "U+200B (ZERO WIDTH SPACE) at character 8: take it out"),
+        (("--issuer", "x" * 257), "it has 257 bytes in UTF-8, and 256 are allowed"),
+        (("--target", "room-7 "), "it ends with a blank (U+0020): take it out"),
+        (("--target", "é" * 25), "it has 50 bytes in UTF-8, and 48 are allowed"),
+    ],
+)
+def test_an_order_for_a_name_that_no_command_can_have_is_refused(
+    invoke: Callable[..., tuple[int, str]], command: str, scope: tuple[str, str], sentence: str
+) -> None:
+    """Copied from a chat, an id may hold what nobody sees: "paused" would be said, and nothing would be."""
+    code, text = invoke(command, *scope, "--reason", "x")
+
+    assert code == 2
+    assert sentence in text
+
+
+def test_what_another_program_has_ordered_for_such_a_name_can_be_resumed() -> None:
+    assert _scope((None, None, "detector-7\r", None), everything=False) == Scope(issuer="detector-7\r")
+
+
 def test_what_a_guard_has_stopped_can_be_named() -> None:
     """An issuer may be a blank."""
     assert _scope((None, None, " ", None), everything=False) == Scope(issuer=" ")
@@ -113,3 +138,22 @@ def test_a_reason_that_the_workers_would_not_read_is_refused(invoke: Callable[..
 )
 def test_a_length_of_time_is_shown_in_the_unit_that_a_person_would_use(seconds: float, text: str) -> None:
     assert span(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("other", "is_beside"),
+    [
+        (Scope(), True),
+        (Scope(target="room-1"), True),
+        (Scope(issuer="a", target="room-1"), True),
+        (Scope(issuer="b"), False),
+        (Scope(issuer="b", target="room-1"), False),
+        (Scope(issuer="a"), False),
+    ],
+)
+def test_orders_for_the_same_commands_are_those_that_no_field_tells_apart(
+    other: Scope, is_beside: bool
+) -> None:
+    order = Order(OrderState.CANCEL, "x", "alice", "2026-11-21T03:02:11.000Z")
+
+    assert orders_beside(Scope(issuer="a"), {other: order}) == ({other: order} if is_beside else {})

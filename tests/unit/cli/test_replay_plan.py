@@ -135,6 +135,32 @@ def test_a_command_that_came_again_already_is_not_sent_once_more(status: str) ->
     assert refusals(planner) == [ReplayRefusal.AGAIN, None]
 
 
+@pytest.mark.parametrize("waits", [False, True])
+def test_what_an_interrupted_replay_has_sent_does_not_hold_up_the_rest_of_the_user(waits: bool) -> None:
+    """The same replay again sends the rest, which is behind what was sent; not what was before it."""
+    planner = planner_of(letter(2, "a"), letter(3, "a"), letter(4, "a"), letter(5, "b"))
+
+    copy = letter(3, "a").read
+    assert isinstance(copy, Command)
+    if waits:
+        planner.see_waiting(copy, CommandMoment("commands", 0, 30, NOW))
+    else:
+        planner.see_outcome(view(30, "a", command_id="c-3"))
+
+    assert refusals(planner) == [ReplayRefusal.OVERTAKES, ReplayRefusal.AGAIN, None, None]
+
+
+def test_what_failed_once_more_does_not_overtake_what_was_sent_behind_it() -> None:
+    """A ban and the unban after it were replayed, and the ban failed again: sent now, it would undo the unban."""
+    again = structs.replace(letter(20, "a"), read=letter(2, "a").read)
+    planner = planner_of(letter(2, "a"), letter(3, "a"), again)
+
+    planner.see_outcome(view(20, "a", command_id="c-2", status="failed"))
+    planner.see_outcome(view(21, "a", command_id="c-3"))
+
+    assert refusals(planner) == [ReplayRefusal.AGAIN, ReplayRefusal.AGAIN, ReplayRefusal.OVERTAKES]
+
+
 def test_a_copy_that_waits_is_a_copy() -> None:
     planner = planner_of(letter(2, "a"))
     copy = letter(2, "a").read
@@ -209,8 +235,8 @@ def test_the_status_of_a_letter_follows_from_its_code(code: str, status: str) ->
 
 @pytest.mark.parametrize("name", ["c-2", "commands-0-2", "letters-1-2"])
 def test_a_letter_is_named_by_its_command_its_outcome_or_its_place(name: str) -> None:
-    assert letter(2).is_named(name)
-    assert not letter(3).is_named(name)
+    assert name in letter(2).names
+    assert name not in letter(3).names
 
 
 def test_a_letter_is_shown_whole_and_bounded() -> None:

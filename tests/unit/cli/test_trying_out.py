@@ -82,6 +82,15 @@ def test_a_folder_that_kafka_cannot_use_is_refused(folder: str, reason: str, tmp
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_folder_that_cannot_be_made_is_named_with_the_option(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    result = CliRunner().invoke(app, ["kafka", "--data", str(tmp_path / "file" / "try")])
+
+    said = f"{tmp_path}/file/try cannot be used: not a directory: give another --data"
+    assert str(result.exception) == said
+
+
 def test_a_demo_whose_reader_has_gone_ends_quietly_with_141() -> None:
     """As of every command: rich makes a failure of it."""
     read, write = os.pipe()

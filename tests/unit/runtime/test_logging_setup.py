@@ -467,6 +467,18 @@ def test_a_stream_that_does_not_speak_utf_8_gets_the_line_escaped(
     assert b"\\xfc" in raw.getvalue()
 
 
+def test_json_stays_json_on_a_stream_that_does_not_speak_utf_8(
+    configure: Callable[..., CapturedLog],
+) -> None:
+    """JSON has no escapes as \\xfc and \\U0001f916."""
+    raw = io.BytesIO()
+    told = configure("info", "json", io.TextIOWrapper(raw, encoding="ascii", write_through=True))
+
+    told.log("worker.failed", reason="ü🤖")
+
+    assert json.loads(raw.getvalue())["reason"] == "ü🤖"
+
+
 @pytest.mark.parametrize(
     ("error", "code", "said"),
     [
