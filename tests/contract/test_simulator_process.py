@@ -125,9 +125,9 @@ def test_a_log_or_an_address_that_cannot_be_used_is_named(options: tuple[str, st
     )
 
     assert (ended.returncode, ended.stdout) == (1, "")
-    told = ended.stderr.splitlines()[-1]
-    assert told.startswith(f"moderation-worker failed: {sentence}")
-    assert told.endswith(("give another --log", "give an address of this machine as --host"))
+    line = ended.stderr.splitlines()[-1]
+    assert line.startswith(f"moderation-worker failed: {sentence}")
+    assert line.endswith(("give another --log", "give an address of this machine as --host"))
 
 
 def test_a_log_that_is_a_pipe_without_a_reader_is_a_failure_at_once(tmp_path: Path) -> None:

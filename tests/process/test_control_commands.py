@@ -184,9 +184,9 @@ def test_an_order_that_a_stronger_one_overrules_is_not_said_to_hold(operator: Op
     paused = operator("pause", *DETECTOR, "--reason", "hold")
     resumed = operator("resume", *DETECTOR, "--reason", "fixed")
 
-    told = paused.stdout.partition("where one of these orders covers its commands, that holds instead:\n")[2]
-    assert told.startswith("cancel    everything\n")
-    assert "another" not in told
+    shown = paused.stdout.partition("where one of these orders covers its commands, that holds instead:\n")[2]
+    assert shown.startswith("cancel    everything\n")
+    assert "another" not in shown
     assert "within 2 s, except where one of these orders covers them.\nstill in force:" in resumed.stdout
 
 

@@ -235,9 +235,9 @@ def _send(
     as_json: bool,
 ) -> int:
     """Send what is valid, wait if asked to, print what became of it, and return the exit code."""
-    from worker.broker.command_producer import CommandProducer, UnwrittenCommand  # noqa: PLC0415
+    from worker.broker.command_producer import CommandProducer, UnconfirmedCommand  # noqa: PLC0415
     from worker.broker.outcome_follower import OutcomeFollower  # noqa: PLC0415
-    from worker.cli.send_planned_commands import exit_code_of_unwritten  # noqa: PLC0415
+    from worker.cli.send_planned_commands import exit_code_of_unconfirmed  # noqa: PLC0415
 
     following = nullcontext() if seconds is None else OutcomeFollower(options)
     with following as follower:  # opened first: outcomes come as soon as commands do
@@ -245,7 +245,7 @@ def _send(
             results = _produce(producer, decoder, judged)
         places = _print_sent(options, judged, results, as_json=as_json, quiet=follower is not None)
         if len(places) < len(judged.identities):
-            return exit_code_of_unwritten(each for each in results if isinstance(each, UnwrittenCommand))
+            return exit_code_of_unconfirmed(each for each in results if isinstance(each, UnconfirmedCommand))
         if follower is None or seconds is None:
             return 0
         return _await(follower, places, seconds, ask=ask, as_json=as_json)

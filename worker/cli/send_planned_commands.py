@@ -17,7 +17,7 @@ from worker.printable_text import plain
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from worker.broker.command_producer import OutgoingCommand, UnwrittenCommand
+    from worker.broker.command_producer import OutgoingCommand, UnconfirmedCommand
     from worker.broker.options import KafkaOptions
 
 REASONS_SHOWN = 5
@@ -54,10 +54,10 @@ def send_all(
     if unknown:
         sys.stderr.write(f"{unknown:,} of them were sent, and may be in Kafka all the same\n")
     sys.stderr.write(f"{retry_hint}\n")
-    raise typer.Exit(exit_code_of_unwritten(failures))
+    raise typer.Exit(exit_code_of_unconfirmed(failures))
 
 
-def exit_code_of_unwritten(failures: Iterable[UnwrittenCommand]) -> int:
+def exit_code_of_unconfirmed(failures: Iterable[UnconfirmedCommand]) -> int:
     """Return the exit code where not all commands were written: that of Ctrl-C, unless one failed for another reason."""
     from worker.broker.command_producer import UNACKNOWLEDGED  # noqa: PLC0415
 

@@ -41,7 +41,7 @@ class Readiness:
         found += [
             ReadinessObstacle(f"topic {problem.value} does not fit any more", problem.remedy)
             for problem in self._watch.obstacles
-            if unfit is None or problem.remedy not in unfit  # else it is told with what follows from it
+            if unfit is None or problem.remedy not in unfit  # else it is reported with what follows from it
         ]
         if unfit is not None:
             found.append(ReadinessObstacle("the control topic does not fit: no new order is followed", unfit))

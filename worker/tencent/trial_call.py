@@ -102,7 +102,7 @@ async def _explained(app: AppCredentials, result: AttemptResult, options: HttpOp
     if result.error is not None:
         mend = "try again in a moment" if verdict.slows else remedy(None, result.http_status)
         what = f"{host} answers with {result.error_info}: {mend}"
-        is_transient = verdict.passes and not is_foreign(verdict, result.http_status)
+        is_transient = verdict.is_transient and not is_foreign(verdict, result.http_status)
         return TrialResult(app.name, passed=False, is_transient=is_transient, code=None, explanation=what)
     said = f"Tencent answers {code}{f' ({result.error_info})' if result.error_info else ''}"
     what = f"{said}: {'try again in a moment' if verdict.is_transient else remedy(code)}"

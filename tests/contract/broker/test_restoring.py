@@ -161,8 +161,8 @@ def test_a_start_before_nothing_but_aborted_records_does_not_wait_for_a_first_on
     assert member.restorer.restore(0).position == 0
 
     assert time.monotonic() - began < 15.0
-    (told,) = member.noticed("kafka.no_committed_offset")
-    assert told.fields["oldest_age_seconds"] is None
+    (event,) = member.noticed("kafka.no_committed_offset")
+    assert event.fields["oldest_age_seconds"] is None
 
 
 @pytest.mark.kafka
@@ -246,10 +246,10 @@ def test_a_transaction_that_hangs_is_an_error_and_not_a_shorter_memory(
     ):
         member.restorer.restore(0)
 
-    (told,) = member.noticed("kafka.refused")
+    (event,) = member.noticed("kafka.refused")
     topic = member.options.outcome_topic
-    assert told.fields["reason"] == f"a transaction in {topic}[0] stays open, from offset 0 on"
-    assert f"abort --topic {topic} --partition 0 --start-offset 0" in str(told.fields["remedy"])
+    assert event.fields["reason"] == f"a transaction in {topic}[0] stays open, from offset 0 on"
+    assert f"abort --topic {topic} --partition 0 --start-offset 0" in str(event.fields["remedy"])
 
 
 @pytest.mark.kafka
@@ -266,8 +266,8 @@ def test_an_open_transaction_on_the_groups_offsets_is_named_with_its_remedy(
         with pytest.raises(BrokerError, match="does not tell what is committed"):
             member.restorer.restore(0)
 
-    (told,) = member.noticed("kafka.refused")
-    assert f"a transaction that commits for the group {group}" in str(told.fields["remedy"])
+    (event,) = member.noticed("kafka.refused")
+    assert f"a transaction that commits for the group {group}" in str(event.fields["remedy"])
 
 
 @pytest.mark.kafka

@@ -142,11 +142,11 @@ def test_a_description_that_repeats_what_was_sent_shows_no_secret(server: TokenS
     said = f"wrong secret {SECRET} ({quote_plus(SECRET)}) in Basic {header}"
     server.answer = (401, json.dumps({"error": "invalid_client", "error_description": said}).encode())
 
-    told = str(failure(options(server.token_url)))
+    text = str(failure(options(server.token_url)))
 
-    assert "wrong secret [redacted]" in told
-    assert quote_plus(SECRET) not in told
-    assert header[:-4] not in told
+    assert "wrong secret [redacted]" in text
+    assert quote_plus(SECRET) not in text
+    assert header[:-4] not in text
 
 
 def test_a_description_is_cut_and_shows_no_key_and_no_control_characters(server: TokenServer) -> None:

@@ -153,7 +153,7 @@ async def test_a_proxy_whose_name_nobody_knows_is_told(stack: AsyncExitStack, co
     last = await client.call(RecordingCallOwner())
 
     assert (last.error, last.end_unknown) == ("proxy", False)
-    assert [told.event for told in logged] == ["connection.refused"]
+    assert [event.event for event in logged] == ["connection.refused"]
     assert logged[0].fields["reason"] == last.error_info
     assert last.error_info.startswith("the name of the proxy http://proxy.invalid:3128 cannot be resolved")
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from worker.broker.command_producer import SKIPPED, UNACKNOWLEDGED, UnwrittenCommand
-from worker.cli.send_planned_commands import exit_code_of_unwritten
+from worker.broker.command_producer import SKIPPED, UNACKNOWLEDGED, UnconfirmedCommand
+from worker.cli.send_planned_commands import exit_code_of_unconfirmed
 from worker.cli.shared import FAILED, INTERRUPTED
 
-UNKNOWN = UnwrittenCommand(UNACKNOWLEDGED, may_be_written=True)
-REFUSED = UnwrittenCommand("the topic is gone")
+UNKNOWN = UnconfirmedCommand(UNACKNOWLEDGED, may_be_written=True)
+REFUSED = UnconfirmedCommand("the topic is gone")
 
 
 @pytest.mark.parametrize(
@@ -18,9 +18,9 @@ REFUSED = UnwrittenCommand("the topic is gone")
         ([], INTERRUPTED),
         ([UNKNOWN, UNKNOWN], INTERRUPTED),
         ([UNKNOWN, REFUSED], FAILED),
-        ([REFUSED, UnwrittenCommand(SKIPPED.format(REFUSED.reason))], FAILED),
+        ([REFUSED, UnconfirmedCommand(SKIPPED.format(REFUSED.reason))], FAILED),
     ],
 )
-def test_an_interrupt_is_told_apart_from_a_failure(failures: list[UnwrittenCommand], code: int) -> None:
+def test_an_interrupt_is_distinguished_from_a_failure(failures: list[UnconfirmedCommand], code: int) -> None:
     """Also where the commands were all sent and some not yet acknowledged: nothing failed but the wait."""
-    assert exit_code_of_unwritten(failures) == code
+    assert exit_code_of_unconfirmed(failures) == code

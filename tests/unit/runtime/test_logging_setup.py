@@ -419,12 +419,12 @@ def test_at_debug_a_sign_in_with_aws_tells_neither_its_session_nor_its_signature
     configure: Callable[..., CapturedLog],
 ) -> None:
     """botocore writes at DEBUG all that it signs, and the signature: together they are a token that Kafka takes."""
-    told = configure("debug")
+    captured = configure("debug")
     logging.getLogger("kafka").info("a line")
 
     signed(Credentials("AKIAIOSFODNN7EXAMPLE", KEY, "a-session-token-of-aws"), "eu-central-1")
 
-    assert [json.loads(line)["logger"] for line in told.text.splitlines()] == ["kafka"]
+    assert [json.loads(line)["logger"] for line in captured.text.splitlines()] == ["kafka"]
 
 
 @pytest.mark.parametrize(
@@ -472,9 +472,9 @@ def test_json_stays_json_on_a_stream_that_does_not_speak_utf_8(
 ) -> None:
     """JSON has no escapes as \\xfc and \\U0001f916."""
     raw = io.BytesIO()
-    told = configure("info", "json", io.TextIOWrapper(raw, encoding="ascii", write_through=True))
+    captured = configure("info", "json", io.TextIOWrapper(raw, encoding="ascii", write_through=True))
 
-    told.log("worker.failed", reason="ü🤖")
+    captured.log("worker.failed", reason="ü🤖")
 
     assert json.loads(raw.getvalue())["reason"] == "ü🤖"
 

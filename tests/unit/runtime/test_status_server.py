@@ -456,6 +456,6 @@ def test_what_others_wrote_reaches_no_terminal_unescaped() -> None:
     body = ask(worker, "/readyz").body.decode()
 
     assert body.isprintable()
-    told = json.loads(body)
-    assert told["orders"][0]["reason"] == hostile
-    assert told["obstacles"] == [{"reason": hostile, "remedy": hostile}]
+    page = json.loads(body)
+    assert page["orders"][0]["reason"] == hostile
+    assert page["obstacles"] == [{"reason": hostile, "remedy": hostile}]

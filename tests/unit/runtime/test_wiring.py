@@ -86,11 +86,11 @@ def test_an_error_during_the_drain_is_logged_and_gives_another_exit_code() -> No
     [("SIGTERM", True, 0), ("SIGTERM", False, 1), ("a bug", True, 0), ("a bug", False, 1)],
 )
 def test_what_is_left_open_is_counted_after_the_handover(cause: str, finished: bool, left: int) -> None:
-    """It was counted before: after a failure, all that the handover then finished and published was told as left."""
+    """It was counted before: after a failure, all that the handover then finished and published was reported as left."""
 
     async def scenario(harness: RunnerHarness) -> None:
         harness.engine.busy, harness.engine.open_count = {3}, 1
-        told: dict[str, dict[str, Any]] = {}
+        logged: dict[str, dict[str, Any]] = {}
 
         def hand_over(_: float) -> None:
             done = harness.runner.revoking([3])
@@ -106,12 +106,12 @@ def test_what_is_left_open_is_counted_after_the_handover(cause: str, finished: b
             publisher=SimpleNamespace(close=lambda _: True),
             closer=None,
         )
-        log: Any = lambda event, **fields: told.update({event: fields})  # noqa: E731
+        log: Any = lambda event, **fields: logged.update({event: fields})  # noqa: E731
         why = cause if cause == "SIGTERM" else FencedError(cause)
         settings: Any = SimpleNamespace(drain_seconds=0.01, kafka=SimpleNamespace(handover_seconds=0.05))
         await _stop_in_order(parts, settings, log, why)
 
-        assert told["worker.stopped"]["left_open"] == left
+        assert logged["worker.stopped"]["left_open"] == left
 
     run_scenario(scenario, handover_seconds=0.05)
 
@@ -150,15 +150,15 @@ def test_a_drain_that_waits_in_vain_is_cut_short_and_the_log_says_so(busy: set[i
     async def scenario(harness: RunnerHarness) -> None:
         harness.engine.busy = busy
         harness.runner.refuse_work("another topic has the name", can_publish=False)
-        told: list[str] = []
+        logged: list[str] = []
         nothing = SimpleNamespace(close=lambda _: True)
         parts: Any = SimpleNamespace(runner=harness.runner, consumer=nothing, publisher=nothing, closer=None)
-        log: Any = lambda event, **_: told.append(event)  # noqa: E731
+        log: Any = lambda event, **_: logged.append(event)  # noqa: E731
 
         end = _stop_in_order(parts, load(minimal()), log, "SIGTERM")
 
         assert await asyncio.wait_for(end, DEADLINE) == CLEAN
-        assert told == ["worker.stopping", *(["drain.cut_short"] if busy else []), "worker.stopped"]
+        assert logged == ["worker.stopping", *(["drain.cut_short"] if busy else []), "worker.stopped"]
 
     run_scenario(scenario)
 

@@ -288,7 +288,7 @@ def test_a_name_without_a_letter_is_seen_in_its_error() -> None:
 
 
 def test_a_wrong_value_in_a_mapping_is_refused_by_its_own_name() -> None:
-    """The mapping itself was said to be that value, and what is wrong with the others was told one start later."""
+    """The mapping itself was said to be that value, and what is wrong with the others was reported one start later."""
     data = minimal(
         kafka={"oauth": {"extensions": {"logicalCluster": 5, "a b": "x"}}},
         limits={"per_endpoint": {"group_open_http_svc/ban_group_member": 0, "no/such": 5}},

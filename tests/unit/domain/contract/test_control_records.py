@@ -106,7 +106,7 @@ def test_a_time_that_is_none_is_told_with_its_name(name: str) -> None:
 
 
 def test_a_scope_that_no_command_can_have_is_told_why() -> None:
-    """An id that was pasted with what nobody sees: the pause was told as done, and stopped nothing."""
+    """An id that was pasted with what nobody sees: the pause was reported as done, and stopped nothing."""
     read = read_control(Scope(issuer="detector-7\u200b").key, control_value(ORDER))
 
     assert read == UnreadableControl(

@@ -239,7 +239,7 @@ def test_an_event_that_is_no_json_is_not_carried_out() -> None:
     [(b"NaN", "not_json"), (b"1" * 5000, "out_of_range"), (b"[" * 99 + b"]" * 99, "too_deep")],
 )
 def test_what_cannot_be_read_in_an_events_data_is_told_as_in_a_record(duration: bytes, code: str) -> None:
-    """It was said that the event had no data, and nobody who waited for its outcome was told."""
+    """It was said that the event had no data, and nobody who waited for its outcome got one."""
     record = encoded(BAN).replace(b"3600", duration)
     event = encoded({**EVENT, "data": "here"}).replace(b'"here"', record)
 

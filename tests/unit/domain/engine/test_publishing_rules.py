@@ -260,9 +260,9 @@ def test_what_is_near_the_gap_again_is_not_overtaken_by_what_becomes_near_next()
         harness.take()
         harness.abort(took_too_long=True)
 
-    told = [each.command_id for each in harness.publish()]
+    published = [each.command_id for each in harness.publish()]
 
-    assert told == ["gap", "near", "near too", "earlier", "later", "last"]
+    assert published == ["gap", "near", "near too", "earlier", "later", "last"]
 
 
 def test_refused_metadata_of_a_partition_that_has_gone_only_aborts() -> None:
