@@ -1,6 +1,6 @@
 # Blocking work on a thread that nobody has to wait for: a step of the start, a restoration, a question to the cluster.
 #
-# `asyncio.to_thread` is for what ends soon: its threads are waited for when the loop closes, and again when the interpreter ends.
+# An executor is for what ends soon: its threads are waited for when the interpreter ends.
 
 from __future__ import annotations
 
