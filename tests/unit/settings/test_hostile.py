@@ -284,8 +284,8 @@ def test_the_proxies_are_those_that_kafka_python_speaks_to() -> None:
         ('"a\\e[31mb": 1', "there is no such setting"),
         ("log: {level: a, level: b}", "a key is repeated at line 1"),
         (f"log: {{level: {'x' * 50_000}}}", "log.level = 'xxx"),
-        ("\0", "not valid YAML"),
-        ("a: \x07", "not valid YAML"),
+        ("\0", "the character U+0000"),
+        ("a: \x07", "the character U+0007"),
     ],
     ids=lambda value: value[:24] if isinstance(value, str) else "",
 )  # fmt: skip
