@@ -199,7 +199,7 @@ def test_a_probe_that_could_not_be_sent_says_nothing() -> None:
     harness.events()
     for _ in range(3):
         harness.fence(harness.request())
-        assert harness.events() == harness.out == []
+        assert (harness.events(), harness.out) == ([], [])
         harness.wait(0.25)
 
     assert len(harness.out) == 1
