@@ -229,3 +229,17 @@ def test_a_guard_replaces_what_a_person_had_ordered_until_then() -> None:
     harness.wait(15.0)
     flood(harness, "mad", 60)
     assert [each.order.by for each in harness.engine.snapshot(harness.now).orders] == ["guard"]
+
+
+def test_what_a_guard_stops_while_its_partition_goes_is_given_up_in_that_event() -> None:
+    guard = RunawayGuard(Scope(issuer="mad"), members=41, per_seconds=60.0)
+    harness = EngineHarness(0, 1, guards=(guard,), default_calls_per_second=2)
+    harness.receive(kick(*users(41), issuer="mad"), partition=0)
+    harness.ok()
+    harness.ok()
+    harness.revoking(0)
+    assert harness.engine.count_open([0]) == 1, "it is started, so the handover waits for its last user"
+    harness.receive(ban("other", issuer="mad"), partition=1)
+
+    assert harness.events()[-2:] == ["guard.tripped", "control.ordered"]
+    assert harness.engine.count_open([0]) == 0

@@ -13,7 +13,7 @@ from worker.domain.contract.error_codes import Verdict
 
 
 def down(failures: int = 5, **rules: Any) -> EngineHarness:
-    """A harness whose ban endpoint has had this many failures in a row, each of another group (five make an outage)."""
+    """A harness whose ban endpoint has had so many failures in a row, each of another group (five make an outage)."""
     harness = EngineHarness(**rules)
     for number in range(failures):
         harness.receive(ban("u", group=f"g{number}", command_id=f"g{number}"))
@@ -199,8 +199,7 @@ def test_a_probe_that_could_not_be_sent_says_nothing() -> None:
     harness.events()
     for _ in range(3):
         harness.fence(harness.request())
-        assert harness.events() == []
-        assert harness.out == []
+        assert (harness.events(), harness.out) == ([], [])
         harness.wait(0.25)
 
     assert len(harness.out) == 1
