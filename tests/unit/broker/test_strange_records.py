@@ -9,11 +9,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from crc32c import crc32c
 from kafka import IsolationLevel
 from kafka.consumer.subscription_state import SubscriptionState
 from kafka.record.default_records import DefaultRecordBatchBuilder
 from kafka.record.memory_records import MemoryRecords, MemoryRecordsBuilder
+from kafka.record.util import calc_crc32c
 from kafka.structs import TopicPartition
 
 from worker.broker import kafka_private_parts
@@ -135,7 +135,7 @@ def emptied_marker(offset: int) -> bytes:
     """What compaction leaves where a transaction's marker stood, if it was the last that its producer wrote: a batch without records."""
     transactional_control = 0b110000
     body = struct.pack(">hiqqqhii", transactional_control, 0, -1, -1, 7, 1, -1, 0)
-    after_length = struct.pack(">ibI", 0, 2, crc32c(body)) + body
+    after_length = struct.pack(">ibI", 0, 2, calc_crc32c(body)) + body
     return struct.pack(">qi", offset, len(after_length)) + after_length
 
 
