@@ -431,6 +431,7 @@ def test_a_member_that_a_foreign_leader_leaves_out_waits_for_its_partitions(
     """Each replica ended: "the consumer has ended: error('unpack requires a buffer of 2 bytes')"."""
     options = real_cluster.options("a")
     stop, leads = threading.Event(), threading.Event()
+    selfish: Any = Selfish
 
     def lead() -> None:
         stranger = KafkaConsumer(
@@ -439,7 +440,7 @@ def test_a_member_that_a_foreign_leader_leaves_out_waits_for_its_partitions(
             group_id=options.group_id,
             client_id="stranger",
             enable_auto_commit=False,
-            partition_assignment_strategy=[Selfish()],
+            partition_assignment_strategy=[selfish()],
         )
         while not stop.is_set():
             stranger.poll(timeout_ms=50)
