@@ -13,7 +13,7 @@ from worker.domain.contract.error_codes import Verdict
 
 
 def down(failures: int = 5, **rules: Any) -> EngineHarness:
-    """A harness whose ban endpoint has had so many failures in a row, each of another group (five make an outage)."""
+    """A harness whose ban endpoint has had this many failures in a row, each of another group (five make an outage)."""
     harness = EngineHarness(**rules)
     for number in range(failures):
         harness.receive(ban("u", group=f"g{number}", command_id=f"g{number}"))
