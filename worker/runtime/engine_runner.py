@@ -25,7 +25,7 @@ from worker.domain.effects import (
     WriteControl,
 )
 from worker.errors import WorkerError
-from worker.runtime.call_runner import CallLog, CallRunner
+from worker.runtime.call_runner import CallRunner
 from worker.runtime.publish_scheduler import PublishScheduler
 from worker.runtime.restore_scheduler import RestoreScheduler
 from worker.runtime.tripped_guard_writer import TrippedGuardWriter
@@ -56,8 +56,8 @@ class EngineRunner:
     """
     Runs one engine. Call all methods in the loop's thread, except those of the consumer's ConsumerListener.
 
-    A handover waits at most ``handover_seconds`` for what is in progress on its partitions. ``publish_observers``, like the metrics,
-    see every committed transaction.
+    A handover waits at most ``handover_seconds`` for what is in progress on its partitions. ``call_observers``, like the metrics,
+    see every call, and ``publish_observers`` every committed transaction.
 
     Attributes:
         fatal_error: Gets the error that the worker cannot go on from; never set in a clean run.
@@ -73,12 +73,14 @@ class EngineRunner:
         metrics: Metrics,
         log: ports.Log,
         handover_seconds: float,
+        call_observers: Sequence[ports.CallObserver] = (),
         publish_observers: Sequence[ports.PublishObserver] = (),
     ) -> None:
         self._engine = engine
         self._metrics = metrics
         self._log = log
         self._handover_seconds = handover_seconds
+        self._call_observers = call_observers
         self._publish_observers = publish_observers
         self._loop = asyncio.get_running_loop()
         self._consumer: ports.Consumer
@@ -133,7 +135,7 @@ class EngineRunner:
         self._calls = CallRunner(
             self._engine,
             client,
-            (self._metrics, CallLog(self._log)),
+            (self._metrics, *self._call_observers),
             carry_out=self._carry_out,
             guarded=self._guarded,
             tell=self._tell,

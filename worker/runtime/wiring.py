@@ -33,6 +33,7 @@ from worker.domain.engine import Engine
 from worker.domain.progress.dedupe import known_of
 from worker.errors import BrokerError, SettingProblem, SettingsError
 from worker.runtime import shutdown
+from worker.runtime.call_runner import CallLog
 from worker.runtime.engine_runner import EngineRunner
 from worker.runtime.failed_command_log import FailedCommandLog
 from worker.runtime.logging_setup import configure_logging
@@ -192,6 +193,7 @@ def _build(
         metrics,
         log,
         handover_seconds=settings.kafka.handover_seconds,
+        call_observers=(CallLog(log),),
         publish_observers=(failures,) if recent is None else (failures, recent),
     )
     refusals = ActiveKafkaRefusals(log.event)

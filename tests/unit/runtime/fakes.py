@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from worker.domain.contract.error_codes import Verdict
 from worker.domain.effects import Attempt, AttemptResult, RestoredPartition, Transaction
 from worker.errors import BrokerError
+from worker.runtime.call_runner import CallLog
 from worker.runtime.engine_runner import EngineRunner
 from worker.runtime.failed_command_log import FailedCommandLog
 from worker.runtime.metrics import Metrics
@@ -148,6 +149,7 @@ class RunnerHarness:
             Metrics(["main"]),
             self._log,
             handover_seconds,
+            [CallLog(self._log)],
             [FailedCommandLog(self._log)],
         )
         self.said: list[bytes] = []
