@@ -172,7 +172,8 @@ FAULTS: Final = (
     Fault(_REFUSALS, "{{- if hasKey $ids $id -}}", "{{- if false -}}", ("test_refusals.py", "bad_values and apps.other")),
     Fault(_REFUSALS, '"m" 60000', '"m" 1000', ("test_monitoring.py", "as_long_as")),
     Fault(_REFUSALS, '.maxGap" -}}20000', '.maxGap" -}}20001', ("test_pods.py", "limit_that_values")),
-    Fault(_REFUSALS, "| int64) 90000)", "| int64) 7200000)", ("test_refusals.py", "bad_values and podMonitor")),
+    Fault(_REFUSALS, "(mul $minutes 30000)", "7200000", ("test_refusals.py", "bad_values and podMonitor")),
+    Fault(_REFUSALS, "| ternary 5 3 -}}", "| ternary 3 3 -}}", ("test_refusals.py", "can_live_with and PublishingFails")),
     Fault("values.schema.json", '"exclusiveMaximum": 1', '"lt": 1', ("test_settings.py", "would_pass_over")),
     Fault("values.schema.json", '"probes",\n    "resources",', '"resources",', ("test_refusals.py", "is_null and probes")),
     # disruption and network

@@ -255,6 +255,10 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ),
     ({**SCRAPED, "podMonitor.interval": "91s"}, "podMonitor.interval is 91s, but alerts compare two scrapes"),
     ({**SCRAPED, "podMonitor.interval": "1h"}, "some would never fire: set at most 90s"),
+    (
+        {**SCRAPED, "alerts.disabled": ["ModerationPublishingFails"], "podMonitor.interval": "151s"},
+        "within 5 minutes, and some would never fire: set at most 150s",
+    ),
     ({"alerts.extraLabels": {"app.kubernetes.io/team": "x"}}, "app.kubernetes.io/team"),
     ({"settings.batching.urgent_share": 1}, "urgent_share"),
     ({"settings.kafka.control_topic": "a topic"}, "control_topic"),
@@ -420,6 +424,7 @@ def test_without_any_values_the_refusal_says_what_to_set() -> None:
         {"alerts.extraLabels": {"team_1": "x"}},
         {"alerts.enabled": True, "alerts.for": {"ModerationInShadow": "1w2d", "ModerationNotReady": "1h30m"}},
         {**SCRAPED, "podMonitor.interval": "1m30s"},
+        {**SCRAPED, "alerts.disabled": ["ModerationPublishingFails"], "podMonitor.interval": "150s"},
         {**SCRAPED, "serviceMonitor.interval": "1h"},
         {**SCRAPED, "alerts.enabled": False, "podMonitor.interval": "1h"},
         {"kafka.tls.enabled": True, "settings.kafka.common": {"security_protocol": "SSL"}},

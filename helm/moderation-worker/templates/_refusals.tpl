@@ -72,13 +72,14 @@ What would install and then not work, as far as no schema can say it: each is re
 {{- if and .Values.podMonitor.enabled .Values.serviceMonitor.enabled -}}
 {{- fail "podMonitor and serviceMonitor are both enabled: every pod would be scraped twice, and every sum be doubled" -}}
 {{- end -}}
+{{- $minutes := has "ModerationPublishingFails" (.Values.alerts.disabled | default list) | ternary 5 3 -}}
 {{- range $monitor := list "podMonitor" "serviceMonitor" -}}
 {{- with get $.Values $monitor -}}
 {{- if and .enabled .interval .scrapeTimeout (gt (include "moderation-worker.milliseconds" .scrapeTimeout | int64) (include "moderation-worker.milliseconds" .interval | int64)) -}}
 {{- fail (printf "%s.scrapeTimeout is %s, longer than its interval of %s: the Prometheus Operator would not scrape" $monitor .scrapeTimeout .interval) -}}
 {{- end -}}
-{{- if and $.Values.alerts.enabled .enabled .interval (gt (include "moderation-worker.milliseconds" .interval | int64) 90000) -}}
-{{- fail (printf "%s.interval is %s, but alerts compare two scrapes within 3 minutes, and some would never fire: set at most 90s" $monitor .interval) -}}
+{{- if and $.Values.alerts.enabled .enabled .interval (gt (include "moderation-worker.milliseconds" .interval | int64) (mul $minutes 30000)) -}}
+{{- fail (printf "%s.interval is %s, but alerts compare two scrapes within %d minutes, and some would never fire: set at most %ds" $monitor .interval $minutes (mul $minutes 30)) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
