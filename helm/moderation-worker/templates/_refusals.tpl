@@ -186,7 +186,7 @@ What would install and then not work, as far as no schema can say it: each is re
 {{- if hasPrefix "WORKER_" (upper $name) -}}{{- $name = regexReplaceAll "[-.]" (upper $name) "_" -}}{{- end -}}
 {{- $decides := "" -}}
 {{- range $variable, $instead := $own -}}
-{{- if or (eq $name $variable) (hasPrefix (printf "%s__" $variable) $name) -}}
+{{- if or (eq $name $variable) (and (hasPrefix "WORKER_" $name) (hasPrefix (printf "%s__" $variable) $name)) -}}
 {{- $decides = $instead -}}
 {{- else if hasPrefix (printf "%s__" $name) $variable -}}
 {{- $decides = printf "as JSON it may hold %s: give what else is in it by variables of their own, or under settings" $variable -}}
@@ -198,7 +198,7 @@ What would install and then not work, as far as no schema can say it: each is re
 {{- $decides = "set it under apps, so that NetworkPolicy and the checks of apps follow" -}}
 {{- end -}}
 {{- if $decides -}}
-{{- fail (printf "extraEnv has %s, which the chart decides: %s" $name $decides) -}}
+{{- fail (printf "extraEnv has %s, which goes past the chart: %s" $name $decides) -}}
 {{- end -}}
 {{- end -}}
 {{- $sleep := dig "preStop" "sleep" "seconds" 0 (.Values.lifecycle | default dict) -}}
@@ -241,16 +241,22 @@ WORKER_KAFKA__{{ upper $topic }}: set settings.kafka.{{ $topic }}, so that it is
 {{- end }}
 WORKER_KAFKA__CONSUMER__SESSION_TIMEOUT_MS: set settings.kafka.consumer.session_timeout_ms, so that the handover is compared with it
 WORKER_KAFKA__HANDOVER_SECONDS: set settings.kafka.handover_seconds, so that drain and session timeout are compared with it
+{{- if .Values.alerts.enabled }}
 WORKER_KAFKA__MAX_GAP: set settings.kafka.max_gap, so that alerts.thresholds.gapOffsets is compared with it
+{{- end }}
 WORKER_KAFKA__OAUTH__TOKEN_URL: set settings.kafka.oauth.token_url, so that NetworkPolicy follows
 WORKER_KAFKA__AWS_MSK_IAM__REGION: set settings.kafka.aws_msk_iam.region, so that NetworkPolicy and KEDA follow
 WORKER_TENCENT__DEFAULT_APP: set settings.tencent.default_app, so that it is one of apps
-WORKER_GUARDS: set settings.guards, so that there is a topic for what they decide
+{{- if not .Values.settings.kafka.control_topic }}
+WORKER_GUARDS: set settings.guards and settings.kafka.control_topic, so that there is a topic for what they decide
+{{- end }}
 WORKER_HTTP__PROXY: set settings.http.proxy, so that NetworkPolicy follows
 WORKER_SERVER__HOST: set settings.server.host
 WORKER_SERVER__PORT: set settings.server.port, so that probes, Service and NetworkPolicy follow
+{{- if .Values.topics.create }}
 WORKER_LIMITS__CALLS_PER_SECOND: set settings.limits.calls_per_second, so that topics.partitions is compared with it
 WORKER_LIMITS__PER_ENDPOINT: set settings.limits.per_endpoint, so that topics.partitions is compared with it
+{{- end }}
 WORKER_MEMORY__BUDGET_MIB: set settings.memory.budget_mib, so that the pod's memory follows
 WORKER_DRAIN_SECONDS: set settings.drain_seconds, so that terminationGracePeriodSeconds is compared with it
 {{- range $option, $_ := include "moderation-worker.kafkaCommonOwn" . | fromYaml }}
