@@ -167,6 +167,7 @@ FAULTS: Final = (
     Fault(_REFUSALS, '(and (hasPrefix "WORKER_" $name) (hasPrefix', "(and true (hasPrefix", ("test_refusals.py", "can_live_with and extraEnv")),
     Fault(_REFUSALS, "{{- if .Values.topics.create }}", "{{- if true }}", ("test_refusals.py", "can_live_with and extraEnv")),
     Fault(_REFUSALS, "{{- if .Values.alerts.enabled }}", "{{- if true }}", ("test_refusals.py", "can_live_with and extraEnv")),
+    Fault(_REFUSALS, '(get $common "security_protocol") "SSL"', '"" "SSL"', ("test_refusals.py", "bad_values and extraEnv")),
     Fault(_REFUSALS, "{{- if not .Values.settings.kafka.control_topic }}", "{{- if true }}", ("test_refusals.py", "can_live_with and extraEnv")),
     Fault(_REFUSALS, " .Values.terminationMarginSeconds $sleep -}}", " .Values.terminationMarginSeconds -}}", ("test_refusals.py", "bad_values and lifecycle")),
     Fault("templates/tests/check.yaml", '"before-hook-creation"', '"before-hook-creation,hook-succeeded"', ("test_pods.py", "until_its_logs")),

@@ -326,6 +326,14 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         {"kafka.tls.enabled": True, **_variable("WORKER_KAFKA__COMMON__SECURITY_PROTOCOL")},
         "it follows from kafka.tls, kafka.sasl and how the worker signs in",
     ),
+    (
+        {"kafka.tls.enabled": True, **_variable("WORKER_KAFKA__COMMON__SASL_MECHANISM")},
+        "set settings.kafka.common.sasl_mechanism, so that security_protocol follows",
+    ),
+    (
+        {**SCRAM, "kafka.tls.enabled": True, **_variable("WORKER_KAFKA__COMMON__SASL_MECHANISM")},
+        "it follows from kafka.tls, kafka.sasl and how the worker signs in",
+    ),
     ({"settings.kafka.bootstrap_servers": ["k:65536"]}, "bootstrap_servers"),
     ({"settings.kafka.bootstrap_servers": ["k:0"]}, "bootstrap_servers"),
     # Read as octal, it would be port 0.
@@ -443,6 +451,11 @@ def test_without_any_values_the_refusal_says_what_to_set() -> None:
         _variable("POD_NAME__X"),
         _variable("WORKER_KAFKA__COMMON"),
         _variable("WORKER_KAFKA__COMMON__SECURITY_PROTOCOL"),
+        _variable("WORKER_KAFKA__COMMON__SASL_MECHANISM"),
+        {
+            "kafka.tls.enabled": True, "settings.kafka.common": {"sasl_mechanism": "SCRAM-SHA-256"},
+            **_variable("WORKER_KAFKA__COMMON__SASL_MECHANISM"),
+        },
         _variable("WORKER_KAFKA__OAUTH__EXTENSIONS"),
     ],
     ids=str,

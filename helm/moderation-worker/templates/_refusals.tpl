@@ -259,8 +259,12 @@ WORKER_LIMITS__PER_ENDPOINT: set settings.limits.per_endpoint, so that topics.pa
 {{- end }}
 WORKER_MEMORY__BUDGET_MIB: set settings.memory.budget_mib, so that the pod's memory follows
 WORKER_DRAIN_SECONDS: set settings.drain_seconds, so that terminationGracePeriodSeconds is compared with it
-{{- range $option, $_ := include "moderation-worker.kafkaCommonOwn" . | fromYaml }}
+{{- $common := include "moderation-worker.kafkaCommonOwn" . | fromYaml }}
+{{- range $option, $_ := $common }}
 WORKER_KAFKA__COMMON__{{ upper $option }}: it follows from kafka.tls, kafka.sasl and how the worker signs in
+{{- end }}
+{{- if eq (get $common "security_protocol") "SSL" }}
+WORKER_KAFKA__COMMON__SASL_MECHANISM: set settings.kafka.common.sasl_mechanism, so that security_protocol follows
 {{- end }}
 {{- if .Values.kafka.sasl.mechanism }}
 WORKER_KAFKA__COMMON__SASL_PLAIN_USERNAME: set kafka.sasl.username
