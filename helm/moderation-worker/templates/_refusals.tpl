@@ -7,6 +7,7 @@ What would install and then not work, as far as no schema can say it: each is re
 {{- include "moderation-worker.validateNames" . -}}
 {{- include "moderation-worker.validateSecrets" . -}}
 {{- include "moderation-worker.validatePod" . -}}
+{{- include "moderation-worker.validateVariables" . -}}
 {{- if not $settings.kafka.bootstrap_servers -}}
 {{- fail "settings.kafka.bootstrap_servers is empty: name the brokers, for example --set 'settings.kafka.bootstrap_servers={broker:9092}'" -}}
 {{- end -}}
@@ -174,32 +175,11 @@ What would install and then not work, as far as no schema can say it: each is re
 {{- end -}}
 {{- end -}}
 
-{{/* What a pod could not live with: probes that do not reach it, too little time or memory, another name. */}}
+{{/* What a pod could not live with: probes that do not reach it, too little time or memory. */}}
 {{- define "moderation-worker.validatePod" -}}
 {{- $settings := .Values.settings -}}
 {{- if not (has $settings.server.host (list "0.0.0.0" "::")) -}}
 {{- fail (printf "settings.server.host is %v, where probes and Prometheus do not reach every pod: leave it out, or set 0.0.0.0 or \"::\"" $settings.server.host) -}}
-{{- end -}}
-{{- $own := include "moderation-worker.ownVariables" . | fromYaml -}}
-{{- range .Values.extraEnv -}}
-{{- $name := get . "name" | toString -}}
-{{- if hasPrefix "WORKER_" (upper $name) -}}{{- $name = regexReplaceAll "[-.]" (upper $name) "_" -}}{{- end -}}
-{{- $decides := "" -}}
-{{- range $variable, $instead := $own -}}
-{{- if or (eq $name $variable) (and (hasPrefix "WORKER_" $name) (hasPrefix (printf "%s__" $variable) $name)) -}}
-{{- $decides = $instead -}}
-{{- else if hasPrefix (printf "%s__" $name) $variable -}}
-{{- $decides = printf "as JSON it may hold %s: give what else is in it by variables of their own, or under settings" $variable -}}
-{{- end -}}
-{{- end -}}
-{{- if regexMatch "^WORKER_TENCENT__APPS__.+__SECRET_KEY$" $name -}}
-{{- $decides = "apps.<name>.existingSecret names the Secret that holds it" -}}
-{{- else if or (regexMatch "^WORKER_TENCENT__APPS__.+__(SDK_APP_ID|BASE_URL)$" $name) (and (hasPrefix "WORKER_TENCENT__APPS" $name) (lt (splitList "__" $name | len) 4)) -}}
-{{- $decides = "set it under apps, so that NetworkPolicy and the checks of apps follow" -}}
-{{- end -}}
-{{- if $decides -}}
-{{- fail (printf "extraEnv has %s, which goes past the chart: %s" $name $decides) -}}
-{{- end -}}
 {{- end -}}
 {{- $sleep := dig "preStop" "sleep" "seconds" 0 (.Values.lifecycle | default dict) -}}
 {{- $needed := addf $settings.drain_seconds .Values.terminationMarginSeconds $sleep -}}
@@ -223,6 +203,31 @@ What would install and then not work, as far as no schema can say it: each is re
 {{- if and $asked $most (gt (int64 $asked) (int64 $most)) -}}
 {{- fail (printf "resources.requests.%s is %v, above the limit of %v%s: no pod would be admitted; raise resources.limits.%s, or leave the request out" $kind $request $limit (dig "limits" $kind "" $.Values.resources | empty | ternary " that follows from settings.memory.budget_mib" "") $kind) -}}
 {{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Variables that go past the chart, alone or as JSON of what holds them. */}}
+{{- define "moderation-worker.validateVariables" -}}
+{{- $own := include "moderation-worker.ownVariables" . | fromYaml -}}
+{{- range .Values.extraEnv -}}
+{{- $name := get . "name" | toString -}}
+{{- if hasPrefix "WORKER_" (upper $name) -}}{{- $name = regexReplaceAll "[-.]" (upper $name) "_" -}}{{- end -}}
+{{- $remedy := "" -}}
+{{- range $variable, $instead := $own -}}
+{{- if or (eq $name $variable) (and (hasPrefix "WORKER_" $name) (hasPrefix (printf "%s__" $variable) $name)) -}}
+{{- $remedy = $instead -}}
+{{- else if hasPrefix (printf "%s__" $name) $variable -}}
+{{- $remedy = printf "as JSON it may hold %s: give what else is in it by variables of their own, or under settings" $variable -}}
+{{- end -}}
+{{- end -}}
+{{- if regexMatch "^WORKER_TENCENT__APPS__.+__SECRET_KEY$" $name -}}
+{{- $remedy = "apps.<name>.existingSecret names the Secret that holds it" -}}
+{{- else if or (regexMatch "^WORKER_TENCENT__APPS__.+__(SDK_APP_ID|BASE_URL)$" $name) (and (hasPrefix "WORKER_TENCENT__APPS" $name) (lt (splitList "__" $name | len) 4)) -}}
+{{- $remedy = "set it under apps, so that NetworkPolicy and the checks of apps follow" -}}
+{{- end -}}
+{{- if $remedy -}}
+{{- fail (printf "extraEnv has %s, which goes past the chart: %s" $name $remedy) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
