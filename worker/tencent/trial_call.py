@@ -27,7 +27,7 @@ BODY: Final = b'{"Limit":1,"Next":0}'
 _TRANSPORT: Final = {
     "connect": "no connection to {host}: check the network, a firewall on the way, and region or base_url",
     "tls": "{host} cannot prove who it is: check base_url, a proxy that opens TLS, and the clock; SSL_CERT_FILE adds an authority",
-    "http": "what answers at {host} is no HTTP: check base_url, and any proxy on the way",
+    "http": "what answers at {host} gives no usable HTTP answer: check base_url, and any proxy on the way",
     "timeout": "{host} does not answer in time: check the network and any proxy or firewall on the way",
     "reset": "{host} ends the connection without an answer: check any proxy or firewall on the way",
     "cut": "the answer of {host} ends too early: check any proxy or firewall on the way",

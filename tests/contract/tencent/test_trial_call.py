@@ -171,7 +171,7 @@ def test_tls_that_proves_nothing_is_explained(tmp_path: Path) -> None:
         ),
         (b"", "no connection to nowhere.invalid through the proxy {proxy}"),
         (b"HTTP/1.1 407 x\r\nContent-Length: 0\r\n\r\n", "wants other credentials (HTTP 407)"),
-        (b"SSH-2.0-x\r\n\r\n", "what answers at nowhere.invalid is no HTTP"),
+        (b"SSH-2.0-x\r\n\r\n", "what answers at nowhere.invalid gives no usable HTTP answer"),
     ],
     ids=["no such name", "hangs", "refuses", "is none"],
 )
