@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
-from worker.domain.contract.error_codes import Verdict, is_foreign, remedy
+from worker.domain.contract.error_codes import Verdict, remedy
 from worker.domain.effects import Attempt
 from worker.tencent.client import Client
 from worker.tencent.connector_factory import LOOKUPS
@@ -100,9 +100,11 @@ async def _explained(app: AppCredentials, result: AttemptResult, options: HttpOp
         text = await _why_no_answer(app, result, options)
         return TrialResult(app.name, passed=False, is_transient=True, code=None, explanation=text)
     if result.error is not None:
-        mend = "try again in a moment" if verdict.slows else remedy(None, result.http_status)
+        status = result.http_status
+        # What is no refusal at all comes from a stranger, who will go on.
+        is_transient = verdict.is_transient and status >= 400
+        mend = "try again in a moment" if is_transient and status < 500 else remedy(None, status)
         what = f"{host} answers with {result.error_info}: {mend}"
-        is_transient = verdict.is_transient and not is_foreign(verdict, result.http_status)
         return TrialResult(app.name, passed=False, is_transient=is_transient, code=None, explanation=what)
     said = f"Tencent answers {code}{f' ({result.error_info})' if result.error_info else ''}"
     what = f"{said}: {'try again in a moment' if verdict.is_transient else remedy(code)}"

@@ -201,10 +201,11 @@ def test_a_proxy_is_blamed_for_what_is_its_fault(answer: bytes | None, reason: s
     ("status", "is_transient", "remedy"),
     [
         (429, True, "try again in a moment"),
-        (408, True, "HTTP status 408"),
+        (408, True, "try again in a moment"),
         (503, True, "HTTP status 503"),
         (403, False, "HTTP status 403"),
         (302, False, "something on the way redirects"),
+        (101, False, "HTTP status 101"),
     ],
 )
 def test_a_gateway_that_is_busy_says_nothing_about_the_settings(
