@@ -220,7 +220,8 @@ class EngineRunner:
     @property
     def waits_in_vain(self) -> bool:
         """Whether a handover or drain has nothing to wait for: no call is open, and nothing will be published any more."""
-        return self._publish_scheduler.has_ended and self._calls.is_idle
+        publishing = self._publish_scheduler
+        return publishing.is_closed and not publishing.is_running and self._calls.is_idle
 
     @property
     def open_count(self) -> int:
@@ -376,10 +377,11 @@ class EngineRunner:
         """Carry out the effects of an event, then whatever it has made possible: a transaction, the end of a handover or drain."""
         for effect in effects:
             self._perform(effect)
-        self._publish_scheduler.start_next()
+        publishing = self._publish_scheduler
+        publishing.start_next()
         for handover in self._handovers[:]:
-            is_quiet = not self._publish_scheduler.is_busy and self._engine.quiet(handover.numbers)
-            if is_quiet or self.waits_in_vain:
+            is_held_up = publishing.is_running or publishing.is_closed
+            if (not is_held_up and self._engine.quiet(handover.numbers)) or self.waits_in_vain:
                 self._end_handover(handover)
         if self._stopping and (self.idle or self.waits_in_vain):
             self.drained.set()
