@@ -437,14 +437,18 @@ class EngineRunner:
         """
         Start nothing new, and stay unready until restarted. The process goes on, so that /readyz says why.
 
-        ``can_publish`` is False if nothing that is done can be published any more either: then no handover or drain waits for it.
+        ``can_publish`` is False if nothing that is done can be published any more either: then no handover or drain waits for it,
+        and its reason replaces one from before.
         """
-        if not can_publish:
+        ends_publishing = not can_publish and not self._publish_scheduler.is_closed
+        if self._refused_because is not None and not ends_publishing:
+            return
+        if ends_publishing:
             self._publish_scheduler.close()
-        if self._refused_because is None:
+        if reason != self._refused_because:
             self._refused_because = reason
             self._log("worker.refused", reason=reason)
-            self._guarded(self._start_nothing_new)
+        self._guarded(self._start_nothing_new)
 
     def _start_nothing_new(self) -> None:
         self._carry_out(self._engine.stopping(time.monotonic()))

@@ -568,6 +568,36 @@ def test_a_worker_that_must_not_go_on_starts_nothing_and_says_why() -> None:
     run_scenario(scenario)
 
 
+def test_a_worker_that_cannot_publish_any_more_says_so_although_it_refused_work_before() -> None:
+    """Its drain was cut short for a reason that stood neither in the log nor in /readyz."""
+
+    async def scenario(harness: RunnerHarness) -> None:
+        harness.runner.refuse_work("partition 3 ends before offset 900")
+        for _ in range(2):
+            harness.runner.refuse_work("another topic has the name", can_publish=False)
+        harness.runner.refuse_work("another number of partitions")
+
+        reasons = [fields["reason"] for event, fields in harness.lines if event == "worker.refused"]
+        assert reasons == ["partition 3 ends before offset 900", "another topic has the name"]
+        assert harness.runner.unready_reason == "another topic has the name"
+
+    run_scenario(scenario)
+
+
+def test_a_fault_that_is_reported_by_two_is_logged_once() -> None:
+    async def scenario(harness: RunnerHarness) -> None:
+        harness.engine.busy = {3}
+        harness.runner.stop()
+        harness.runner.refuse_work("another topic has the name")
+        assert not harness.runner.drained.is_set()
+        harness.runner.refuse_work("another topic has the name", can_publish=False)
+
+        assert harness.runner.drained.is_set()
+        assert harness.logged == ["worker.refused"]
+
+    run_scenario(scenario)
+
+
 def test_once_nothing_can_be_published_a_stop_waits_for_the_open_calls_alone() -> None:
     """It waited for ``drain_seconds``, and the handover after it as well, for transactions that no broker would take."""
 
