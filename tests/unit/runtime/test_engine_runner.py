@@ -612,9 +612,9 @@ def test_once_nothing_can_be_published_a_stop_waits_for_the_open_calls_alone() -
         await settled()
         assert not harness.runner.drained.is_set()
         assert not done.done()
-        harness.calls["call-1"][1].set_result(result())
-        await settled()
-        harness.move()
+        call, end = harness.calls["call-1"]
+        call.finished(result())
+        end.set_result(result())
         await settled()
 
         assert harness.runner.drained.is_set()
