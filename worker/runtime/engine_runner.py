@@ -273,7 +273,7 @@ class EngineRunner:
         self._epochs |= partitions
         # The cooling off counts from here, so it runs while the partition is restored.
         self._assigned_at |= dict.fromkeys(partitions, time.monotonic())
-        self._metrics.rebalanced("assigned", len(partitions))
+        self._tell(self._metrics.rebalanced, "assigned", len(partitions))
         self._log("partitions.assigned", partitions=sorted(partitions))
         for number, epoch in partitions.items():
             self.spawn(self._take_over(number, epoch))
@@ -293,7 +293,7 @@ class EngineRunner:
 
     def _begin_handover(self, numbers: list[int], done: Future[None]) -> None:
         now = time.monotonic()
-        self._metrics.rebalanced("revoked", len(numbers))
+        self._tell(self._metrics.rebalanced, "revoked", len(numbers))
         handover = _Handover(numbers, done, now)
         self._handovers.append(handover)
         self._publish_scheduler.hurry = True
@@ -309,7 +309,7 @@ class EngineRunner:
         left = self._engine.count_open(handover.numbers)
         self.left_open += left
         effects = self._let_go(handover.numbers, now)
-        self._metrics.handed_over(now - handover.began)
+        self._tell(self._metrics.handed_over, now - handover.began)
         self._log(
             "partitions.revoked",
             partitions=sorted(handover.numbers),
@@ -320,7 +320,7 @@ class EngineRunner:
         self._carry_out(effects)
 
     def _lost(self, numbers: list[int]) -> None:
-        self._metrics.rebalanced("lost", len(numbers))
+        self._tell(self._metrics.rebalanced, "lost", len(numbers))
         left = self._engine.count_open(numbers)
         self.left_open += left
         self._log("partitions.lost", partitions=sorted(numbers), left_open=left)
@@ -337,7 +337,7 @@ class EngineRunner:
         return effects
 
     def _out_of_range(self, partition: int, expected: int, goes_on_at: int) -> None:
-        self._metrics.out_of_range()
+        self._tell(self._metrics.out_of_range)
         self._log(
             "offset.out_of_range",
             partition=partition,
@@ -360,7 +360,7 @@ class EngineRunner:
     # Commands.
 
     def _received(self, records: Sequence[Record]) -> None:
-        self._metrics.received(len(records))
+        self._tell(self._metrics.received, len(records))
         self._carry_out(self._engine.received(records, time.monotonic()))
         self._consumer.acknowledge()
 

@@ -394,9 +394,25 @@ async def _bug_in_observer_of_calls(harness: RunnerHarness) -> None:
     harness.calls["call-1"][1].set_result(result())
 
 
+def _bug_in_gauge(
+    method: str, event: Callable[[RunnerHarness], object]
+) -> Callable[[RunnerHarness], Coroutine[Any, Any, None]]:
+    async def bug(harness: RunnerHarness) -> None:
+        _break_metrics(harness, method)
+        event(harness)
+
+    return bug
+
+
 @pytest.mark.parametrize(
     ("bug", "heard"),
     [
+        (_bug_in_gauge("received", lambda harness: harness.runner.received([])), "received"),
+        (_bug_in_gauge("rebalanced", lambda harness: harness.runner.assigned({9: 1})), "assigned"),
+        (_bug_in_gauge("rebalanced", lambda harness: harness.runner.revoking([9])), "revoked"),
+        (_bug_in_gauge("rebalanced", lambda harness: harness.runner.lost([9])), "revoked"),
+        (_bug_in_gauge("handed_over", lambda harness: harness.runner.revoking([9])), "revoked"),
+        (_bug_in_gauge("out_of_range", lambda harness: harness.runner.out_of_range(3, 17, 16)), "stopping"),
         (_bug_in_helper, None),
         (_bug_in_restoration, None),
         (_bug_in_observer_of_transactions, "published"),
@@ -412,8 +428,8 @@ def test_a_bug_beside_the_engine_and_its_calls_ends_the_worker_after_it_has_publ
     async def scenario(harness: RunnerHarness) -> None:
         await bug(harness)
         await until(harness.runner.fatal_error.done)
+        await until(lambda: heard is None or heard in harness.engine.event_names())
         await settled()
-        assert heard is None or heard in harness.engine.event_names()
         started = len(harness.published)
         harness.owe()
         done = harness.runner.revoking([3])
