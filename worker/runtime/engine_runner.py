@@ -62,7 +62,7 @@ class EngineRunner:
     Attributes:
         fatal_error: Gets the error that the worker cannot go on from; never set in a clean run.
         drained: Set when nothing is left to do after ``stop``.
-        left_open: How many commands were open when their partitions went, since the start.
+        left_open: How many commands were open when their partitions went, since the start; after a handover, those it waited for.
         last_tick_at: When the engine last ticked, on the monotonic clock.
 
     """
