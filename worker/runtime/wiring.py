@@ -328,14 +328,14 @@ def _topic_fault(rules: EngineRules, consumer: Consumer) -> TopicFault | None:
     topic_id = consumer.topic_id()
     if topic_admin.is_another_topic(rules.topic_id, topic_id):
         reason = topic_admin.recreated_message(rules.topic, rules.topic_id, topic_id)
-        return TopicFault(reason, is_another=True)
+        return TopicFault(reason, can_publish=False)
     count = consumer.partition_count()
     if count is not None and count != rules.partitions:
         reason = (
             f"the command topic has {count} partitions now, and had {rules.partitions} at the start: stop all replicas, "
             "then start them again"
         )
-        return TopicFault(reason, is_another=False)
+        return TopicFault(reason, can_publish=True)
     return None
 
 
