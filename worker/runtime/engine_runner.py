@@ -139,7 +139,7 @@ class EngineRunner:
             carry_out=self._carry_out,
             guarded=self._guarded,
             tell=self._tell,
-            fail_for_bug=self._fail_for_bug,
+            fail_for_bug=self._fail_without_publishing,
             may_send_until=consumer.may_send_until,
         )
         self._publish_scheduler = PublishScheduler(
@@ -258,7 +258,7 @@ class EngineRunner:
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Run ``work`` in a task until ``aclose``. If it fails, so does the worker, which publishes what it knows until then."""
-        self._calls.spawn(work, self._fail_for_helper)
+        self._calls.spawn(work, self._fail_for_bug)
 
     async def aclose(self) -> None:
         """End the timers, the calls, the connections and every spawned task."""
@@ -462,22 +462,22 @@ class EngineRunner:
         try:
             callback(*arguments)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is a bug
-            self._fail_for_bug("a callback", error)
+            self._fail_without_publishing("a callback", error)
 
     def _tell(self, observer: Callable[..., None], *arguments: Any) -> None:
         """Tell an observer what has happened. An exception in it ends the worker, but not the event: the engine hears of that."""
         try:
             observer(*arguments)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is a bug
-            self._fail_for_helper("an observer", error)
+            self._fail_for_bug("an observer", error)
+
+    def _fail_without_publishing(self, where: str, error: BaseException) -> None:
+        """End the worker after a bug by which the engine may have missed something: that must not be taken for done."""
+        self._publish_scheduler.close()
+        self._fail_for_bug(where, error)
 
     def _fail_for_bug(self, where: str, error: BaseException) -> None:
-        """End the worker. It publishes nothing more: what the engine has missed must not be taken for done."""
-        self._publish_scheduler.close()
-        self._fail_for_helper(where, error)
-
-    def _fail_for_helper(self, where: str, error: BaseException) -> None:
-        """End the worker after a bug that the engine has missed nothing by: while it hands over, it publishes what is done."""
+        """End the worker after a bug. While it hands over, it publishes what is done."""
         failure = WorkerError(f"a bug ended {where}: {type(error).__name__}")
         failure.__cause__ = error
         self._fail(failure)
