@@ -221,6 +221,7 @@ def _build(
         options.metadata_max_age,
         log,
         runner.refuse_work,
+        follower,
     )
     readiness = Readiness(runner, watch, refusals, follower)
     page = None if recent is None else StatusPage(rules.worker, recent, obstacles=readiness.obstacles)
