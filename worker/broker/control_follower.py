@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from worker.broker.control_topic import ControlEntry
     from worker.broker.options import KafkaOptions
     from worker.broker.topic_admin import Topic
-    from worker.errors import WorkerError
+    from worker.errors import SettingProblem, WorkerError
 
 PARTY: Final = "control"
 """The follower's name among the parties that Kafka may refuse (active_kafka_refusals.py)."""
@@ -61,7 +61,7 @@ class ControlFollower:
 
     Attributes:
         unreadable: How many records changed nothing, because they could not be read.
-        unfit: Why the topic that exists is not followed, or None.
+        unfit: Why the topic that exists is not followed; empty if it is.
 
     """
 
@@ -84,7 +84,7 @@ class ControlFollower:
         self._stopping = False
         self._logged_at: list[float] = []
         self.unreadable = 0
-        self.unfit: str | None = None
+        self.unfit: list[SettingProblem] = []
         self._thread = threading.Thread(target=self._run, name="kafka-control", daemon=True)
 
     def __repr__(self) -> str:
@@ -131,7 +131,7 @@ class ControlFollower:
         topic = inspect_control(self._options)
         if topic is None:
             self._refusals.passed(PARTY)
-            self.unfit = None
+            self.unfit = []
             if not self._topic_missing:
                 self._topic_missing = True
                 self._log("control.topic_missing", "warning", topic=self._topic)
@@ -141,15 +141,15 @@ class ControlFollower:
         self._topic_missing = False
         problems = control_problems(topic)
         if problems:
-            if self.unfit is None:
+            if not self.unfit:
                 for problem in problems:
                     self._log(
                         "topic.unfit", "error", setting=problem.name, topic=topic.name, remedy=problem.remedy
                     )
-            self.unfit = "; ".join(problem.remedy for problem in problems)
+            self.unfit = problems
             self._sleep(LOOK_SECONDS)
             return
-        self.unfit = None
+        self.unfit = []
         self._follow(topic)
 
     def _follow(self, topic: Topic) -> None:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from worker.domain.contract.error_codes import Verdict
     from worker.domain.effects import Attempt, AttemptResult, RestoredPartition, Transaction
     from worker.domain.publish_results import PublishResult
+    from worker.errors import SettingProblem
     from worker.runtime.call_runner import CallTask
 
 
@@ -138,8 +139,8 @@ class ControlFollower(Protocol):
         """How many records changed nothing, because they could not be read."""
 
     @property
-    def unfit(self) -> str | None:
-        """Why the topic is not followed although it exists: what to do about it; None if it is followed."""
+    def unfit(self) -> Sequence[SettingProblem]:
+        """Why the topic is not followed although it exists; empty if it is followed."""
 
 
 class Refusal(Protocol):
