@@ -160,7 +160,8 @@ class ReplayPlanner:
                 touch = max(later, key=lambda touch: touch.moment.at)
                 note = ", which waits" if touch.waits else ", which does not list its users" * touch.unlisted
                 each.refuse(ReplayRefusal.OVERTAKES, f"{touch.command_id} ({touch.moment.outcome_id}){note}")
-        return self._not_refused()
+        # What was replayed and failed once more has a new letter, which would go behind commands that came later.
+        return sorted(self._not_refused(), key=lambda each: self._first_moment(each)[:3])
 
     def _first_moment(self, candidate: ReplayCandidate) -> CommandMoment:
         command_id = None if candidate.command is None else candidate.command.command_id

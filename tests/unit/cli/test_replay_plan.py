@@ -161,6 +161,16 @@ def test_what_failed_once_more_does_not_overtake_what_was_sent_behind_it() -> No
     assert refusals(planner) == [ReplayRefusal.AGAIN, ReplayRefusal.AGAIN, ReplayRefusal.OVERTAKES]
 
 
+def test_what_failed_once_more_goes_before_what_came_behind_it() -> None:
+    """A replay of a ban and the unban after it was interrupted, and the ban failed again: the unban went first."""
+    again = structs.replace(letter(20, "a"), read=letter(2, "a").read)
+    planner = planner_of(letter(2, "a"), letter(3, "a"), again)
+
+    planner.see_outcome(view(20, "a", command_id="c-2", status="failed"))
+
+    assert sent(planner) == ["letters-1-20", "letters-1-3"]
+
+
 def test_a_copy_that_waits_is_a_copy() -> None:
     planner = planner_of(letter(2, "a"))
     copy = letter(2, "a").read
