@@ -188,12 +188,11 @@ class Redaction:
     def _known(self, lowered: str) -> list[Span]:
         """Return where secrets and fragments of keys are, even with blanks, line breaks or escapes between their characters."""
         sought = self._sought
-        squeezed = _squeezed(lowered)
-        whole = len(squeezed) // _GRAM * _GRAM
-        # An escape may stand between any two pieces of a fragment, so a text with one is always searched character by character.
-        if _ESCAPE.search(lowered) is None and sought.hints.isdisjoint(
-            memoryview(squeezed)[:whole].cast("Q")
-        ):
+        # A spelling may hold escapes, which are pieces of it, and a fragment may have any of its characters escaped.
+        readings = [lowered]
+        if "%" in lowered or "\\u00" in lowered:
+            readings.append(_ESCAPE.sub(_character, lowered))
+        if all(sought.hints.isdisjoint(_sampled(text)) for text in readings):
             return [
                 span for spelling in sought.short if spelling in lowered for span in _all(spelling, lowered)
             ]
@@ -228,6 +227,16 @@ def _squeezed(text: str) -> bytes:
     if b"\\" in raw:
         raw = _LINE_BREAK.sub(b"", raw)
     return raw.translate(None, _BETWEEN)
+
+
+def _sampled(text: str) -> memoryview:
+    """Return every eighth piece of the squeezed text, as a number."""
+    squeezed = _squeezed(text)
+    return memoryview(squeezed)[: len(squeezed) // _GRAM * _GRAM].cast("Q")
+
+
+def _character(escape: re.Match[str]) -> str:
+    return chr(int(escape[0][-2:], 16)).lower()
 
 
 def _grams(texts: Iterable[bytes]) -> frozenset[bytes]:
