@@ -91,6 +91,20 @@ def test_a_folder_that_cannot_be_made_is_named_with_the_option(tmp_path: Path) -
     assert str(result.exception) == said
 
 
+@pytest.mark.parametrize("options", [(), ("--data", "try")])
+def test_a_cache_that_cannot_be_made_is_not_blamed_on_the_folder(
+    options: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MODERATION_WORKER_CACHE", str(tmp_path / "file" / "cache"))
+
+    result = CliRunner().invoke(app, ["kafka", *options])
+
+    said = f"{tmp_path}/file/cache/kafka-jars cannot be used: not a directory"
+    assert str(result.exception) == said
+
+
 def test_a_demo_whose_reader_has_gone_ends_quietly_with_141() -> None:
     """As of every command: rich makes a failure of it."""
     read, write = os.pipe()
