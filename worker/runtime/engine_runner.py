@@ -198,7 +198,7 @@ class EngineRunner:
     # The control topic's listener: called by its follower's thread.
 
     def orders(self, records: Sequence[ControlRecord]) -> None:
-        """Apply control records; of one scope, the latest comes last. The first call has every order that the topic held."""
+        """Apply control records; of one scope, the latest comes last. The first call has every order in force in the topic."""
         self._post(self._ordered, records)
 
     def no_orders(self) -> None:
