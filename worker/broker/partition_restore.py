@@ -394,7 +394,10 @@ class _Lookup:
         end = self.end(tp)
         if position >= end:
             return 0, None
-        first = next(self.records(tp, position, end), None)  # None: only markers and aborted records
+        try:
+            first = next(self.records(tp, position, end), None)  # None: only markers and aborted records
+        except BrokerError:  # the broker returns none for long, and how old the first one is is only logged
+            first = None
         return end - position, None if first is None else first.timestamp / 1000
 
     def high_watermark(self, tp: Any) -> int:
