@@ -190,6 +190,10 @@ class EngineRunner:
         """Take the error that ended a thread without which the worker cannot go on."""
         self._post(self._fail, error)
 
+    def publisher_failed(self, error: WorkerError) -> None:
+        """Take the error that ended the publisher's thread: nothing will be published any more."""
+        self._post(self._publisher_failed, error)
+
     def _post(self, callback: Any, *arguments: Any) -> None:
         # A closed loop means that the process is ending: nobody needs the event.
         if not self._loop.is_closed():
@@ -198,7 +202,7 @@ class EngineRunner:
     # The control topic's listener: called by its follower's thread.
 
     def orders(self, records: Sequence[ControlRecord]) -> None:
-        """Apply control records; of one scope, the latest comes last. The first call has every order that the topic held."""
+        """Apply control records; of one scope, the latest comes last. The first call has every order in force in the topic."""
         self._post(self._ordered, records)
 
     def no_orders(self) -> None:
@@ -481,6 +485,10 @@ class EngineRunner:
         failure = WorkerError(f"a bug ended {where}: {type(error).__name__}")
         failure.__cause__ = error
         self._fail(failure)
+
+    def _publisher_failed(self, error: WorkerError) -> None:
+        self._publish_scheduler.publisher_ended()
+        self._fail(error)
 
     def _fail(self, error: WorkerError) -> None:
         if not self.fatal_error.done():

@@ -72,7 +72,7 @@ class Publisher(Protocol):
     """Publishes transactions in a thread of its own."""
 
     def publish(self, transaction: Transaction, done: Callable[[PublishResult], None]) -> None:
-        """Start to publish; call ``done`` exactly once, from another thread. One transaction at a time."""
+        """Start to publish; call ``done`` exactly once, from another thread, unless that fails. One transaction at a time."""
 
     def close(self, timeout: float) -> bool:
         """End the thread; blocks for ``timeout`` seconds at most. Return whether it ended in time."""

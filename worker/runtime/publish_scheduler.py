@@ -111,6 +111,11 @@ class PublishScheduler:
         if self._timer is not None:
             self._timer.cancel()
 
+    def publisher_ended(self) -> None:
+        """Start no more transactions, and wait for the result of none: nobody will bring it."""
+        self.close()
+        self.is_running = False
+
     def _due(self) -> None:
         self._timer = None
         self.start_next()

@@ -197,7 +197,7 @@ def _build(
     )
     refusals = ActiveKafkaRefusals(log.event)
     consumer = Consumer(options, runner, log.event, refusals)
-    publisher = Publisher(options, consumer, log.event, refusals, runner.failed)
+    publisher = Publisher(options, consumer, log.event, refusals, runner.publisher_failed)
     restorer = PartitionRestorer(
         options,
         known_of,

@@ -614,6 +614,27 @@ def test_a_fault_that_is_reported_by_two_is_logged_once() -> None:
     run_scenario(scenario)
 
 
+def test_when_the_publisher_fails_no_handover_waits_for_its_transaction() -> None:
+    """Calls went on for all of ``handover_seconds``, whose results nobody could publish: the next owner made them again."""
+
+    async def scenario(harness: RunnerHarness) -> None:
+        harness.engine.busy = {3}
+        harness.owe()
+        harness.move()
+        await settled()
+        assert len(harness.published) == 1
+        harness.runner.publisher_failed(BrokerError("the publisher has ended"))
+        harness.owe()
+        done = harness.runner.revoking([3])
+        await settled()
+
+        assert isinstance(harness.runner.fatal_error.result(), BrokerError)
+        assert done.done()
+        assert len(harness.published) == 1
+
+    run_scenario(scenario)
+
+
 def test_once_nothing_can_be_published_a_stop_waits_for_the_open_calls_alone() -> None:
     """It waited for ``drain_seconds``, and the handover after it as well, for transactions that no broker would take."""
 
