@@ -230,6 +230,7 @@ FAULTS: Final = (
     Fault("RUNBOOK.md", "## ModerationHalted\n", "## Halted\n", ("test_alerts.py", "paragraph_in_the_runbook")),
     Fault("RUNBOOK.md", "moderation.commands:PARTITION", "moderation.commands", ("test_runbook.py", "one_partition")),
     Fault("RUNBOOK.md", '-l "app.kubernetes.io/instance=$RELEASE"\n', "-l app.kubernetes.io/name=moderation-worker\n", ("test_runbook.py", "is_overridden")),
+    Fault("RUNBOOK.md", '[ -n "${2:-}" ] && echo "$2" || kubectl', "kubectl", ("test_runbook.py", "ask_says_that")),
     Fault("RUNBOOK.md", "offset.out_of_range", "offset.lost", ("test_runbook.py", "log_events")),
     Fault("files/dashboard.json", "sum(moderation_worker_lag_records{", "sum(moderation_worker_lag{", ("test_dashboard.py", "only_what_the_worker_exposes or table_makes")),
     Fault("files/dashboard.json", "/ moderation_worker_memory_budget_bytes", "/ on (pod, part) moderation_worker_memory_budget_bytes", ("test_dashboard.py", "what_there_is or table_makes")),
