@@ -70,9 +70,9 @@ FIND_HOLDER: Final = (
 class RestoreRefusedError(BrokerError):
     """Kafka answers, but a partition cannot be restored until somebody acts, or a long time has passed."""
 
-    def __init__(self, reason: str, remedy: str, topic: str) -> None:
-        super().__init__(f"{reason}: {remedy}")
-        self.refusal = Refusal(OTHER.kind, reason, remedy, type(self).__name__, topic)
+    def __init__(self, tp: Any, reason: str, remedy: str) -> None:
+        super().__init__(f"partition {tp.partition} cannot be restored: {reason}: {remedy}")
+        self.refusal = Refusal(OTHER.kind, reason, remedy, type(self).__name__, tp.topic)
 
 
 def _party(partition: int) -> str:
@@ -374,9 +374,9 @@ class _Lookup:
                 raise
             options = self._options
             raise RestoreRefusedError(
+                tp,
                 f"Kafka does not tell what is committed for {tp.topic}[{tp.partition}]",
                 FIND_HOLDER.format(servers=options.bootstrap_servers, group=options.group_id),
-                tp.topic,
             ) from exc
 
     def start(self, tp: Any, start: object) -> int:
@@ -414,9 +414,9 @@ class _Lookup:
             if time.monotonic() >= deadline:
                 where = {"topic": tp.topic, "partition": tp.partition, "offset": stable_end}
                 raise RestoreRefusedError(
+                    tp,
                     f"a transaction in {tp.topic}[{tp.partition}] stays open, from offset {stable_end} on",
                     END_TRANSACTION.format(servers=self._options.bootstrap_servers, **where),
-                    tp.topic,
                 )
             time.sleep(wait)
             wait = min(2 * wait, MARK_WAIT[1])
