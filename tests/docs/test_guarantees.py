@@ -10,6 +10,9 @@ from typing import Final
 import pytest
 
 from tests.docs.markdown import ROOT, prose, rows
+from worker.domain.calls import gates, halt_handler
+from worker.domain.progress import lost_commit_recovery, outbox
+from worker.runtime import log_writer, recent_outcomes, shutdown, status_server
 from worker.settings.setting_rows import rows as settings
 
 PAGE: Final = "GUARANTEES.md"
@@ -97,3 +100,43 @@ def test_a_default_that_is_given_beside_its_setting_is_its_default() -> None:
     assert len(given) >= 3
     for name, value in given:
         assert float(value.replace(",", "")) == defaults[name], name
+
+
+@pytest.mark.parametrize(
+    ("sentence", "numbers"),
+    [
+        ("among the partition's last {} outcomes is done", (lost_commit_recovery.ENOUGH,)),
+        ("With {} results that cannot be published", (outbox.MAX_UNPUBLISHED,)),
+        ("one of them is tried every {} seconds", (outbox.TRIAL_SECONDS,)),
+        ("to the targets in turn, every {} to {} seconds", (gates.FIRST_PROBE, gates.SLOWEST_PROBE)),
+        ("then one every {} seconds, each with the key read again", (gates.SLOW_INTERVAL,)),
+        ("or one for {} seconds, the endpoint halts", (halt_handler.HELD_FOR,)),
+        ("There are {} connections at most", (status_server.MOST_CONNECTIONS,)),
+        (
+            "Each has {} seconds for its request, of {} KiB at most, and {} seconds to take the answer",
+            (status_server.HEAD_SECONDS, status_server.REQUEST_BYTES / 1024, status_server.ANSWER_SECONDS),
+        ),
+        (
+            "{} outcomes or {} MiB, {} rooms in each half minute, {} failures",
+            (
+                recent_outcomes.KEPT_OUTCOMES,
+                recent_outcomes.KEPT_BYTES / 1024**2,
+                recent_outcomes.ROOMS,
+                recent_outcomes.FAILURES,
+            ),
+        ),
+        ("The queue holds {} lines and {} MiB", (log_writer.MOST_LINES, log_writer.MOST_BYTES / 1024**2)),
+        (
+            "The end waits {} seconds at most for the last lines, and a second signal {} second",
+            (log_writer.EXIT_SECONDS, shutdown.LAST_LINES_SECONDS),
+        ),
+    ],
+)
+def test_a_number_in_a_sentence_is_that_of_the_code(sentence: str, numbers: tuple[float, ...]) -> None:
+    """The tests of these set the constant to what they can wait for, so they say nothing of its value."""
+    written = " ".join(prose(PAGE).split())
+
+    assert (
+        sentence.format(*(f"{number:,g}" if number < 1 else f"{number:,.0f}" for number in numbers))
+        in written
+    )

@@ -129,7 +129,10 @@ def test_a_pause_is_written_listed_and_resumed(operator: Operator) -> None:
     assert "reason  bans everybody" in listed.stdout
     assert "holds   0 commands" in listed.stdout
     assert resumed.returncode == 0, resumed.stderr
-    assert resumed.stdout.startswith("resumed: issuer detector-7, which was paused\n")
+    assert resumed.stdout.startswith(
+        "resumed: issuer detector-7, which was paused\n"
+        "Its commands are carried out again within 2 s: first those that have waited.\n"
+    )
     assert (empty.returncode, empty.stdout) == (0, "nothing is in force\n")
 
 
@@ -172,6 +175,7 @@ def test_resuming_one_scope_says_what_is_still_in_force(operator: Operator) -> N
     resumed = operator("resume", "--target", "room-1", "--reason", "over")
 
     assert "which was cancelled from now on" in resumed.stdout
+    assert "again within 2 s: those that were cancelled stay so.\n" in resumed.stdout
     assert "still in force:\npaused    target room-2" in resumed.stdout
 
 

@@ -64,7 +64,7 @@ def test_missing_topics_are_named_with_the_command_that_creates_them_and_then_cr
     assert after.returncode == 0, after.stdout + after.stderr
     assert "signs as admin of 1400000001" in after.stdout
     assert after.stdout.count("4 partitions, cleanup delete") == 3
-    assert after.stdout.count("1 partition, cleanup compact") == 1
+    assert after.stdout.count("1 partition, cleanup compact, batches up to") == 1
     assert KEY not in before.stdout + before.stderr + made.stdout + made.stderr + after.stdout + after.stderr
 
 

@@ -38,7 +38,7 @@ Until = Annotated[
     ),
 ]
 
-RESUMED: Final = "Its commands are carried out again within 2 s: first those that have waited."
+RESUMED: Final = "Its commands are carried out again within 2 s: {}."
 RESUMED_IN_PART: Final = (
     "Its commands are carried out again within 2 s, except where one of these orders covers them."
 )
@@ -128,8 +128,10 @@ def resume(
         ended = {"state": "resumed", "reason": reason, "by": by, "ended": found[scope].state}
         print_json({"scope": dict(scope.fields()), **ended, "topic": options.control_topic, "offset": offset})
         return
-    follows = RESUMED_IN_PART if orders_beside(scope, found) else RESUMED
-    print(f"resumed: {plain(scope)}, which was {found.pop(scope).state.row.done}\n{follows}")
+    was = found[scope].state.row
+    follows = RESUMED_IN_PART if orders_beside(scope, found) else RESUMED.format(was.resumed)
+    del found[scope]
+    print(f"resumed: {plain(scope)}, which was {was.done}\n{follows}")
     if found:
         print("\n".join(["still in force:", *(format_order(*each, now) for each in found.items())]))
 

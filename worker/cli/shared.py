@@ -161,7 +161,8 @@ def _description(topic: Topic) -> str:
     parts = [f"{topic.partitions} partition{'s' * (topic.partitions != 1)}"]
     if topic.cleanup is not None:
         parts.append(f"cleanup {','.join(sorted(topic.cleanup))}")
-    if topic.retention is not None:
+    # Where Kafka deletes nothing for its age, a retention says nothing.
+    if topic.retention is not None and (topic.cleanup is None or "delete" in topic.cleanup):
         parts.append(_kept(topic.retention))
     if topic.message_bytes is not None:
         parts.append(f"batches up to {topic.message_bytes} bytes")

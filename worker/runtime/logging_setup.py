@@ -106,7 +106,10 @@ def configure_logging(
     threading.excepthook = lambda failed: log(
         "thread.crashed", thread=failed.thread.name if failed.thread else None, exc_info=failed.exc_value
     )
-    sys.unraisablehook = lambda failed: log("worker.failed", reason=failed.err_msg, exc_info=failed.exc_value)
+    # An exception in a destructor, say: it ends nothing.
+    sys.unraisablehook = lambda failed: logging.getLogger("python").error(
+        failed.err_msg or "an exception was ignored", exc_info=failed.exc_value
+    )
     return log
 
 

@@ -246,6 +246,24 @@ def test_an_uncaught_exception_is_logged_and_redacted(captured: CapturedLog) -> 
     assert "worker.failed" in captured.text
 
 
+def test_an_exception_that_python_cannot_raise_is_not_called_the_end_of_the_process(
+    captured: CapturedLog,
+) -> None:
+    """`worker.failed` says that the process ends with exit code 1, and nothing has ended here."""
+
+    class Broken:
+        def __del__(self) -> None:
+            raise ValueError(URL)
+
+    broken = Broken()
+    del broken
+
+    assert "library.logged" in captured.text
+    assert "ValueError" in captured.text
+    assert "worker.failed" not in captured.text
+    assert_clean(captured.text)
+
+
 def test_warnings_are_logged_and_redacted(captured: CapturedLog) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("always")

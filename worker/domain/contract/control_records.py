@@ -82,6 +82,7 @@ class OrderRow:
 
     done: str  # what the scope is from now on
     follows: str  # what that means, and how it ends; max_gap is kafka.max_gap
+    resumed: str  # what a resume means for commands that came before it
     may_guard_order: bool  # a guard may order it, not only a person
     mode: OrderMode
 
@@ -91,6 +92,7 @@ _ROWS: Final[dict[OrderState, OrderRow]] = {
         "cancelled from now on",
         "Its commands that wait, and all that come, get the outcome `cancelled` and a dead letter, within 2 s.\n"
         "Nothing of it is sent. To end it, for what comes after:",
+        "those that were cancelled stay so",
         may_guard_order=False,  # a person's decision: it ends commands that may be right
         mode=OrderMode(withholds=True, ends_at_once=True),
     ),
@@ -98,12 +100,14 @@ _ROWS: Final[dict[OrderState, OrderRow]] = {
         "paused",
         "Within 2 s no worker sends anything new of it; what is in flight ends. Its commands wait, and hold up\n"
         "their partitions once they are kafka.max_gap ({max_gap:,}) records behind. To end it:",
+        "first those that have waited",
         may_guard_order=True,
         mode=OrderMode(withholds=True, waits=True, holds_up_drain=False),
     ),
     OrderState.SHADOW: OrderRow(
         "in shadow",
         "Within 2 s its commands get the outcome `simulated`: everything is done but the request. To end it:",
+        "those that were simulated are over",
         may_guard_order=True,
         # Final: the id of a command in shadow is not among the live ones.
         mode=OrderMode(withholds=True, simulates=True, is_final=True),
