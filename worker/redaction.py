@@ -11,10 +11,10 @@ import json
 import re
 import sys
 from bisect import bisect_right
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from functools import partial
-from itertools import chain
-from typing import TYPE_CHECKING, Final, NamedTuple
+from threading import Lock
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, quote_plus
 
 if TYPE_CHECKING:
@@ -36,8 +36,13 @@ SHORTEST_DIGITS: Final = 12
 """The same for a secret of digits alone: fewer may be an offset, or a part of a time."""
 SHORTEST_PART: Final = 12
 """A fragment of a key or signature is hidden from this many characters on, wherever it was cut."""
-LONGEST_KEPT_SIGNATURES: Final = 16
-"""How many signatures of one owner are known well enough to hide fragments of them. An older one still looks like a signature."""
+KEPT_SIGNATURES: Final = 4
+"""
+How many signatures of one app are known well enough to hide fragments of them: the one in use, and those before it that may
+still be on the wire. An older one still looks like a signature.
+"""
+KEPT_TOKENS: Final = 16
+"""The same for those without an owner: Kafka's tokens, of which each client has its own."""
 
 _NAMED: Final = re.compile(
     r"""
@@ -117,31 +122,49 @@ class Redaction:
     def __init__(self, secrets: Iterable[str] = (), words: Container[str] = ()) -> None:
         self._words = words
         self._secrets: frozenset[str] = frozenset()
-        self._signatures: defaultdict[str, deque[str]] = defaultdict(
-            lambda: deque(maxlen=LONGEST_KEPT_SIGNATURES)
-        )
+        self._spellings: frozenset[str] = frozenset()
+        # Those too short for hints are searched for in every text.
+        self._short: frozenset[str] = frozenset()
+        self._signatures: defaultdict[str, deque[str]] = defaultdict(deque)
+        # Pieces of keys and signatures, each with how many have it.
+        self._parts: Counter[bytes] = Counter()
+        # Pieces of all but the short spellings, as numbers: a text without any of them holds none of these secrets.
+        self._hints: Counter[int] = Counter()
+        self._learning = Lock()
         self.learn(*secrets)
 
     def learn(self, *secrets: str) -> None:
         """Hide these too, in every spelling a text may have them in; fragments too if it is a key."""
-        self._secrets |= {secret for secret in secrets if self._is_sought(secret)}
-        self._spellings = frozenset(
-            spelling.lower()
-            for secret in self._secrets
-            for spelling in _spellings(secret)
-            if len(spelling) >= SHORTEST_SOUGHT
-        )
-        self._look_for()
+        with self._learning:
+            new = {secret for secret in secrets if self._is_sought(secret)} - self._secrets
+            self._secrets |= new
+            spellings = {spelling.lower() for secret in new for spelling in _spellings(secret)}
+            squeezed = {each: _squeezed(each) for each in spellings if len(each) >= SHORTEST_SOUGHT}
+            keys = {part for secret in new if _is_random(secret) for part in (secret, *_encoded(secret))}
+            parts = _grams(_squeezed(part.lower()) for part in keys)
+            self._parts.update(parts)
+            self._hints.update(_numbers(parts | _grams(squeezed.values())))
+            self._spellings |= squeezed.keys()
+            self._short |= {each for each, bare in squeezed.items() if len(bare) <= 2 * _GRAM}
 
     def learn_signature(self, signature: str, owner: str = "") -> None:
         """
-        Hide this signature and its fragments. The last ``LONGEST_KEPT_SIGNATURES`` of each owner are remembered.
+        Hide this signature and its fragments. Of an owner the last ``KEPT_SIGNATURES`` are remembered.
 
         An app that is halted makes a new one every few seconds, and those in use of the others must stay known.
         """
-        if signature not in self._signatures[owner]:
-            self._signatures[owner].append(signature)
-            self._look_for()
+        with self._learning:
+            kept = self._signatures[owner]
+            if signature in kept:
+                return
+            kept.append(signature)
+            parts = _grams([_squeezed(signature.lower())])
+            self._parts.update(parts)
+            self._hints.update(_numbers(parts))
+            if len(kept) > (KEPT_SIGNATURES if owner else KEPT_TOKENS):
+                old = _grams([_squeezed(kept.popleft().lower())])
+                _take_away(self._parts, old)
+                _take_away(self._hints, _numbers(old))
 
     def clean(self, text: str, most: int | None = None) -> str:
         """
@@ -173,54 +196,22 @@ class Redaction:
         words = re.findall(r"\w+", secret.lower().replace("_", " "))
         return not words or not all(word in self._words for word in words)
 
-    def _look_for(self) -> None:
-        squeezed = {spelling: _squeezed(spelling) for spelling in self._spellings}
-        short = tuple(spelling for spelling in squeezed if len(squeezed[spelling]) <= 2 * _GRAM)
-        keys = {
-            part for secret in self._secrets if _is_random(secret) for part in (secret, *_encoded(secret))
-        }
-        parts = _grams(
-            _squeezed(part.lower()) for part in (*keys, *chain.from_iterable(self._signatures.values()))
-        )
-        hints = frozenset(int.from_bytes(gram, sys.byteorder) for gram in parts | _grams(squeezed.values()))
-        self._sought = _Sought(short, tuple(squeezed), parts, hints)
-
     def _known(self, lowered: str) -> list[Span]:
         """Return where secrets and fragments of keys are, even with blanks, line breaks or escapes between their characters."""
-        sought = self._sought
-        squeezed = _squeezed(lowered)
-        whole = len(squeezed) // _GRAM * _GRAM
-        # An escape may stand between any two pieces of a fragment, so a text with one is always searched character by character.
-        if _ESCAPE.search(lowered) is None and sought.hints.isdisjoint(
-            memoryview(squeezed)[:whole].cast("Q")
-        ):
+        # A spelling may hold escapes, which are pieces of it, and a fragment may have any of its characters escaped.
+        readings = [lowered]
+        if "%" in lowered or "\\u00" in lowered:
+            readings.append(_ESCAPE.sub(_character, lowered))
+        if all(self._hints.keys().isdisjoint(_sampled(text)) for text in readings):
             return [
-                span for spelling in sought.short if spelling in lowered for span in _all(spelling, lowered)
+                span for spelling in self._short if spelling in lowered for span in _all(spelling, lowered)
             ]
         spans = [
-            span for spelling in sought.spellings if spelling in lowered for span in _all(spelling, lowered)
+            span for spelling in self._spellings if spelling in lowered for span in _all(spelling, lowered)
         ]
         for tokens in _TOKENS if "\\" in lowered else _TOKENS[:1]:
-            spans += _TextWithoutSeparators(lowered, tokens).covered_by(sought.parts)
+            spans += _TextWithoutSeparators(lowered, tokens).covered_by(self._parts)
         return spans
-
-
-class _Sought(NamedTuple):
-    """
-    What to search a text for.
-
-    Attributes:
-        short: Spellings too short for hints, searched for in every text.
-        spellings: All spellings.
-        parts: Pieces of keys and signatures.
-        hints: Pieces of all but the short ones, as numbers: a text without any of them holds none of these secrets.
-
-    """
-
-    short: tuple[str, ...]
-    spellings: tuple[str, ...]
-    parts: frozenset[bytes]
-    hints: frozenset[int]
 
 
 def _squeezed(text: str) -> bytes:
@@ -230,8 +221,30 @@ def _squeezed(text: str) -> bytes:
     return raw.translate(None, _BETWEEN)
 
 
+def _sampled(text: str) -> memoryview:
+    """Return every eighth piece of the squeezed text, as a number."""
+    squeezed = _squeezed(text)
+    return memoryview(squeezed)[: len(squeezed) // _GRAM * _GRAM].cast("Q")
+
+
+def _character(escape: re.Match[str]) -> str:
+    return chr(int(escape[0][-2:], 16)).lower()
+
+
 def _grams(texts: Iterable[bytes]) -> frozenset[bytes]:
     return frozenset(text[place : place + _GRAM] for text in texts for place in range(len(text) - _GRAM + 1))
+
+
+def _numbers(grams: Iterable[bytes]) -> frozenset[int]:
+    return frozenset(int.from_bytes(gram, sys.byteorder) for gram in grams)
+
+
+def _take_away(counts: Counter[Any], pieces: Iterable[object]) -> None:
+    """Count each of ``pieces`` once less, and forget those that nothing has any more."""
+    for piece in pieces:
+        counts[piece] -= 1
+        if not counts[piece]:
+            del counts[piece]
 
 
 class _TextWithoutSeparators:
@@ -254,7 +267,7 @@ class _TextWithoutSeparators:
             length += len(piece)
         self._text = "".join(pieces).encode("ascii", "replace")
 
-    def covered_by(self, grams: frozenset[bytes]) -> Iterator[Span]:
+    def covered_by(self, grams: Container[bytes]) -> Iterator[Span]:
         """Yield the stretches of the text in which every piece is one of ``grams``, if they are long enough."""
         text, last, before = self._text, len(self._text) - _GRAM, 0
         place = 0

@@ -99,6 +99,7 @@ def _asked(line: str, port: int, folder: Path) -> subprocess.CompletedProcess[st
         f"""case "$*" in
 *"get pods -l app.kubernetes.io/instance=r,app.kubernetes.io/component=worker -o name") printf 'pod/n-0\\npod/n-1\\npod/n-10\\n';;
 *" exec n-1 "*) echo "container not found" >&2; exit 1;;
+*" exec n-2 "*) echo 'Error from server (NotFound): pods "n-2" not found' >&2; exit 1;;
 *) while [ "$1" != -- ]; do shift; done; shift 2; exec {sys.executable} "$@";;
 esac""",
     )
@@ -125,7 +126,14 @@ def test_ask_shows_what_each_pod_says_and_which_one_says_it(server: int, tmp_pat
 
 def test_ask_asks_one_pod_that_is_named(server: int, tmp_path: Path) -> None:
     assert _asked("ask /metrics n-10", server, tmp_path).stdout == 'n-10 {"asked": "/metrics"}\n'
-    assert not _asked("ask /metrics n-2", server, tmp_path).stdout
+
+
+def test_ask_says_that_a_pod_of_that_name_is_not_there(server: int, tmp_path: Path) -> None:
+    """Else a mistyped name would look like an empty answer."""
+    done = _asked("ask /metrics n-2", server, tmp_path)
+
+    assert not done.stdout
+    assert 'pods "n-2" not found' in done.stderr
 
 
 def test_no_first_command_of_an_alert_that_names_its_pod_looks_at_the_first_pod_alone() -> None:

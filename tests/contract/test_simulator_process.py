@@ -116,6 +116,10 @@ def test_a_log_that_can_no_longer_be_written_ends_the_simulator(start: Start) ->
             "/no/such/file cannot be written: no such file or directory: give another --log",
         ),
         (("--host", "host.invalid"), "host.invalid: "),
+        (
+            ("--host", "é..x"),
+            "é..x: no host can have this name: give an address of this machine as --host",
+        ),
     ],
 )
 def test_a_log_or_an_address_that_cannot_be_used_is_named(options: tuple[str, str], sentence: str) -> None:

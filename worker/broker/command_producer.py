@@ -74,11 +74,13 @@ class UnconfirmedCommand(Struct, frozen=True):
     Attributes:
         reason: A sentence.
         may_be_written: Whether it was sent and the answer is unknown.
+        interrupted: Whether nothing failed: Ctrl-C came before the answer.
 
     """
 
     reason: str
     may_be_written: bool = False
+    interrupted: bool = False
 
 
 def prepare(decoder: CommandDecoder, value: bytes) -> OutgoingCommand | Rejected:
@@ -147,7 +149,7 @@ class CommandProducer:
                 waiting.append(pending)
             self._collect(waiting, results, progress, down_to=0)
         except KeyboardInterrupt:
-            results += (_result_now(pending) for pending in waiting)
+            results += (self._result_now(pending) for pending in waiting)
         return results
 
     def _send(self, command: OutgoingCommand) -> Any:
@@ -198,6 +200,18 @@ class CommandProducer:
             failure = kafka_private_parts.connection_failure(self._producer)
             reason = f"Kafka did not acknowledge it in time: {failure or 'no answer'}"
             return UnconfirmedCommand(reason, may_be_written=True)
+        return self._result_of(future)
+
+    def _result_now(self, pending: Any) -> WrittenCommand | UnconfirmedCommand:
+        """Return what is known of a command at an interrupt: ``pending`` is the future of its result, or the result."""
+        if isinstance(pending, UnconfirmedCommand):
+            return pending
+        if pending.is_done:
+            return self._result_of(pending)
+        return UnconfirmedCommand(UNACKNOWLEDGED, may_be_written=True, interrupted=True)
+
+    def _result_of(self, future: Any) -> WrittenCommand | UnconfirmedCommand:
+        """Return the result of a future that is done."""
         if future.exception is not None:
             is_unknown = isinstance(future.exception, errors.KafkaTimeoutError)
             return UnconfirmedCommand(self._reason(future.exception), may_be_written=is_unknown)
@@ -223,12 +237,3 @@ class CommandProducer:
 def _is_over(pending: Any) -> bool:
     """Return whether it is known what became of a command: ``pending`` is the future of its result, or the result."""
     return isinstance(pending, UnconfirmedCommand) or pending.is_done
-
-
-def _result_now(pending: Any) -> WrittenCommand | UnconfirmedCommand:
-    """Return what is known of a command at an interrupt: ``pending`` is the future of its result, or the result."""
-    if isinstance(pending, UnconfirmedCommand):
-        return pending
-    if pending.is_done and pending.exception is None:
-        return WrittenCommand(pending.value.partition, pending.value.offset)
-    return UnconfirmedCommand(UNACKNOWLEDGED, may_be_written=True)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from worker.broker.control_topic import ControlEntry
     from worker.broker.options import KafkaOptions
     from worker.broker.topic_admin import Topic
-    from worker.errors import WorkerError
+    from worker.errors import SettingProblem, WorkerError
 
 PARTY: Final = "control"
 """The follower's name among the parties that Kafka may refuse (active_kafka_refusals.py)."""
@@ -46,7 +46,7 @@ class ControlListener(Protocol):
     """What the follower reports to. Its methods are called from the follower's thread, and must not block."""
 
     def orders(self, records: Sequence[ControlRecord]) -> None:
-        """Apply control records; of one scope, the latest comes last. The first call has every order that the topic held."""
+        """Apply control records; of one scope, the latest comes last. The first call has every order in force in the topic."""
 
     def no_orders(self) -> None:
         """Note that there is no control topic. Orders that were read before stay in force."""
@@ -61,7 +61,7 @@ class ControlFollower:
 
     Attributes:
         unreadable: How many records changed nothing, because they could not be read.
-        unfit: Why the topic that exists is not followed, or None.
+        unfit: Why the topic that exists is not followed; empty if it is.
 
     """
 
@@ -84,7 +84,7 @@ class ControlFollower:
         self._stopping = False
         self._logged_at: list[float] = []
         self.unreadable = 0
-        self.unfit: str | None = None
+        self.unfit: list[SettingProblem] = []
         self._thread = threading.Thread(target=self._run, name="kafka-control", daemon=True)
 
     def __repr__(self) -> str:
@@ -131,7 +131,7 @@ class ControlFollower:
         topic = inspect_control(self._options)
         if topic is None:
             self._refusals.passed(PARTY)
-            self.unfit = None
+            self.unfit = []
             if not self._topic_missing:
                 self._topic_missing = True
                 self._log("control.topic_missing", "warning", topic=self._topic)
@@ -141,15 +141,15 @@ class ControlFollower:
         self._topic_missing = False
         problems = control_problems(topic)
         if problems:
-            if self.unfit is None:
+            if not self.unfit:
                 for problem in problems:
                     self._log(
                         "topic.unfit", "error", setting=problem.name, topic=topic.name, remedy=problem.remedy
                     )
-            self.unfit = "; ".join(problem.remedy for problem in problems)
+            self.unfit = problems
             self._sleep(LOOK_SECONDS)
             return
-        self.unfit = None
+        self.unfit = []
         self._follow(topic)
 
     def _follow(self, topic: Topic) -> None:
@@ -172,9 +172,9 @@ class ControlFollower:
 
     def _read_whole(self, reader: ControlTopicReader) -> None:
         """
-        Read everything, and pass on the order of each scope.
+        Read everything, and pass on the order of each scope that has one in force, or had one when the topic was read before.
 
-        If the topic no longer has an order that was passed on before, its end is passed on.
+        If the topic no longer has such an order, its end is passed on.
         """
         began, count = time.monotonic(), 0
         # Whatever was passed on before stays in `_state` until the topic is read whole, as reading may fail half-way.
@@ -188,13 +188,14 @@ class ControlFollower:
                 self._add_entry(entry, found)
             if not entries:
                 self._judge_connection(reader)
-        gone = [ControlRecord(scope, None) for scope in self._state.orders if scope not in found.orders]
-        wall, before = time.time(), self._state.orders
-        # One that was over before ends nothing: its scope may have another by now, of a guard, which is not written yet.
+        wall = time.time()
+        # An order that was over before ends nothing: its scope may have another by now, of a guard, which is not written yet.
+        before = self._state.in_force(wall)
+        gone = [ControlRecord(scope, None) for scope in before if scope not in found.orders]
         held = [
             ControlRecord(scope, order)
             for scope, order in found.orders.items()
-            if before.get(scope) != order or not is_over(order, wall)
+            if scope in before or not is_over(order, wall)
         ]
         self._state = found
         self._listener.orders([*gone, *held])

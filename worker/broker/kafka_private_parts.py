@@ -254,7 +254,9 @@ def _bounded_decoder(codec: int) -> Callable[[Any], bytes]:
     return decode
 
 
-NOTHING: Final[bytes] = ConsumerProtocolAssignment(version=1, assigned_partitions=[], user_data=b"").encode()
+NO_PARTITIONS: Final[bytes] = ConsumerProtocolAssignment(
+    version=1, assigned_partitions=[], user_data=b""
+).encode()
 """An assignment without a partition."""
 
 
@@ -268,7 +270,7 @@ class GroupCoordinator(PacedCoordinator):
         Only a program of somebody else leaves a member out: one that joined the group first, and so leads it.
         """
         theirs: Any = super()
-        return theirs._process_sync_group_response(response, send_time) or NOTHING  # noqa: SLF001
+        return theirs._process_sync_group_response(response, send_time) or NO_PARTITIONS  # noqa: SLF001
 
 
 class BoundedFetcher(Fetcher):

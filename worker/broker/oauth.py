@@ -101,7 +101,7 @@ def fetch_token(options: OAuthOptions) -> AccessToken:
         connection.close()
     if overdue.is_set():  # the answer that was cut looks like one that has ended
         raise _unreachable(TimeoutError(), url, options)
-    return _token(response.status, body, url, options, Redaction((secret, quote_plus(secret))))
+    return _token(response.status, body, url, options, secret)
 
 
 def _secret(options: OAuthOptions) -> str:
@@ -195,15 +195,13 @@ def _unreachable(error: Exception, url: SplitResult, options: OAuthOptions) -> C
     )
 
 
-def _token(
-    status: int, body: bytes, url: SplitResult, options: OAuthOptions, redaction: Redaction
-) -> AccessToken:
+def _token(status: int, body: bytes, url: SplitResult, options: OAuthOptions, secret: str) -> AccessToken:
     where = _where(url)
     if len(body) > ANSWER_BYTES:
         raise _failure(f"the token server {where} answers with more than {ANSWER_BYTES:,} bytes", _OTHER_URL)
     answer = _object(body)
     if status != http.client.OK:
-        raise _refused(status, answer, url, options, redaction)
+        raise _refused(status, answer, url, options, secret)
     if answer is None:
         raise _failure(f"the token server {where} answers with something else than JSON", _OTHER_URL)
     token = answer.get("access_token")
@@ -226,7 +224,7 @@ def _token(
 
 
 def _refused(
-    status: int, answer: dict[str, Any] | None, url: SplitResult, options: OAuthOptions, redaction: Redaction
+    status: int, answer: dict[str, Any] | None, url: SplitResult, options: OAuthOptions, secret: str
 ) -> CredentialError:
     code = (answer or {}).get("error")
     code = code if isinstance(code, str) and re.fullmatch(r"[a-z_]{1,40}", code) else None
@@ -234,11 +232,11 @@ def _refused(
     if remedy is None:
         remedy = "wait for it; the worker asks again" if status >= 500 else _OTHER_URL
     said = (answer or {}).get("error_description")
-    words = [
-        f"HTTP {status}",
-        code,
-        _shown(redaction.clean(said, SHOWN + 1)) if isinstance(said, str) else None,
-    ]
+    words = [f"HTTP {status}", code]
+    if isinstance(said, str):
+        # Made only here: with a long secret it takes tens of milliseconds.
+        redaction = Redaction((secret, quote_plus(secret)))
+        words.append(_shown(redaction.clean(said, SHOWN + 1)))
     return _failure(
         f"the token server {_where(url)} gives {_shown(options.client_id)} no token ({', '.join(filter(None, words))})",
         remedy.format(file=options.client_secret_file),

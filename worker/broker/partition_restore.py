@@ -56,15 +56,12 @@ DECIDE: Final = (
     "kafka-consumer-groups --bootstrap-server {servers} --group {group} --topic {topic}:{partition} --reset-offsets --to-offset <n> "
     "--execute, with {first} to carry out what is in doubt, perhaps again, or {next} to take it for done"
 )
-
 END_TRANSACTION: Final = (
     "it ends after its producer's transaction.timeout.ms; one that hangs for longer (kafka-transactions --bootstrap-server {servers} "
     "find-hanging --broker-id <n>) is ended by kafka-transactions --bootstrap-server {servers} abort --topic {topic} "
     "--partition {partition} --start-offset {offset}"
 )
-
-
-NOT_TOLD: Final = (
+FIND_HOLDER: Final = (
     "look whether a transaction that commits for the group {group} is open (kafka-transactions --bootstrap-server {servers} list) and "
     "end its producer, or wait until its transaction.timeout.ms is over; else look at the broker that coordinates the group"
 )
@@ -73,9 +70,9 @@ NOT_TOLD: Final = (
 class RestoreRefusedError(BrokerError):
     """Kafka answers, but a partition cannot be restored until somebody acts, or a long time has passed."""
 
-    def __init__(self, reason: str, remedy: str, topic: str) -> None:
-        super().__init__(f"{reason}: {remedy}")
-        self.refusal = Refusal(OTHER.kind, reason, remedy, type(self).__name__, topic)
+    def __init__(self, tp: Any, reason: str, remedy: str) -> None:
+        super().__init__(f"partition {tp.partition} cannot be restored: {reason}: {remedy}")
+        self.refusal = Refusal(OTHER.kind, reason, remedy, type(self).__name__, tp.topic)
 
 
 def _party(partition: int) -> str:
@@ -377,9 +374,9 @@ class _Lookup:
                 raise
             options = self._options
             raise RestoreRefusedError(
+                tp,
                 f"Kafka does not tell what is committed for {tp.topic}[{tp.partition}]",
-                NOT_TOLD.format(servers=options.bootstrap_servers, group=options.group_id),
-                tp.topic,
+                FIND_HOLDER.format(servers=options.bootstrap_servers, group=options.group_id),
             ) from exc
 
     def start(self, tp: Any, start: object) -> int:
@@ -394,7 +391,10 @@ class _Lookup:
         end = self.end(tp)
         if position >= end:
             return 0, None
-        first = next(self.records(tp, position, end), None)  # None: only markers and aborted records
+        try:
+            first = next(self.records(tp, position, end), None)  # None: only markers and aborted records
+        except BrokerError:  # the broker returns none for long, and how old the first one is is only logged
+            first = None
         return end - position, None if first is None else first.timestamp / 1000
 
     def high_watermark(self, tp: Any) -> int:
@@ -414,9 +414,9 @@ class _Lookup:
             if time.monotonic() >= deadline:
                 where = {"topic": tp.topic, "partition": tp.partition, "offset": stable_end}
                 raise RestoreRefusedError(
+                    tp,
                     f"a transaction in {tp.topic}[{tp.partition}] stays open, from offset {stable_end} on",
                     END_TRANSACTION.format(servers=self._options.bootstrap_servers, **where),
-                    tp.topic,
                 )
             time.sleep(wait)
             wait = min(2 * wait, MARK_WAIT[1])

@@ -82,7 +82,7 @@ class Publisher:
     Publishes transactions. ``start()`` fences a predecessor of the same name and ends the transaction that it left open.
 
     It must outlive the consumer's ``close()``, which publishes through it during the handover. ``failed`` receives the error that ended
-    its thread: a bug, since the failure of a transaction does not.
+    its thread: a bug, since the failure of a transaction does not. Nothing is published any more then, and no ``done`` called.
     """
 
     def __init__(
@@ -128,7 +128,7 @@ class Publisher:
 
     def publish(self, transaction: Transaction, done: Callable[[PublishResult], None]) -> None:
         """
-        Publish a transaction. ``done`` is called exactly once with the result, on the publisher's thread.
+        Publish a transaction. ``done`` is called exactly once with the result, on the publisher's thread, unless that fails.
 
         A closed publisher calls it at once, on this thread.
 

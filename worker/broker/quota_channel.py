@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from queue import Empty, Queue
 from typing import TYPE_CHECKING, Final
 
@@ -29,6 +30,8 @@ WAIT_SECONDS: Final = 10.0
 MOST_UNSENT: Final = 1_000
 """The most messages that wait to be sent. Any further one is dropped, since it would come too late anyway."""
 CLOSE_SECONDS: Final = 0.5
+HEAR: Final = "hear"
+SEND: Final = "send"
 
 
 class QuotaChannel:
@@ -53,13 +56,15 @@ class QuotaChannel:
         self._notice = notice
         self._unsent: Queue[bytes] = Queue(MOST_UNSENT)
         self._stopping = threading.Event()
-        self._failed = False
+        # Which of HEAR and SEND fails, and when it last did.
+        self._failed_at: dict[str, float] = {}
+        self._lock = threading.Lock()
         self.is_open = False
         self._threads = [
             threading.Thread(
-                target=self._retry_until_stopped, args=(work,), name=f"kafka-quota-{name}", daemon=True
+                target=self._retry_until_stopped, args=(name, work), name=f"kafka-quota-{name}", daemon=True
             )
-            for name, work in (("hear", self._hear), ("send", self._send))
+            for name, work in ((HEAR, self._hear), (SEND, self._send))
         ]
 
     def start(self) -> None:
@@ -86,24 +91,30 @@ class QuotaChannel:
 
     # On the threads of the channel.
 
-    def _retry_until_stopped(self, work: Callable[[], None]) -> None:
+    def _retry_until_stopped(self, name: str, work: Callable[[], None]) -> None:
         while not self._stopping.is_set():
             try:
                 work()
             except errors.KafkaError as exc:
-                self._report(sentence(exc))
+                self._failed(name, sentence(exc))
                 self._stopping.wait(WAIT_SECONDS)
 
-    def _report(self, reason: str) -> None:
-        """Log a failure, if it is the first in a row."""
-        if not self._failed and not self._stopping.is_set():
-            self._failed = True
-            fields = {"topic": self._options.quota_topic, "reason": reason}
-            self._notice(LogEvent("quota.unavailable", "warning", fields))
+    def _failed(self, name: str, reason: str) -> None:
+        """Note that hearing or sending has failed, and log it if nothing else fails already."""
+        if self._stopping.is_set():
+            return
+        with self._lock:
+            if not self._failed_at:
+                fields = {"topic": self._options.quota_topic, "reason": reason}
+                self._notice(LogEvent("quota.unavailable", "warning", fields))
+            self._failed_at[name] = time.monotonic()
 
-    def _report_lending(self) -> None:
-        self._failed = False
-        self._notice(LogEvent("quota.lending", "info", {"topic": self._options.quota_topic}))
+    def _succeeded(self, name: str) -> None:
+        """Note that hearing or sending works, and log it if nothing else fails."""
+        with self._lock:
+            self._failed_at.pop(name, None)
+            if not self._failed_at:
+                self._notice(LogEvent("quota.lending", "info", {"topic": self._options.quota_topic}))
 
     def _hear(self) -> None:
         """Hear until the end or a failure. Raises kafka-python's errors."""
@@ -124,7 +135,7 @@ class QuotaChannel:
                     raise errors.UnknownTopicOrPartitionError("the topic was deleted")
                 if not self.is_open:
                     self.is_open = True
-                    self._report_lending()
+                    self._succeeded(HEAR)
                 payloads = [record.value for record in records if record.value is not None]
                 if payloads:
                     self._heard(payloads)
@@ -152,11 +163,12 @@ class QuotaChannel:
     # On the producer's thread.
 
     def _taken(self, _: object) -> None:
-        """Note that Kafka took a message."""
-        if self._failed and self.is_open:
-            self._report_lending()
+        """Note that Kafka took a message. It may refuse others, larger ones, so that counts only if none was refused for a while."""
+        failed_at = self._failed_at.get(SEND)
+        if failed_at is not None and time.monotonic() >= failed_at + WAIT_SECONDS:
+            self._succeeded(SEND)
 
     def _refused(self, error: Exception) -> None:
-        """Note that Kafka did not take a message. One that was only too late is no failure of the topic."""
-        if not isinstance(error, TRANSIENT):
-            self._report(sentence(error))
+        """Note that Kafka did not take a message. One that was only too late, or not sent as the producer closed, is no failure."""
+        if not isinstance(error, (*TRANSIENT, errors.IllegalStateError)):
+            self._failed(SEND, sentence(error))

@@ -31,7 +31,9 @@ LINE_BYTES: Final = 1024 * 1024
 ENDLESS_BYTES: Final = 64 * LINE_BYTES
 """A line of more bytes has no end: this is not a file of lines."""
 COMMANDS: Final = 500_000
-"""The most commands, and lines, at once: what is remembered of each until its outcome is a hundred bytes or two."""
+"""The most commands at once, valid or not: what is remembered of each until its outcome is a hundred bytes or two."""
+LINES: Final = 10 * COMMANDS
+"""The most lines, blank ones too: those may have no end either."""
 PROBLEMS: Final = 20
 """The most lines whose problems are kept; the others are counted."""
 IN_MEMORY: Final = 16 * LINE_BYTES
@@ -182,8 +184,13 @@ def judge_lines(stream: IO[bytes], decoder: CommandDecoder, spool: IO[bytes]) ->
                 break
         elif isinstance(line, bytes) and line.strip():
             _judge(judged, number, line.strip(), decoder, seen)
-        if number > COMMANDS:  # invalid and blank ones too: those may have no end either
-            remedy = f"more than {COMMANDS:,} lines at once: give it in parts (split -l {COMMANDS})"
+        too_many = (
+            f"{COMMANDS:,} commands" if len(judged.identities) + judged.invalid > COMMANDS
+            else f"{LINES:,} lines" if number > LINES
+            else None
+        )  # fmt: skip
+        if too_many is not None:
+            remedy = f"more than {too_many} at once: give it in parts (split -l {COMMANDS})"
             judged.refuse([LineProblem(None, "too_many", None, remedy)])
             break
     if not judged.identities and not judged.invalid:

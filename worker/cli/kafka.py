@@ -135,7 +135,10 @@ def _run(folder: Path, port: int | None, *, as_json: bool, kept: bool) -> None:
         reason = str(error)
         if isinstance(error, OSError) and error.filename is not None:
             why = (error.strerror or "").lower()
-            reason = f"{plain(error.filename)} cannot be used: {why}: give another --data"
+            reason = f"{plain(error.filename)} cannot be used: {why}"
+            at, data = Path(error.filename).absolute(), folder.absolute()
+            if kept and (at.is_relative_to(data) or data.is_relative_to(at)):  # it may be the jars' cache
+                reason += ": give another --data"
         raise WorkerError(reason) from error
 
 

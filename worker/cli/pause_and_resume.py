@@ -160,7 +160,7 @@ def _order(
     from worker.errors import BrokerError  # noqa: PLC0415
 
     scope = _scope(given, everything=everything)
-    _refuse_what_stops_nothing(scope)
+    _refuse_stars(scope)
     by = _name(by)
     _text("--reason", reason)
     now = time.time()
@@ -215,9 +215,8 @@ def _scope(given: tuple[str | None, ...], *, everything: bool) -> Scope:
     fields = {name: text for name, text in zip(SCOPE_FIELDS, given, strict=True) if text is not None}
     for name, text in fields.items():
         check_text(f"--{name}", text)  # an issuer may be a blank, and a guard may have stopped it
-        if (
-            fault := scope_fault(name, text)
-        ) is not None:  # pasted with something that nobody sees, it would stop nothing
+        # Pasted with something that nobody sees, it would stop nothing.
+        if (fault := scope_fault(name, text)) is not None:
             raise typer.BadParameter(fault, param_hint=f"--{name}")
     if bool(fields) == everything:  # both, or neither
         raise typer.BadParameter(
@@ -230,18 +229,13 @@ def _scope(given: tuple[str | None, ...], *, everything: bool) -> Scope:
     return Scope(**fields)
 
 
-def _refuse_what_stops_nothing(scope: Scope) -> None:
-    """Raise BadParameter for a name that no command can have. To `resume` one that was written all the same is allowed."""
-    from worker.domain.contract.field_checks import FIELDS  # noqa: PLC0415
-
+def _refuse_stars(scope: Scope) -> None:
+    """Raise BadParameter for a star as in a guard: here it would be taken for a name."""
     for name, value in scope.fields():
-        if value == "*":  # as in a guard: here it would be the name of one
+        if value == "*":
             raise typer.BadParameter(
                 f"give a name, or leave --{name} out to mean each", param_hint=f"--{name}"
             )
-        check: Any = FIELDS["group_id" if name == "target" else name]
-        if (fault := check(value, "it")) is not None:  # the worker rejects a command with such a name
-            raise typer.BadParameter(fault.message, param_hint=f"--{name}")
 
 
 def _settings(config: Any, scope: Scope) -> Settings:

@@ -107,6 +107,7 @@ class ReplayPlanner:
         self._last_copies = LastCommandPerUser(members, events=True)
         self._targets = {member[:3] for member in self._last_commands}
         self._unlisted: dict[TargetKey, LastCommand] = {}
+        self._unlisted_copies: dict[TargetKey, LastCommand] = {}
 
     def __repr__(self) -> str:
         return f"<ReplayPlanner {len(self.candidates)} letters>"
@@ -119,24 +120,30 @@ class ReplayPlanner:
 
     def see_outcome(self, view: Any) -> None:
         """Take note of a command that has its outcome: it may have come after a letter."""
-        if view.results_omitted and view.status in TOUCHING:
-            self._see_unlisted(view)
-        letter = self._by_id.get(view.command_id)
-        moment = None if letter is None else moment_of(view)
-        if letter is None or moment is None or not moment.is_after(letter.moment):
+        first = self._first_moments.get(view.command_id)
+        moment = None if first is None else moment_of(view)
+        if first is None or moment is None or not moment.is_after(first):
             self._last_commands.see_outcome(view)
+            self._see_unlisted(view, self._unlisted)
             return
-        letter.refuse(ReplayRefusal.AGAIN, f"{moment.outcome_id}: {view.status}")
-        self._last_copies.see_outcome(view, self._first_moments[view.command_id])
+        letter = self._by_id[view.command_id]
+        if moment.is_after(letter.moment):  # otherwise it is the letter of this copy
+            letter.refuse(ReplayRefusal.AGAIN, f"{moment.outcome_id}: {view.status}")
+        self._last_copies.see_outcome(view, first)
+        self._see_unlisted(view, self._unlisted_copies, first)
 
-    def _see_unlisted(self, view: Any) -> None:
+    def _see_unlisted(
+        self, view: Any, unlisted: dict[TargetKey, LastCommand], standing_at: CommandMoment | None = None
+    ) -> None:
         """Take note of a command that may have touched any user of its target: its outcome does not list them."""
-        named, moment = target_in(view), moment_of(view)
+        if not view.results_omitted or view.status not in TOUCHING:
+            return
+        named, moment = target_in(view), standing_at or moment_of(view)
         if named is None or moment is None or (key := (view.app, *named)) not in self._targets:
             return
-        known = self._unlisted.get(key)
+        known = unlisted.get(key)
         if known is None or moment.is_after(known.moment):
-            self._unlisted[key] = LastCommand(moment, view.command_id or "", unlisted=True)
+            unlisted[key] = LastCommand(moment, view.command_id or "", unlisted=True)
 
     def see_waiting(self, command: Command, moment: CommandMoment) -> None:
         """Take note of a command that has no outcome yet."""
@@ -150,17 +157,20 @@ class ReplayPlanner:
     def finish(self) -> list[ReplayCandidate]:
         """Judge by all that was seen, and return what is to be sent, in the order in which the commands came."""
         for each in self._not_refused():
+            targets = {member[:3] for member in _members(each)}
             latest = [self._last_commands[member] for member in _members(each)]
-            latest += [self._unlisted.get(key) for key in {member[:3] for member in _members(each)}]
+            latest += [self._unlisted.get(key) for key in targets]
             later = [touch for touch in latest if touch is not None and touch.is_after(each.moment)]
             copies = [self._last_copies[member] for member in _members(each)]
+            copies += [self._unlisted_copies.get(key) for key in targets]
             first = self._first_moment(each)
             later += [touch for touch in copies if touch is not None and touch.is_after(first)]
             if later and ReplayRefusal.OVERTAKES not in self._forced:
                 touch = max(later, key=lambda touch: touch.moment.at)
                 note = ", which waits" if touch.waits else ", which does not list its users" * touch.unlisted
                 each.refuse(ReplayRefusal.OVERTAKES, f"{touch.command_id} ({touch.moment.outcome_id}){note}")
-        return self._not_refused()
+        # What was replayed and failed once more has a new letter, which would go behind commands that came later.
+        return sorted(self._not_refused(), key=lambda each: self._first_moment(each)[:3])
 
     def _first_moment(self, candidate: ReplayCandidate) -> CommandMoment:
         command_id = None if candidate.command is None else candidate.command.command_id

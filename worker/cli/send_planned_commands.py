@@ -59,6 +59,4 @@ def send_all(
 
 def exit_code_of_unconfirmed(failures: Iterable[UnconfirmedCommand]) -> int:
     """Return the exit code where not all commands were written: that of Ctrl-C, unless one failed for another reason."""
-    from worker.broker.command_producer import UNACKNOWLEDGED  # noqa: PLC0415
-
-    return INTERRUPTED if all(failure.reason == UNACKNOWLEDGED for failure in failures) else FAILED
+    return INTERRUPTED if all(failure.interrupted for failure in failures) else FAILED

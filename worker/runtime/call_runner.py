@@ -124,6 +124,8 @@ class CallRunner:
         seconds = time.monotonic() - call.began
         for observer in self._observers:
             self._tell(observer.call_finished, call.attempt, call.verdict, seconds)
+        if self.is_idle:
+            self._carry_out([])  # a drain or handover may have waited for the last call alone
 
     def _task_ended(self, fail: Callable[[str, BaseException], None], task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)

@@ -62,7 +62,7 @@ class EngineRunner:
     Attributes:
         fatal_error: Gets the error that the worker cannot go on from; never set in a clean run.
         drained: Set when nothing is left to do after ``stop``.
-        left_open: How many commands were open when their partitions went, since the start.
+        left_open: How many commands were open when their partitions went, since the start; after a handover, those it waited for.
         last_tick_at: When the engine last ticked, on the monotonic clock.
 
     """
@@ -139,7 +139,7 @@ class EngineRunner:
             carry_out=self._carry_out,
             guarded=self._guarded,
             tell=self._tell,
-            fail_for_bug=self._fail_for_bug,
+            fail_for_bug=self._fail_without_publishing,
             may_send_until=consumer.may_send_until,
         )
         self._publish_scheduler = PublishScheduler(
@@ -190,6 +190,10 @@ class EngineRunner:
         """Take the error that ended a thread without which the worker cannot go on."""
         self._post(self._fail, error)
 
+    def publisher_failed(self, error: WorkerError) -> None:
+        """Take the error that ended the publisher's thread: nothing will be published any more."""
+        self._post(self._publisher_failed, error)
+
     def _post(self, callback: Any, *arguments: Any) -> None:
         # A closed loop means that the process is ending: nobody needs the event.
         if not self._loop.is_closed():
@@ -198,7 +202,7 @@ class EngineRunner:
     # The control topic's listener: called by its follower's thread.
 
     def orders(self, records: Sequence[ControlRecord]) -> None:
-        """Apply control records; of one scope, the latest comes last. The first call has every order that the topic held."""
+        """Apply control records; of one scope, the latest comes last. The first call has every order in force in the topic."""
         self._post(self._ordered, records)
 
     def no_orders(self) -> None:
@@ -220,7 +224,8 @@ class EngineRunner:
     @property
     def waits_in_vain(self) -> bool:
         """Whether a handover or drain has nothing to wait for: no call is open, and nothing will be published any more."""
-        return self._publish_scheduler.has_ended and self._calls.is_idle
+        publishing = self._publish_scheduler
+        return publishing.is_closed and not publishing.is_running and self._calls.is_idle
 
     @property
     def open_count(self) -> int:
@@ -257,7 +262,7 @@ class EngineRunner:
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Run ``work`` in a task until ``aclose``. If it fails, so does the worker, which publishes what it knows until then."""
-        self._calls.spawn(work, self._fail_for_helper)
+        self._calls.spawn(work, self._fail_for_bug)
 
     async def aclose(self) -> None:
         """End the timers, the calls, the connections and every spawned task."""
@@ -272,7 +277,7 @@ class EngineRunner:
         self._epochs |= partitions
         # The cooling off counts from here, so it runs while the partition is restored.
         self._assigned_at |= dict.fromkeys(partitions, time.monotonic())
-        self._metrics.rebalanced("assigned", len(partitions))
+        self._tell(self._metrics.rebalanced, "assigned", len(partitions))
         self._log("partitions.assigned", partitions=sorted(partitions))
         for number, epoch in partitions.items():
             self.spawn(self._take_over(number, epoch))
@@ -292,7 +297,7 @@ class EngineRunner:
 
     def _begin_handover(self, numbers: list[int], done: Future[None]) -> None:
         now = time.monotonic()
-        self._metrics.rebalanced("revoked", len(numbers))
+        self._tell(self._metrics.rebalanced, "revoked", len(numbers))
         handover = _Handover(numbers, done, now)
         self._handovers.append(handover)
         self._publish_scheduler.hurry = True
@@ -308,7 +313,7 @@ class EngineRunner:
         left = self._engine.count_open(handover.numbers)
         self.left_open += left
         effects = self._let_go(handover.numbers, now)
-        self._metrics.handed_over(now - handover.began)
+        self._tell(self._metrics.handed_over, now - handover.began)
         self._log(
             "partitions.revoked",
             partitions=sorted(handover.numbers),
@@ -319,7 +324,7 @@ class EngineRunner:
         self._carry_out(effects)
 
     def _lost(self, numbers: list[int]) -> None:
-        self._metrics.rebalanced("lost", len(numbers))
+        self._tell(self._metrics.rebalanced, "lost", len(numbers))
         left = self._engine.count_open(numbers)
         self.left_open += left
         self._log("partitions.lost", partitions=sorted(numbers), left_open=left)
@@ -336,7 +341,7 @@ class EngineRunner:
         return effects
 
     def _out_of_range(self, partition: int, expected: int, goes_on_at: int) -> None:
-        self._metrics.out_of_range()
+        self._tell(self._metrics.out_of_range)
         self._log(
             "offset.out_of_range",
             partition=partition,
@@ -359,7 +364,7 @@ class EngineRunner:
     # Commands.
 
     def _received(self, records: Sequence[Record]) -> None:
-        self._metrics.received(len(records))
+        self._tell(self._metrics.received, len(records))
         self._carry_out(self._engine.received(records, time.monotonic()))
         self._consumer.acknowledge()
 
@@ -376,10 +381,11 @@ class EngineRunner:
         """Carry out the effects of an event, then whatever it has made possible: a transaction, the end of a handover or drain."""
         for effect in effects:
             self._perform(effect)
-        self._publish_scheduler.start_next()
+        publishing = self._publish_scheduler
+        publishing.start_next()
         for handover in self._handovers[:]:
-            is_quiet = not self._publish_scheduler.is_busy and self._engine.quiet(handover.numbers)
-            if is_quiet or self.waits_in_vain:
+            is_held_up = publishing.is_running or publishing.is_closed
+            if (not is_held_up and self._engine.quiet(handover.numbers)) or self.waits_in_vain:
                 self._end_handover(handover)
         if self._stopping and (self.idle or self.waits_in_vain):
             self.drained.set()
@@ -435,14 +441,18 @@ class EngineRunner:
         """
         Start nothing new, and stay unready until restarted. The process goes on, so that /readyz says why.
 
-        ``can_publish`` is False if nothing that is done can be published any more either: then no handover or drain waits for it.
+        ``can_publish`` is False if nothing that is done can be published any more either: then no handover or drain waits for it,
+        and its reason replaces one from before.
         """
-        if not can_publish:
+        ends_publishing = not can_publish and not self._publish_scheduler.is_closed
+        if self._refused_because is not None and not ends_publishing:
+            return
+        if ends_publishing:
             self._publish_scheduler.close()
-        if self._refused_because is None:
+        if reason != self._refused_because:
             self._refused_because = reason
             self._log("worker.refused", reason=reason)
-            self._guarded(self._start_nothing_new)
+        self._guarded(self._start_nothing_new)
 
     def _start_nothing_new(self) -> None:
         self._carry_out(self._engine.stopping(time.monotonic()))
@@ -456,25 +466,29 @@ class EngineRunner:
         try:
             callback(*arguments)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is a bug
-            self._fail_for_bug("a callback", error)
+            self._fail_without_publishing("a callback", error)
 
     def _tell(self, observer: Callable[..., None], *arguments: Any) -> None:
         """Tell an observer what has happened. An exception in it ends the worker, but not the event: the engine hears of that."""
         try:
             observer(*arguments)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is a bug
-            self._fail_for_helper("an observer", error)
+            self._fail_for_bug("an observer", error)
+
+    def _fail_without_publishing(self, where: str, error: BaseException) -> None:
+        """End the worker after a bug by which the engine may have missed something: that must not be taken for done."""
+        self._publish_scheduler.close()
+        self._fail_for_bug(where, error)
 
     def _fail_for_bug(self, where: str, error: BaseException) -> None:
-        """End the worker. It publishes nothing more: what the engine has missed must not be taken for done."""
-        self._publish_scheduler.close()
-        self._fail_for_helper(where, error)
-
-    def _fail_for_helper(self, where: str, error: BaseException) -> None:
-        """End the worker after a bug that the engine has missed nothing by: while it hands over, it publishes what is done."""
+        """End the worker after a bug. While it hands over, it publishes what is done."""
         failure = WorkerError(f"a bug ended {where}: {type(error).__name__}")
         failure.__cause__ = error
         self._fail(failure)
+
+    def _publisher_failed(self, error: WorkerError) -> None:
+        self._publish_scheduler.publisher_ended()
+        self._fail(error)
 
     def _fail(self, error: WorkerError) -> None:
         if not self.fatal_error.done():

@@ -52,7 +52,8 @@ _ROWS: Final[tuple[LogEventRow, ...]] = (
         "worker.stopped",
         "info",
         ("exit_code", "left_open", "seconds"),
-        "The process ends; the next owner carries out what was left open.",
+        "The process ends. "
+        "`left_open` counts the commands that it still waited for: the next owner carries out these, and all others without an outcome.",
     ),
     LogEventRow(
         "worker.failed",
@@ -166,7 +167,8 @@ _ROWS: Final[tuple[LogEventRow, ...]] = (
         "partitions.revoked",
         "info",
         ("partitions", "left_open", "seconds"),
-        "A rebalance took these partitions, after a handover of this many seconds. What was left open is the next owner's.",
+        "A rebalance took these partitions, after a handover of this many seconds. "
+        "`left_open` counts the commands that it still waited for: the next owner carries out these, and all others without an outcome.",
     ),
     LogEventRow(
         "partitions.lost",

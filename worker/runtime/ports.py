@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from worker.domain.contract.error_codes import Verdict
     from worker.domain.effects import Attempt, AttemptResult, RestoredPartition, Transaction
     from worker.domain.publish_results import PublishResult
+    from worker.errors import SettingProblem
     from worker.runtime.call_runner import CallTask
 
 
@@ -71,7 +72,7 @@ class Publisher(Protocol):
     """Publishes transactions in a thread of its own."""
 
     def publish(self, transaction: Transaction, done: Callable[[PublishResult], None]) -> None:
-        """Start to publish; call ``done`` exactly once, from another thread. One transaction at a time."""
+        """Start to publish; call ``done`` exactly once, from another thread, unless that fails. One transaction at a time."""
 
     def close(self, timeout: float) -> bool:
         """End the thread; blocks for ``timeout`` seconds at most. Return whether it ended in time."""
@@ -138,8 +139,8 @@ class ControlFollower(Protocol):
         """How many records changed nothing, because they could not be read."""
 
     @property
-    def unfit(self) -> str | None:
-        """Why the topic is not followed although it exists: what to do about it; None if it is followed."""
+    def unfit(self) -> Sequence[SettingProblem]:
+        """Why the topic is not followed although it exists; empty if it is followed."""
 
 
 class Refusal(Protocol):

@@ -56,6 +56,7 @@ class PublishScheduler:
     Attributes:
         hurry: Whether to skip the interval, because a handover or a drain waits for the results.
         is_running: Whether a transaction is running.
+        is_closed: Whether no further one will start. The result of a running one is still taken.
 
     """
 
@@ -84,22 +85,12 @@ class PublishScheduler:
         self._interval = INTERVAL
         self._timer: asyncio.TimerHandle | None = None
         self.hurry = False
-        self._is_closed = False
+        self.is_closed = False
         self.is_running = False
-
-    @property
-    def is_busy(self) -> bool:
-        """Whether a transaction is running, or none may start any more."""
-        return self.is_running or self._is_closed
-
-    @property
-    def has_ended(self) -> bool:
-        """Whether nothing will be published any more: it is closed, and no transaction runs."""
-        return self._is_closed and not self.is_running
 
     def start_next(self) -> None:
         """Start the next transaction if there is one and it is time; else set the timer for it."""
-        if self.is_busy:
+        if self.is_running or self.is_closed:
             return
         now = time.monotonic()
         unpublished = self._engine.unpublished
@@ -116,9 +107,14 @@ class PublishScheduler:
 
     def close(self) -> None:
         """Start no more transactions. The result of a running one is still taken."""
-        self._is_closed = True
+        self.is_closed = True
         if self._timer is not None:
             self._timer.cancel()
+
+    def publisher_ended(self) -> None:
+        """Start no more transactions, and wait for the result of none: nobody will bring it."""
+        self.close()
+        self.is_running = False
 
     def _due(self) -> None:
         self._timer = None
@@ -157,9 +153,8 @@ class PublishScheduler:
         self._carry_out(effects)
 
     def __repr__(self) -> str:
-        return (
-            f"<PublishScheduler {'busy' if self.is_busy else 'idle'}, {self._engine.unpublished} unpublished>"
-        )
+        state = "running" if self.is_running else "closed" if self.is_closed else "idle"
+        return f"<PublishScheduler {state}, {self._engine.unpublished} unpublished>"
 
 
 def interval_after(outcomes: int, took: float) -> float:

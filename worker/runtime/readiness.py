@@ -37,14 +37,17 @@ class Readiness:
         if (reason := self._runner.unready_reason) is not None:
             found.append(ReadinessObstacle(reason))
         found += [ReadinessObstacle(str(doubt), doubt.remedy) for doubt in self._runner.partitions_in_doubt]
-        unfit = None if self._follower is None else self._follower.unfit
+        unfit = () if self._follower is None else self._follower.unfit
         found += [
             ReadinessObstacle(f"topic {problem.value} does not fit any more", problem.remedy)
             for problem in self._watch.obstacles
-            if unfit is None or problem.remedy not in unfit  # else it is reported with what follows from it
+            if problem not in unfit  # else it is reported with what follows from it
         ]
-        if unfit is not None:
-            found.append(ReadinessObstacle("the control topic does not fit: no new order is followed", unfit))
+        if unfit:
+            remedy = "; ".join(problem.remedy for problem in unfit)
+            found.append(
+                ReadinessObstacle("the control topic does not fit: no new order is followed", remedy)
+            )
         return found + [_halted(halt) for halt in self._runner.halts]
 
     def __repr__(self) -> str:

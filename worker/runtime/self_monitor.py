@@ -36,12 +36,12 @@ class TopicFault:
     Why the worker must not go on with the command topic as it is now.
 
     Attributes:
-        is_another: Whether another topic has its name: nothing is committed there, so nothing of the old one can be published.
+        can_publish: Whether what is done can still be published; not if another topic has its name, where nothing is committed.
 
     """
 
     reason: str
-    is_another: bool
+    can_publish: bool
 
 
 class SelfMonitor:
@@ -121,7 +121,7 @@ class SelfMonitor:
         self.notes = notes_of(snapshot)
         self._failures.summarize()
         if (fault := self._topic_fault()) is not None:
-            self._runner.refuse_work(fault.reason, can_publish=not fault.is_another)
+            self._runner.refuse_work(fault.reason, can_publish=fault.can_publish)
 
     def __repr__(self) -> str:
         return f"<SelfMonitor of {self._runner!r}>"

@@ -26,7 +26,7 @@ class TopicWatch:
     Checks the topics every ``interval`` seconds.
 
     ``look`` asks the cluster and may block; ``refuse_work`` receives the reason why the worker must not go on. A problem is
-    logged once, and again only if it comes back.
+    logged once, and again only if it comes back; not at all if ``follower`` has logged it.
 
     Attributes:
         obstacles: The problems that make the worker not ready now.
@@ -39,11 +39,13 @@ class TopicWatch:
         interval: float,
         log: ports.Log,
         refuse_work: Callable[[str], None],
+        follower: ports.ControlFollower | None = None,
     ) -> None:
         self._look = look
         self._interval = interval
         self._log = log
         self._refuse_work = refuse_work
+        self._follower = follower
         self._logged: frozenset[str] = frozenset()
         self.obstacles: list[SettingProblem] = []
 
@@ -63,8 +65,9 @@ class TopicWatch:
         if fault is not None:
             self._refuse_work(fault)
         self.obstacles = obstacles
+        told = () if self._follower is None else self._follower.unfit
         for problem in problems:
-            if str(problem) not in self._logged:
+            if str(problem) not in self._logged and problem not in told:
                 self._log("topic.unfit", setting=problem.name, topic=problem.value, remedy=problem.remedy)
         self._logged = frozenset(map(str, problems))
 

@@ -14,7 +14,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 import uvloop
 
@@ -129,7 +129,7 @@ async def _run(settings: Settings, log: Log) -> int:
         return shutdown.CLEAN
     rules = rules_of(settings, topic, Worker(name, __version__))
     parts = _build(settings, options, http, topics, rules, log)
-    parts.closer.submit(int)  # so that it has its thread: at the end the machine may have none left
+    _keep_thread_for_stop()
     port = await listen(parts.server, settings)
     log("server.started", host=settings.server.host, port=port)
     if parts.follower is not None:
@@ -141,22 +141,22 @@ async def _run(settings: Settings, log: Log) -> int:
         return await _stop_in_order(parts, settings, log, stop_cause)
     finally:
         if parts.follower is not None:
-            await _close(parts, parts.follower, FOLLOWER_CLOSE_SECONDS)
-        await _close(parts, parts.quota, QUOTA_CLOSE_SECONDS)
+            await asyncio.to_thread(parts.follower.close, FOLLOWER_CLOSE_SECONDS)
+        await asyncio.to_thread(parts.quota.close, QUOTA_CLOSE_SECONDS)
         await parts.runner.aclose()
         await parts.server.close()
 
 
-class _Closable(Protocol):
-    """A part that blocks while it ends."""
-
-    def close(self, timeout: float, /) -> bool:
-        """End within ``timeout`` seconds. Return whether it has."""
+def _keep_thread_for_stop() -> None:
+    """Start now the thread in which the parts are closed: at the end the machine may have none left. Nothing else uses it."""
+    executor = ThreadPoolExecutor(1, "stop")
+    executor.submit(int)
+    asyncio.get_running_loop().set_default_executor(executor)
 
 
 @dataclass(frozen=True, slots=True)
 class _Parts:
-    """The parts that are started and ended, and the thread that ends them; they hold all others."""
+    """The parts that are started and ended; they hold all others."""
 
     runner: EngineRunner
     consumer: Consumer
@@ -166,7 +166,6 @@ class _Parts:
     watch: TopicWatch
     monitor: SelfMonitor
     server: StatusServer
-    closer: ThreadPoolExecutor
 
 
 def _build(
@@ -198,7 +197,7 @@ def _build(
     )
     refusals = ActiveKafkaRefusals(log.event)
     consumer = Consumer(options, runner, log.event, refusals)
-    publisher = Publisher(options, consumer, log.event, refusals, runner.failed)
+    publisher = Publisher(options, consumer, log.event, refusals, runner.publisher_failed)
     restorer = PartitionRestorer(
         options,
         known_of,
@@ -221,6 +220,7 @@ def _build(
         options.metadata_max_age,
         log,
         runner.refuse_work,
+        follower,
     )
     readiness = Readiness(runner, watch, refusals, follower)
     page = None if recent is None else StatusPage(rules.worker, recent, obstacles=readiness.obstacles)
@@ -246,8 +246,7 @@ def _build(
         notes=lambda: monitor.notes,
         page=page,
     )
-    closer = ThreadPoolExecutor(1, "stop")
-    return _Parts(runner, consumer, publisher, quota, follower, watch, monitor, server, closer)
+    return _Parts(runner, consumer, publisher, quota, follower, watch, monitor, server)
 
 
 async def listen(server: StatusServer, settings: Settings) -> int:
@@ -300,8 +299,8 @@ async def _stop_in_order(parts: _Parts, settings: Settings, log: Log, stop_cause
             log("drain.cut_short", left_open=runner.open_count)
     else:
         log("worker.failed", reason=str(stop_cause), exc_info=stop_cause)
-    await _close(parts, parts.consumer, settings.kafka.handover_seconds + CONSUMER_CLOSE_SECONDS)
-    await _close(parts, parts.publisher, PUBLISHER_CLOSE_SECONDS)
+    await asyncio.to_thread(parts.consumer.close, settings.kafka.handover_seconds + CONSUMER_CLOSE_SECONDS)
+    await asyncio.to_thread(parts.publisher.close, PUBLISHER_CLOSE_SECONDS)
     if runner.fatal_error.done():
         code = shutdown.FAILED
         if isinstance(stop_cause, str):  # it came during the drain
@@ -310,11 +309,6 @@ async def _stop_in_order(parts: _Parts, settings: Settings, log: Log, stop_cause
     left = runner.left_open - left_before + runner.open_count
     log("worker.stopped", exit_code=code, left_open=left, seconds=round(time.monotonic() - began, 3))
     return code
-
-
-async def _close(parts: _Parts, part: _Closable, seconds: float) -> None:
-    """Close a part, which blocks for ``seconds`` at most, on the thread for that."""
-    await asyncio.get_running_loop().run_in_executor(parts.closer, part.close, seconds)
 
 
 def _write_order(options: KafkaOptions, record: ControlRecord) -> None:
@@ -328,14 +322,14 @@ def _topic_fault(rules: EngineRules, consumer: Consumer) -> TopicFault | None:
     topic_id = consumer.topic_id()
     if topic_admin.is_another_topic(rules.topic_id, topic_id):
         reason = topic_admin.recreated_message(rules.topic, rules.topic_id, topic_id)
-        return TopicFault(reason, is_another=True)
+        return TopicFault(reason, can_publish=False)
     count = consumer.partition_count()
     if count is not None and count != rules.partitions:
         reason = (
             f"the command topic has {count} partitions now, and had {rules.partitions} at the start: stop all replicas, "
             "then start them again"
         )
-        return TopicFault(reason, is_another=False)
+        return TopicFault(reason, can_publish=True)
     return None
 
 

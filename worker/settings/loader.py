@@ -101,7 +101,7 @@ def _problem(
     table: dict[Words, SettingRow],
     environ: Mapping[str, str],
 ) -> SettingProblem:
-    name = ".".join(words)
+    name = _named(words)
     row = find(table, words)
     holder = find(table, words[:-1])
     if holder is not None and holder.holds_kafka_options:
@@ -125,9 +125,7 @@ def _problem(
 
 def _unknown(words: Words, table: dict[Words, SettingRow], environ: Mapping[str, str]) -> SettingProblem:
     """Return the problem that there is no setting of this name, with the one that was probably meant."""
-    *above, word = words
-    # A word that is empty, or has dots in it, would look like no word, or like several.
-    name = ".".join((*above, word if word and "." not in word else f'"{word}"'))
+    name = _named(words)
     variable = f"{PREFIX}{'__'.join(words)}".upper()
     of = f" (the variable {variable})" if variable in environ and len(variable) <= SHOWN else ""
     apart = tuple(".".join(words).split("."))
@@ -141,6 +139,12 @@ def _unknown(words: Words, table: dict[Words, SettingRow], environ: Mapping[str,
         meant = nearest(table, words)
         hint = f": did you mean {meant}?" if meant else ""
     return SettingProblem(name, f"there is no such setting{of}{hint}")
+
+
+def _named(words: Words) -> str:
+    """Return the name with dots. A last word that is empty, or has dots in it, would look like no word, or like several."""
+    *above, word = words
+    return ".".join((*above, word if word and "." not in word else f'"{word}"'))
 
 
 def _words(location: tuple[int | str, ...], table: dict[Words, SettingRow]) -> Words:

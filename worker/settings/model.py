@@ -184,7 +184,8 @@ class LogSettings(SettingsSection):
 
     level: types.Level = Field(
         default="info",
-        description="info has one line for each request; debug adds the lines of the libraries.",
+        description="info has one line for each request; debug adds the lines of httpx, httpcore, aiohttp and asyncio, and those of "
+        "kafka-python from info on. Of other libraries, warnings alone are logged.",
     )
     format: types.Format = Field(
         default="json", description="`json` is one object per line; `console` is for a person at a terminal."

@@ -209,7 +209,7 @@ Scope = Annotated[
     str, AfterValidator(_scope), RuleText("scopes of visible ASCII characters, one blank between two")
 ]
 Extensions = Annotated[
-    dict[str, str],
+    dict[str, Annotated[str, RuleText("a text of visible ASCII characters")]],
     AfterValidator(_extensions),
     RuleText("a mapping of names, of letters alone, to texts of visible ASCII characters"),
 ]

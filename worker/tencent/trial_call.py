@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
-from worker.domain.contract.error_codes import Verdict, is_foreign, remedy
+from worker.domain.contract.error_codes import Verdict, remedy
 from worker.domain.effects import Attempt
 from worker.tencent.client import Client
 from worker.tencent.connector_factory import LOOKUPS
@@ -27,7 +27,7 @@ BODY: Final = b'{"Limit":1,"Next":0}'
 _TRANSPORT: Final = {
     "connect": "no connection to {host}: check the network, a firewall on the way, and region or base_url",
     "tls": "{host} cannot prove who it is: check base_url, a proxy that opens TLS, and the clock; SSL_CERT_FILE adds an authority",
-    "http": "what answers at {host} is no HTTP: check base_url, and any proxy on the way",
+    "http": "what answers at {host} gives no usable HTTP answer: check base_url, and any proxy on the way",
     "timeout": "{host} does not answer in time: check the network and any proxy or firewall on the way",
     "reset": "{host} ends the connection without an answer: check any proxy or firewall on the way",
     "cut": "the answer of {host} ends too early: check any proxy or firewall on the way",
@@ -100,9 +100,11 @@ async def _explained(app: AppCredentials, result: AttemptResult, options: HttpOp
         text = await _why_no_answer(app, result, options)
         return TrialResult(app.name, passed=False, is_transient=True, code=None, explanation=text)
     if result.error is not None:
-        mend = "try again in a moment" if verdict.slows else remedy(None, result.http_status)
+        status = result.http_status
+        # What is no refusal at all comes from a stranger, who will go on.
+        is_transient = verdict.is_transient and status >= 400
+        mend = "try again in a moment" if is_transient and status < 500 else remedy(None, status)
         what = f"{host} answers with {result.error_info}: {mend}"
-        is_transient = verdict.is_transient and not is_foreign(verdict, result.http_status)
         return TrialResult(app.name, passed=False, is_transient=is_transient, code=None, explanation=what)
     said = f"Tencent answers {code}{f' ({result.error_info})' if result.error_info else ''}"
     what = f"{said}: {'try again in a moment' if verdict.is_transient else remedy(code)}"

@@ -109,7 +109,11 @@ class UserSigSigner:
         return True
 
     def pause(self, serial: int) -> float:
-        """Return the seconds until the refused signature ``serial`` may be replaced; 0 if it may now, or is."""
+        """
+        Return the seconds until the refused signature ``serial`` may be replaced; 0 if it may now, or is.
+
+        A lockout does not count: while it lasts, the engine lets no call of the app go.
+        """
         if serial < self._current.serial or self._forced_at is None:
             return 0.0
         return max(0.0, self._forced_at + FORCED_EVERY - self._timer())

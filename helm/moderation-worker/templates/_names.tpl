@@ -1,7 +1,12 @@
 {{/* Names and labels of every object. The worker's settings are in _settings.tpl, what is refused in _refusals.tpl, the container in _pod.tpl. */}}
 
+{{/* A text as a label takes it: 63 bytes at most, the last a letter or digit. */}}
+{{- define "moderation-worker.label" -}}
+{{- regexReplaceAll "[-._]+$" (trunc 63 .) "" -}}
+{{- end -}}
+
 {{- define "moderation-worker.name" -}}
-{{- regexReplaceAll "[-._]+$" (default .Chart.Name .Values.nameOverride | trunc 63) "" -}}
+{{- include "moderation-worker.label" (default .Chart.Name .Values.nameOverride) -}}
 {{- end -}}
 
 {{/* At most 52 bytes: a StatefulSet's pods append "-0", and its revision hash must still fit into a label of 63. */}}
@@ -30,7 +35,7 @@ app.kubernetes.io/component: worker
 {{ include "moderation-worker.selectorLabels" . }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
-helm.sh/chart: {{ regexReplaceAll "[-._]+$" (printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63) "" }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | include "moderation-worker.label" }}
 {{- end -}}
 
 {{/* An object's metadata; called with (dict "root" $ "name" … "labels" … "annotations" …), all but the root optional. */}}

@@ -7,6 +7,7 @@ What would install and then not work, as far as no schema can say it: each is re
 {{- include "moderation-worker.validateNames" . -}}
 {{- include "moderation-worker.validateSecrets" . -}}
 {{- include "moderation-worker.validatePod" . -}}
+{{- include "moderation-worker.validateVariables" . -}}
 {{- if not $settings.kafka.bootstrap_servers -}}
 {{- fail "settings.kafka.bootstrap_servers is empty: name the brokers, for example --set 'settings.kafka.bootstrap_servers={broker:9092}'" -}}
 {{- end -}}
@@ -72,13 +73,14 @@ What would install and then not work, as far as no schema can say it: each is re
 {{- if and .Values.podMonitor.enabled .Values.serviceMonitor.enabled -}}
 {{- fail "podMonitor and serviceMonitor are both enabled: every pod would be scraped twice, and every sum be doubled" -}}
 {{- end -}}
+{{- $minutes := has "ModerationPublishingFails" (.Values.alerts.disabled | default list) | ternary 5 3 -}}
 {{- range $monitor := list "podMonitor" "serviceMonitor" -}}
 {{- with get $.Values $monitor -}}
 {{- if and .enabled .interval .scrapeTimeout (gt (include "moderation-worker.milliseconds" .scrapeTimeout | int64) (include "moderation-worker.milliseconds" .interval | int64)) -}}
 {{- fail (printf "%s.scrapeTimeout is %s, longer than its interval of %s: the Prometheus Operator would not scrape" $monitor .scrapeTimeout .interval) -}}
 {{- end -}}
-{{- if and $.Values.alerts.enabled .enabled .interval (gt (include "moderation-worker.milliseconds" .interval | int64) 90000) -}}
-{{- fail (printf "%s.interval is %s, but alerts compare two scrapes within 3 minutes, and some would never fire: set at most 90s" $monitor .interval) -}}
+{{- if and $.Values.alerts.enabled .enabled .interval (gt (include "moderation-worker.milliseconds" .interval | int64) (mul $minutes 30000)) -}}
+{{- fail (printf "%s.interval is %s, but alerts compare two scrapes within %d minutes, and some would never fire: set at most %ds" $monitor .interval $minutes (mul $minutes 30)) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
@@ -173,32 +175,11 @@ What would install and then not work, as far as no schema can say it: each is re
 {{- end -}}
 {{- end -}}
 
-{{/* What a pod could not live with: probes that do not reach it, too little time or memory, another name. */}}
+{{/* What a pod could not live with: probes that do not reach it, too little time or memory. */}}
 {{- define "moderation-worker.validatePod" -}}
 {{- $settings := .Values.settings -}}
 {{- if not (has $settings.server.host (list "0.0.0.0" "::")) -}}
 {{- fail (printf "settings.server.host is %v, where probes and Prometheus do not reach every pod: leave it out, or set 0.0.0.0 or \"::\"" $settings.server.host) -}}
-{{- end -}}
-{{- $own := include "moderation-worker.ownVariables" . | fromYaml -}}
-{{- range .Values.extraEnv -}}
-{{- $name := get . "name" | toString -}}
-{{- if hasPrefix "WORKER_" (upper $name) -}}{{- $name = regexReplaceAll "[-.]" (upper $name) "_" -}}{{- end -}}
-{{- $decides := "" -}}
-{{- range $variable, $instead := $own -}}
-{{- if or (eq $name $variable) (hasPrefix (printf "%s__" $variable) $name) -}}
-{{- $decides = $instead -}}
-{{- else if hasPrefix (printf "%s__" $name) $variable -}}
-{{- $decides = printf "as JSON it may hold %s: give what else is in it by variables of their own, or under settings" $variable -}}
-{{- end -}}
-{{- end -}}
-{{- if regexMatch "^WORKER_TENCENT__APPS__.+__SECRET_KEY$" $name -}}
-{{- $decides = "apps.<name>.existingSecret names the Secret that holds it" -}}
-{{- else if or (regexMatch "^WORKER_TENCENT__APPS__.+__(SDK_APP_ID|BASE_URL)$" $name) (and (hasPrefix "WORKER_TENCENT__APPS" $name) (lt (splitList "__" $name | len) 4)) -}}
-{{- $decides = "set it under apps, so that NetworkPolicy and the checks of apps follow" -}}
-{{- end -}}
-{{- if $decides -}}
-{{- fail (printf "extraEnv has %s, which the chart decides: %s" $name $decides) -}}
-{{- end -}}
 {{- end -}}
 {{- $sleep := dig "preStop" "sleep" "seconds" 0 (.Values.lifecycle | default dict) -}}
 {{- $needed := addf $settings.drain_seconds .Values.terminationMarginSeconds $sleep -}}
@@ -226,6 +207,31 @@ What would install and then not work, as far as no schema can say it: each is re
 {{- end -}}
 {{- end -}}
 
+{{/* Variables that go past the chart, alone or as JSON of what holds them. */}}
+{{- define "moderation-worker.validateVariables" -}}
+{{- $own := include "moderation-worker.ownVariables" . | fromYaml -}}
+{{- range .Values.extraEnv -}}
+{{- $name := get . "name" | toString -}}
+{{- if hasPrefix "WORKER_" (upper $name) -}}{{- $name = regexReplaceAll "[-.]" (upper $name) "_" -}}{{- end -}}
+{{- $remedy := "" -}}
+{{- range $variable, $instead := $own -}}
+{{- if or (eq $name $variable) (and (hasPrefix "WORKER_" $name) (hasPrefix (printf "%s__" $variable) $name)) -}}
+{{- $remedy = $instead -}}
+{{- else if hasPrefix (printf "%s__" $name) $variable -}}
+{{- $remedy = printf "as JSON it may hold %s: give what else is in it by variables of their own, or under settings" $variable -}}
+{{- end -}}
+{{- end -}}
+{{- if regexMatch "^WORKER_TENCENT__APPS__.+__SECRET_KEY$" $name -}}
+{{- $remedy = "apps.<name>.existingSecret names the Secret that holds it" -}}
+{{- else if or (regexMatch "^WORKER_TENCENT__APPS__.+__(SDK_APP_ID|BASE_URL)$" $name) (and (hasPrefix "WORKER_TENCENT__APPS" $name) (lt (splitList "__" $name | len) 4)) -}}
+{{- $remedy = "set it under apps, so that NetworkPolicy and the checks of apps follow" -}}
+{{- end -}}
+{{- if $remedy -}}
+{{- fail (printf "extraEnv has %s, which goes past the chart: %s" $name $remedy) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
 {{/* Variables that would change behind the chart's back what it goes by itself, each with what to do instead. */}}
 {{- define "moderation-worker.ownVariables" -}}
 POD_NAME: it is the pod's name
@@ -240,20 +246,30 @@ WORKER_KAFKA__{{ upper $topic }}: set settings.kafka.{{ $topic }}, so that it is
 {{- end }}
 WORKER_KAFKA__CONSUMER__SESSION_TIMEOUT_MS: set settings.kafka.consumer.session_timeout_ms, so that the handover is compared with it
 WORKER_KAFKA__HANDOVER_SECONDS: set settings.kafka.handover_seconds, so that drain and session timeout are compared with it
+{{- if .Values.alerts.enabled }}
 WORKER_KAFKA__MAX_GAP: set settings.kafka.max_gap, so that alerts.thresholds.gapOffsets is compared with it
+{{- end }}
 WORKER_KAFKA__OAUTH__TOKEN_URL: set settings.kafka.oauth.token_url, so that NetworkPolicy follows
 WORKER_KAFKA__AWS_MSK_IAM__REGION: set settings.kafka.aws_msk_iam.region, so that NetworkPolicy and KEDA follow
 WORKER_TENCENT__DEFAULT_APP: set settings.tencent.default_app, so that it is one of apps
-WORKER_GUARDS: set settings.guards, so that there is a topic for what they decide
+{{- if not .Values.settings.kafka.control_topic }}
+WORKER_GUARDS: set settings.guards and settings.kafka.control_topic, so that there is a topic for what they decide
+{{- end }}
 WORKER_HTTP__PROXY: set settings.http.proxy, so that NetworkPolicy follows
 WORKER_SERVER__HOST: set settings.server.host
 WORKER_SERVER__PORT: set settings.server.port, so that probes, Service and NetworkPolicy follow
+{{- if .Values.topics.create }}
 WORKER_LIMITS__CALLS_PER_SECOND: set settings.limits.calls_per_second, so that topics.partitions is compared with it
 WORKER_LIMITS__PER_ENDPOINT: set settings.limits.per_endpoint, so that topics.partitions is compared with it
+{{- end }}
 WORKER_MEMORY__BUDGET_MIB: set settings.memory.budget_mib, so that the pod's memory follows
 WORKER_DRAIN_SECONDS: set settings.drain_seconds, so that terminationGracePeriodSeconds is compared with it
-{{- range $option, $_ := include "moderation-worker.kafkaCommonOwn" . | fromYaml }}
+{{- $common := include "moderation-worker.kafkaCommonOwn" . | fromYaml }}
+{{- range $option, $_ := $common }}
 WORKER_KAFKA__COMMON__{{ upper $option }}: it follows from kafka.tls, kafka.sasl and how the worker signs in
+{{- end }}
+{{- if eq (get $common "security_protocol") "SSL" }}
+WORKER_KAFKA__COMMON__SASL_MECHANISM: set settings.kafka.common.sasl_mechanism, so that security_protocol follows
 {{- end }}
 {{- if .Values.kafka.sasl.mechanism }}
 WORKER_KAFKA__COMMON__SASL_PLAIN_USERNAME: set kafka.sasl.username

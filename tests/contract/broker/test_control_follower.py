@@ -273,13 +273,13 @@ def test_a_topic_that_does_not_fit_is_not_followed_until_it_does(
     worker = follow(chosen)
     until(lambda: worker.follower.unfit, "that it does not fit")
 
-    assert remedy in str(worker.follower.unfit)
+    assert remedy in worker.follower.unfit[0].remedy
     assert worker.calls == []
     with _admin(kafka.bootstrap_servers) as admin:
         admin.delete_topics([chosen.control_topic])
         _until_created(admin, str(chosen.control_topic))
     until(lambda: [] in worker.calls, "that it fits")
-    assert worker.follower.unfit is None
+    assert worker.follower.unfit == []
     assert len(worker.noticed("topic.unfit")) == 1
 
 

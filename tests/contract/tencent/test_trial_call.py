@@ -171,7 +171,7 @@ def test_tls_that_proves_nothing_is_explained(tmp_path: Path) -> None:
         ),
         (b"", "no connection to nowhere.invalid through the proxy {proxy}"),
         (b"HTTP/1.1 407 x\r\nContent-Length: 0\r\n\r\n", "wants other credentials (HTTP 407)"),
-        (b"SSH-2.0-x\r\n\r\n", "what answers at nowhere.invalid is no HTTP"),
+        (b"SSH-2.0-x\r\n\r\n", "what answers at nowhere.invalid gives no usable HTTP answer"),
     ],
     ids=["no such name", "hangs", "refuses", "is none"],
 )
@@ -201,10 +201,11 @@ def test_a_proxy_is_blamed_for_what_is_its_fault(answer: bytes | None, reason: s
     ("status", "is_transient", "remedy"),
     [
         (429, True, "try again in a moment"),
-        (408, True, "HTTP status 408"),
+        (408, True, "try again in a moment"),
         (503, True, "HTTP status 503"),
         (403, False, "HTTP status 403"),
         (302, False, "something on the way redirects"),
+        (101, False, "HTTP status 101"),
     ],
 )
 def test_a_gateway_that_is_busy_says_nothing_about_the_settings(

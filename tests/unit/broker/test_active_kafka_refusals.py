@@ -65,7 +65,7 @@ def test_of_several_refused_records_the_largest_is_at_fault() -> None:
     assert culprit_of([failed("outcomes", 900, errors.KafkaTimeoutError("slow"))], OPTIONS) is None
 
 
-def test_several_records_with_a_refused_time_are_told_as_that() -> None:
+def test_several_records_with_a_refused_time_are_reported_as_that() -> None:
     """Somebody looked for a policy or schema of the topic, and the clock was wrong. The text is Kafka 4.1's."""
     text = "Timestamp 4796000000000 of message with offset 0 is out of range. The timestamp should be within [1, 2]"
     culprit = culprit_of([failed("outcomes", 900, errors.InvalidRecordError(text))], OPTIONS)

@@ -1,14 +1,15 @@
-# What Kafka refuses of a restoration is an obstacle for as long as it is tried, and no longer.
+# What Kafka refuses of a restoration is an obstacle for as long as it is tried, and no longer. What is only logged is none.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from kafka import errors
+from kafka import TopicPartition, errors
 
 from tests.unit.broker.test_client_config import options
-from worker.broker import partition_restore
+from worker.broker import offset_range_reader, partition_restore
 from worker.broker.active_kafka_refusals import FAILURES, ActiveKafkaRefusals
 from worker.broker.partition_restore import PartitionRestorer
 from worker.errors import BrokerError, CommittedOffsetLostError
@@ -68,3 +69,19 @@ def test_a_doubt_about_a_commit_shows_that_nothing_is_refused_any_more(
     restorations.fail(CommittedOffsetLostError)
 
     assert restorations.refusals.lasting == []
+
+
+def test_a_first_record_that_does_not_come_is_only_of_unknown_age(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The age is logged, and no more: a broker that did not return the record in time failed the restoration."""
+    place = TopicPartition("commands", 3)
+    reader: Any = SimpleNamespace(
+        assign=lambda _: None,
+        seek=lambda *_: None,
+        position=lambda _: 5,
+        poll=lambda **_: {},
+        end_offsets=lambda _: {place: 9},
+    )
+    monkeypatch.setattr(partition_restore, "open_client", lambda *_: reader)
+    monkeypatch.setattr(offset_range_reader, "READ_SECONDS", -1.0)
+
+    assert partition_restore._Lookup(options()).rest(place, 5) == (4, None)

@@ -131,10 +131,13 @@ def test_an_input_that_never_ends_is_given_up() -> None:
     assert remedies(found) == ["line 1: it does not end: give one JSON object per line"]
 
 
-@pytest.mark.parametrize("repeated", [b"y\n", b"\n"])
-def test_lines_that_never_end_are_given_up(repeated: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("repeated", "most"), [(b"y\n", "100 commands"), (b"\n", "1,000 lines")])
+def test_lines_that_never_end_are_given_up(
+    repeated: bytes, most: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As of `yes | moderation-worker send -`: none of them is a command, so no number of commands ended it."""
     monkeypatch.setattr(command_input, "COMMANDS", 100)
+    monkeypatch.setattr(command_input, "LINES", 1_000)
 
     class Lines:
         def readline(self, _most: int) -> bytes:
@@ -142,8 +145,20 @@ def test_lines_that_never_end_are_given_up(repeated: bytes, monkeypatch: pytest.
 
     found = judge_lines(Lines(), DECODER, io.BytesIO())  # type: ignore[arg-type]
 
-    assert remedies(found)[-1] == "more than 100 lines at once: give it in parts (split -l 100)"
+    assert remedies(found)[-1] == f"more than {most} at once: give it in parts (split -l 100)"
     assert found.unusable, "so --skip-invalid sends none of it"
+
+
+def test_blank_lines_are_not_counted_as_commands(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file of as many as are allowed was refused for a blank last line."""
+    monkeypatch.setattr(command_input, "COMMANDS", 100)
+    lines = b"\n\n".join(line(f"c-{number}") for number in range(100))
+
+    found = judged(lines + b"\n\n")
+    more = judged(lines + b"\n" + line("c-100"))
+
+    assert (len(found.identities), found.problems) == (100, [])
+    assert remedies(more) == ["more than 100 commands at once: give it in parts (split -l 100)"]
 
 
 def test_an_id_that_is_given_twice_is_a_problem_of_the_second_line() -> None:

@@ -20,6 +20,7 @@ from typer.testing import CliRunner
 from worker import __version__
 from worker.cli.app import COMMANDS as TABLE
 from worker.cli.app import app, main
+from worker.cli.help_groups import OnceEach
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -71,6 +72,16 @@ def test_each_option_says_what_it_wants_and_not_which_type_it_has(command: str) 
     _, text = invoke(*command.split(), "--help")
 
     assert re.findall(r"--[a-z-]+ <.*?>", text) == []
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_each_command_refuses_an_option_that_is_given_twice(command: str) -> None:
+    """Each is told so where it is added to the program, which is easily forgotten."""
+    found = PROGRAM
+    for word in command.split():
+        found = found.commands[word]
+
+    assert isinstance(found, OnceEach)
 
 
 @pytest.mark.parametrize("command", ["outcomes", "topics create"])

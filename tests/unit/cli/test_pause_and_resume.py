@@ -70,11 +70,11 @@ def test_wrong_arguments_end_with_2_and_a_sentence(
 @pytest.mark.parametrize(
     ("scope", "sentence"),
     [
-        (("--issuer", "detector-7\r"), "it holds the blank U+000D at character 10: take it out"),
+        (("--issuer", "detector-7\r"), "issuer holds the blank U+000D at character 10: take it out"),
         (("--issuer", "detector\u200b-7"), "U+200B (ZERO WIDTH SPACE) at character 8: take it out"),
-        (("--issuer", "x" * 257), "it has 257 bytes in UTF-8, and 256 are allowed"),
-        (("--target", "room-7 "), "it ends with a blank (U+0020): take it out"),
-        (("--target", "é" * 25), "it has 50 bytes in UTF-8, and 48 are allowed"),
+        (("--issuer", "x" * 257), "issuer has 257 bytes in UTF-8, and 256 are allowed"),
+        (("--target", "room-7 "), "target ends with a blank (U+0020): take it out"),
+        (("--target", "é" * 25), "target has 50 bytes in UTF-8, and 48 are allowed"),
     ],
 )
 def test_an_order_for_a_name_that_no_command_can_have_is_refused(
@@ -85,10 +85,6 @@ def test_an_order_for_a_name_that_no_command_can_have_is_refused(
 
     assert code == 2
     assert sentence in text
-
-
-def test_what_another_program_has_ordered_for_such_a_name_can_be_resumed() -> None:
-    assert _scope((None, None, "detector-7\r", None), everything=False) == Scope(issuer="detector-7\r")
 
 
 def test_what_a_guard_has_stopped_can_be_named() -> None:

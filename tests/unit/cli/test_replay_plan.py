@@ -150,6 +150,25 @@ def test_what_an_interrupted_replay_has_sent_does_not_hold_up_the_rest_of_the_us
     assert refusals(planner) == [ReplayRefusal.OVERTAKES, ReplayRefusal.AGAIN, None, None]
 
 
+def test_a_copy_that_lists_no_users_does_not_hold_up_the_rest_of_its_room() -> None:
+    planner = planner_of(letter(2, "a"), letter(3, "a"), letter(4, "a"))
+
+    planner.see_outcome(view(30, command_id="c-3", results_omitted=3))
+
+    assert refusals(planner) == [ReplayRefusal.OVERTAKES, ReplayRefusal.AGAIN, None]
+    assert planner.candidates[0].detail == "c-3 (commands-0-3), which does not list its users"
+
+
+def test_a_copy_that_failed_for_one_user_does_not_hold_up_the_rest_of_the_others() -> None:
+    """It has a new letter, and still stands where its command first came."""
+    again = structs.replace(letter(20, "a", "b"), read=letter(2, "a", "b").read)
+    planner = planner_of(letter(2, "a", "b"), letter(3, "a"), again)
+
+    planner.see_outcome(view(20, "a", command_id="c-2", status="partially_succeeded"))
+
+    assert sent(planner) == ["letters-1-20", "letters-1-3"]
+
+
 def test_what_failed_once_more_does_not_overtake_what_was_sent_behind_it() -> None:
     """A ban and the unban after it were replayed, and the ban failed again: sent now, it would undo the unban."""
     again = structs.replace(letter(20, "a"), read=letter(2, "a").read)
@@ -159,6 +178,16 @@ def test_what_failed_once_more_does_not_overtake_what_was_sent_behind_it() -> No
     planner.see_outcome(view(21, "a", command_id="c-3"))
 
     assert refusals(planner) == [ReplayRefusal.AGAIN, ReplayRefusal.AGAIN, ReplayRefusal.OVERTAKES]
+
+
+def test_what_failed_once_more_goes_before_what_came_behind_it() -> None:
+    """A replay of a ban and the unban after it was interrupted, and the ban failed again: the unban went first."""
+    again = structs.replace(letter(20, "a"), read=letter(2, "a").read)
+    planner = planner_of(letter(2, "a"), letter(3, "a"), again)
+
+    planner.see_outcome(view(20, "a", command_id="c-2", status="failed"))
+
+    assert sent(planner) == ["letters-1-20", "letters-1-3"]
 
 
 def test_a_copy_that_waits_is_a_copy() -> None:

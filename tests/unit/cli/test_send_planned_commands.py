@@ -8,7 +8,7 @@ from worker.broker.command_producer import SKIPPED, UNACKNOWLEDGED, UnconfirmedC
 from worker.cli.send_planned_commands import exit_code_of_unconfirmed
 from worker.cli.shared import FAILED, INTERRUPTED
 
-UNKNOWN = UnconfirmedCommand(UNACKNOWLEDGED, may_be_written=True)
+UNKNOWN = UnconfirmedCommand(UNACKNOWLEDGED, may_be_written=True, interrupted=True)
 REFUSED = UnconfirmedCommand("the topic is gone")
 
 

@@ -126,6 +126,21 @@ def test_a_terminal_that_is_closed_ends_a_demo_as_ctrl_c_does(monkeypatch: pytes
     assert (code, said) == (130, "\ninterrupted: everything that was started is stopped\n")
 
 
+@pytest.mark.parametrize("options", [(), ("--data", "try")])
+def test_a_cache_that_cannot_be_made_is_not_blamed_on_the_folder(
+    options: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MODERATION_WORKER_CACHE", str(tmp_path / "file" / "cache"))
+
+    result = CliRunner().invoke(app, ["kafka", *options])
+
+    where = f"{tmp_path}/file/cache/kafka-jars"
+    said = f"Kafka's jars cannot be kept in {where}: not a directory: name another folder in MODERATION_WORKER_CACHE"
+    assert str(result.exception) == said
+
+
 def test_a_demo_whose_reader_has_gone_ends_quietly_with_141() -> None:
     """As of every command: rich makes a failure of it."""
     read, write = os.pipe()

@@ -280,7 +280,9 @@ async def _bug_in_due_transaction(harness: RunnerHarness) -> None:
     harness.owe()
     harness.move()
     await settled()
-    harness.end(Published())
+    harness.end(
+        Aborted("the group is rebalancing", retry_soon=True)
+    )  # after one that is published, the next may be due at once
     harness.owe()
     harness.move()
     await settled()
@@ -392,9 +394,25 @@ async def _bug_in_observer_of_calls(harness: RunnerHarness) -> None:
     harness.calls["call-1"][1].set_result(result())
 
 
+def _bug_in_gauge(
+    method: str, event: Callable[[RunnerHarness], object]
+) -> Callable[[RunnerHarness], Coroutine[Any, Any, None]]:
+    async def bug(harness: RunnerHarness) -> None:
+        _break_metrics(harness, method)
+        event(harness)
+
+    return bug
+
+
 @pytest.mark.parametrize(
     ("bug", "heard"),
     [
+        (_bug_in_gauge("received", lambda harness: harness.runner.received([])), "received"),
+        (_bug_in_gauge("rebalanced", lambda harness: harness.runner.assigned({9: 1})), "assigned"),
+        (_bug_in_gauge("rebalanced", lambda harness: harness.runner.revoking([9])), "revoked"),
+        (_bug_in_gauge("rebalanced", lambda harness: harness.runner.lost([9])), "revoked"),
+        (_bug_in_gauge("handed_over", lambda harness: harness.runner.revoking([9])), "revoked"),
+        (_bug_in_gauge("out_of_range", lambda harness: harness.runner.out_of_range(3, 17, 16)), "stopping"),
         (_bug_in_helper, None),
         (_bug_in_restoration, None),
         (_bug_in_observer_of_transactions, "published"),
@@ -410,8 +428,8 @@ def test_a_bug_beside_the_engine_and_its_calls_ends_the_worker_after_it_has_publ
     async def scenario(harness: RunnerHarness) -> None:
         await bug(harness)
         await until(harness.runner.fatal_error.done)
+        await until(lambda: heard is None or heard in harness.engine.event_names())
         await settled()
-        assert heard is None or heard in harness.engine.event_names()
         started = len(harness.published)
         harness.owe()
         done = harness.runner.revoking([3])
@@ -566,6 +584,57 @@ def test_a_worker_that_must_not_go_on_starts_nothing_and_says_why() -> None:
     run_scenario(scenario)
 
 
+def test_a_worker_that_cannot_publish_any_more_says_so_although_it_refused_work_before() -> None:
+    """Its drain was cut short for a reason that stood neither in the log nor in /readyz."""
+
+    async def scenario(harness: RunnerHarness) -> None:
+        harness.runner.refuse_work("partition 3 ends before offset 900")
+        for _ in range(2):
+            harness.runner.refuse_work("another topic has the name", can_publish=False)
+        harness.runner.refuse_work("another number of partitions")
+
+        reasons = [fields["reason"] for event, fields in harness.lines if event == "worker.refused"]
+        assert reasons == ["partition 3 ends before offset 900", "another topic has the name"]
+        assert harness.runner.unready_reason == "another topic has the name"
+
+    run_scenario(scenario)
+
+
+def test_a_fault_that_is_reported_by_two_is_logged_once() -> None:
+    async def scenario(harness: RunnerHarness) -> None:
+        harness.engine.busy = {3}
+        harness.runner.stop()
+        harness.runner.refuse_work("another topic has the name")
+        assert not harness.runner.drained.is_set()
+        harness.runner.refuse_work("another topic has the name", can_publish=False)
+
+        assert harness.runner.drained.is_set()
+        assert harness.logged == ["worker.refused"]
+
+    run_scenario(scenario)
+
+
+def test_when_the_publisher_fails_no_handover_waits_for_its_transaction() -> None:
+    """Calls went on for all of ``handover_seconds``, whose results nobody could publish: the next owner made them again."""
+
+    async def scenario(harness: RunnerHarness) -> None:
+        harness.engine.busy = {3}
+        harness.owe()
+        harness.move()
+        await settled()
+        assert len(harness.published) == 1
+        harness.runner.publisher_failed(BrokerError("the publisher has ended"))
+        harness.owe()
+        done = harness.runner.revoking([3])
+        await settled()
+
+        assert isinstance(harness.runner.fatal_error.result(), BrokerError)
+        assert done.done()
+        assert len(harness.published) == 1
+
+    run_scenario(scenario)
+
+
 def test_once_nothing_can_be_published_a_stop_waits_for_the_open_calls_alone() -> None:
     """It waited for ``drain_seconds``, and the handover after it as well, for transactions that no broker would take."""
 
@@ -580,9 +649,9 @@ def test_once_nothing_can_be_published_a_stop_waits_for_the_open_calls_alone() -
         await settled()
         assert not harness.runner.drained.is_set()
         assert not done.done()
-        harness.calls["call-1"][1].set_result(result())
-        await settled()
-        harness.move()
+        call, end = harness.calls["call-1"]
+        call.finished(result())
+        end.set_result(result())
         await settled()
 
         assert harness.runner.drained.is_set()

@@ -14,16 +14,22 @@ from worker.runtime.readiness import Readiness
 from worker.runtime.status_server import ReadinessObstacle
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from tests.unit.runtime.fakes import RunnerHarness
 
 REFUSED = SimpleNamespace(kind="sign_in", reason="Kafka refuses the password", remedy="set the right one")
 UNFIT = SettingProblem("kafka.outcome_topic", "set cleanup.policy=delete", "outcomes")
+PARTITIONS = SettingProblem("kafka.control_topic", "it has 2 partitions: delete it", "control")
+POLICY = SettingProblem("kafka.control_topic", "set cleanup.policy=compact", "control")
 
 
 def readiness(
-    harness: RunnerHarness, *, refused: bool = False, unfit: bool = False, orders: str | None = None
+    harness: RunnerHarness,
+    *,
+    refused: bool = False,
+    unfit: bool = False,
+    orders: Sequence[SettingProblem] = (),
 ) -> Readiness:
     follower: Any = SimpleNamespace(unfit=orders)
     watch: Any = SimpleNamespace(obstacles=[UNFIT] if unfit else [])
@@ -53,7 +59,7 @@ def _unfit(harness: RunnerHarness) -> Readiness:
 
 
 def _unfit_orders(harness: RunnerHarness) -> Readiness:
-    return readiness(harness, orders="it has 2 partitions: delete it")
+    return readiness(harness, orders=[PARTITIONS, POLICY])
 
 
 def _halt_app(harness: RunnerHarness) -> Readiness:
@@ -76,7 +82,8 @@ def _halt_endpoint(harness: RunnerHarness) -> Readiness:
         (
             _unfit_orders,
             ReadinessObstacle(
-                "the control topic does not fit: no new order is followed", "it has 2 partitions: delete it"
+                "the control topic does not fit: no new order is followed",
+                "it has 2 partitions: delete it; set cleanup.policy=compact",
             ),
         ),
         (_halt_app, ReadinessObstacle("main is halted: wrong key", "fix it")),
@@ -118,7 +125,7 @@ def test_all_obstacles_are_listed_with_what_kafka_refuses_first() -> None:
 
 def test_what_follower_and_watch_both_find_at_the_control_topic_is_one_obstacle() -> None:
     async def scenario(harness: RunnerHarness) -> None:
-        found = readiness(harness, unfit=True, orders=UNFIT.remedy).obstacles()
+        found = readiness(harness, unfit=True, orders=[PARTITIONS, UNFIT]).obstacles()
 
         assert [obstacle.reason for obstacle in found] == [
             "the control topic does not fit: no new order is followed"

@@ -96,7 +96,7 @@ def test_a_replaced_command_topic_stops_the_worker_for_good() -> None:
         monitor(harness, metrics).observe()
         assert harness.runner.unready_reason is None
 
-        monitor(harness, metrics, fault=TopicFault("another topic", is_another=True)).observe()
+        monitor(harness, metrics, fault=TopicFault("another topic", can_publish=False)).observe()
 
         assert harness.runner.waits_in_vain
         assert harness.runner.unready_reason == "another topic"
@@ -106,7 +106,7 @@ def test_a_replaced_command_topic_stops_the_worker_for_good() -> None:
 
 def test_another_number_of_partitions_does_not_end_publishing() -> None:
     async def scenario(harness: RunnerHarness) -> None:
-        monitor(harness, Metrics(["main"]), fault=TopicFault("7 partitions", is_another=False)).observe()
+        monitor(harness, Metrics(["main"]), fault=TopicFault("7 partitions", can_publish=True)).observe()
         harness.owe()
         harness.move()
         await settled()

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 from worker.errors import BrokerError, SettingProblem
 from worker.runtime.topic_watch import TopicWatch
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from worker.runtime.topic_watch import Changes
 
 COMPACTED = SettingProblem("kafka.outcome_topic", "set cleanup.policy=delete", "outcomes")
@@ -17,8 +20,14 @@ SHORT = SettingProblem("kafka.outcome_topic", "retention.ms is too short", "outc
 WELL: Changes = (None, [], [])
 
 
-async def watched(*looks: Changes | BrokerError) -> tuple[TopicWatch, list[object], list[str]]:
-    """Return a watch that has had these looks in order, with what it logged and why it stopped the worker."""
+async def watched(
+    *looks: Changes | BrokerError, unfit: Sequence[SettingProblem] = ()
+) -> tuple[TopicWatch, list[object], list[str]]:
+    """
+    Return a watch that has had these looks in order, with what it logged and why it stopped the worker.
+
+    ``unfit`` is what the follower has found at the control topic.
+    """
     left = deque(looks)
     over = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -38,7 +47,8 @@ async def watched(*looks: Changes | BrokerError) -> tuple[TopicWatch, list[objec
         assert event == "topic.unfit"
         logged.append(fields["remedy"])
 
-    watch = TopicWatch(look, 0.0, log, stopped.append)
+    follower: Any = SimpleNamespace(unfit=unfit)
+    watch = TopicWatch(look, 0.0, log, stopped.append, follower)
     watching = asyncio.create_task(watch.run())
     await asyncio.wait_for(over.wait(), 10)
     watching.cancel()
@@ -58,6 +68,15 @@ def test_a_problem_is_logged_once_and_again_when_it_comes_back() -> None:
     assert logged == [COMPACTED.remedy, SHORT.remedy] * 2
     assert watch.obstacles == [COMPACTED]
     assert stopped == []
+
+
+def test_what_the_follower_of_the_control_topic_has_logged_is_not_logged_again() -> None:
+    orders = SettingProblem("kafka.control_topic", "set cleanup.policy=compact", "control")
+    bad: Changes = (None, [orders], [orders, SHORT])
+
+    _, logged, _ = asyncio.run(watched(bad, bad, unfit=[orders]))
+
+    assert logged == [SHORT.remedy]
 
 
 def test_what_is_set_right_is_no_obstacle_any_more() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +17,7 @@ from worker.errors import FencedError, SettingsError
 from worker.runtime import wiring
 from worker.runtime.options_from_settings import kafka_options
 from worker.runtime.shutdown import CLEAN, FAILED
-from worker.runtime.wiring import _fitting_topics, _stop_in_order
+from worker.runtime.wiring import _fitting_topics, _keep_thread_for_stop, _stop_in_order
 
 if TYPE_CHECKING:
     from tests.unit.runtime.fakes import RunnerHarness
@@ -47,7 +46,6 @@ def test_what_is_started_ends_before_the_group_is_left_and_the_publisher_comes_l
             runner=harness.runner,
             consumer=SimpleNamespace(close=lambda _: ended.append("consumer")),
             publisher=SimpleNamespace(close=lambda _: ended.append("publisher")),
-            closer=None,
         )
         harness.engine.busy = {3}
         settings = load(minimal())
@@ -67,7 +65,7 @@ def test_what_is_started_ends_before_the_group_is_left_and_the_publisher_comes_l
 def test_an_error_during_the_drain_is_logged_and_gives_another_exit_code() -> None:
     async def scenario(harness: RunnerHarness) -> None:
         nothing = SimpleNamespace(close=lambda _: True)
-        parts: Any = SimpleNamespace(runner=harness.runner, consumer=nothing, publisher=nothing, closer=None)
+        parts: Any = SimpleNamespace(runner=harness.runner, consumer=nothing, publisher=nothing)
         harness.engine.busy = {3}
         logged: list[str] = []
         log: Any = lambda event, **_: logged.append(event)  # noqa: E731
@@ -104,7 +102,6 @@ def test_what_is_left_open_is_counted_after_the_handover(cause: str, finished: b
             runner=harness.runner,
             consumer=SimpleNamespace(close=hand_over),
             publisher=SimpleNamespace(close=lambda _: True),
-            closer=None,
         )
         log: Any = lambda event, **fields: logged.update({event: fields})  # noqa: E731
         why = cause if cause == "SIGTERM" else FencedError(cause)
@@ -121,13 +118,11 @@ def test_a_stop_needs_no_new_thread(monkeypatch: pytest.MonkeyPatch) -> None:
 
     async def scenario(harness: RunnerHarness) -> None:
         ended: list[str] = []
-        closer = ThreadPoolExecutor(1)
-        await asyncio.wrap_future(closer.submit(int))
+        _keep_thread_for_stop()
         parts: Any = SimpleNamespace(
             runner=harness.runner,
             consumer=SimpleNamespace(close=lambda _: ended.append("consumer")),
             publisher=SimpleNamespace(close=lambda _: ended.append("publisher")),
-            closer=closer,
         )
         log: Any = lambda *_, **__: None  # noqa: E731
 
@@ -137,7 +132,6 @@ def test_a_stop_needs_no_new_thread(monkeypatch: pytest.MonkeyPatch) -> None:
         with monkeypatch.context() as exhausted:
             exhausted.setattr(threading.Thread, "start", refuse)
             code = await _stop_in_order(parts, load(minimal()), log, "SIGTERM")
-        closer.shutdown()
 
         assert code == CLEAN
         assert ended == ["consumer", "publisher"]
@@ -152,7 +146,7 @@ def test_a_drain_that_waits_in_vain_is_cut_short_and_the_log_says_so(busy: set[i
         harness.runner.refuse_work("another topic has the name", can_publish=False)
         logged: list[str] = []
         nothing = SimpleNamespace(close=lambda _: True)
-        parts: Any = SimpleNamespace(runner=harness.runner, consumer=nothing, publisher=nothing, closer=None)
+        parts: Any = SimpleNamespace(runner=harness.runner, consumer=nothing, publisher=nothing)
         log: Any = lambda event, **_: logged.append(event)  # noqa: E731
 
         end = _stop_in_order(parts, load(minimal()), log, "SIGTERM")

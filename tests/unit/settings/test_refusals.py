@@ -287,6 +287,12 @@ def test_a_name_without_a_letter_is_seen_in_its_error() -> None:
     assert set(problems({**minimal(limits={"": 1}), "": 1})) == {'""', 'limits.""'}
 
 
+def test_a_name_of_a_mapping_that_would_look_like_none_or_several_is_quoted() -> None:
+    found = problems(minimal(limits={"per_endpoint": {"": "x", "a.b": "x"}}))
+
+    assert set(found) == {'limits.per_endpoint.""', 'limits.per_endpoint."a.b"'}
+
+
 def test_a_wrong_value_in_a_mapping_is_refused_by_its_own_name() -> None:
     """The mapping itself was said to be that value, and what is wrong with the others was reported one start later."""
     data = minimal(
@@ -303,7 +309,7 @@ def test_a_wrong_value_in_a_mapping_is_refused_by_its_own_name() -> None:
         if "oauth.e" in name or "limits" in name
     } == {
         "kafka.oauth.extensions": "give a mapping of names, of letters alone, to texts of visible ASCII characters (a name has other characters than letters, or is auth)",
-        "kafka.oauth.extensions.logicalCluster": "give a text (put it into quotes",
+        "kafka.oauth.extensions.logicalCluster": "give a text of visible ASCII characters (put it into quotes",
         "limits.per_endpoint.group_open_http_svc/ban_group_member": "give a whole number from 1 to 100000",
         "limits.per_endpoint.no/such": "the worker calls no such endpoint; it knows group_open_http_svc/ban_group_member, "
         "group_open_http_svc/unban_group_member, live_engine_http_srv/unban_member, room_engine_http_srv/kick_user_out, "

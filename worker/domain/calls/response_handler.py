@@ -101,7 +101,8 @@ class ResponseHandler:
             self._halts.probed(call, result, now, of_app=of_app)
             if endpoint.breaker.is_tripped:
                 self._probed_open(endpoint, result, now)
-        self._by_verdict[result.verdict](call, result, now)
+        if call.tasks:  # with nobody left in it, the call shows nothing
+            self._by_verdict[result.verdict](call, result, now)
 
     def check_held(self, now: float) -> None:
         """Check, as time has passed, whether it has become clear whose fault a refusal is."""

@@ -294,7 +294,11 @@ class Scheduler:
         return bisection.suspects
 
     def keep_wanted(self, call: InFlightCall, now: float) -> bool:
-        """Remove tasks from the call that are not to be sent any more: dropped, withheld, expired. Return whether any is left."""
+        """
+        Remove tasks from the call that are not to be sent any more: dropped, withheld, expired. Return whether any is left.
+
+        What is removed is settled or returned to its member queue. If the call is a half of a bisection, that ends then.
+        """
         ordering = self._ordering
         for task in call.tasks:
             command = task.command
@@ -304,9 +308,8 @@ class Scheduler:
                 or (command.last_moment is not None and ordering.is_expired(task, now))
             ):
                 if call.bisection is not None:
-                    self.give_back(
-                        call, now, all_but=call.tasks
-                    )  # the search ends: its other suspects wait again
+                    # The search ends: its other suspects wait again.
+                    self.give_back(call, now, all_but=call.tasks)
                 call.keep([each for each in call.tasks if self._is_wanted(each, now)])
                 break
         return bool(call.tasks)

@@ -1,8 +1,8 @@
 # The envelope of a command: the headers of its record (CloudEvents' binary mode, the trace that it belongs to), or the attributes of a
 # structured CloudEvent.
 #
-# Neither is part of the command: a header or attribute that is not usable is as good as absent, and never a reason to refuse. How they
-# are used is decided in command_decoding.py.
+# Neither is part of the command: a header or attribute that is not usable is as good as absent. But an attribute that is given twice, or
+# is no JSON value, is a fault of the record (record_diagnosis.py). How they are used is decided in command_decoding.py.
 
 from __future__ import annotations
 

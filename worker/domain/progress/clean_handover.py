@@ -55,7 +55,7 @@ class CleanHandover:
         if self.is_awaited:
             self.move_to(CleanHandoverState.OVER)
 
-    def may_act_until(self, until: float) -> None:
+    def note_may_act_until(self, until: float) -> None:
         """Note that a request of the partition had no answer, and may still act until then."""
         self._unknown_until = max(self._unknown_until, until)
 

@@ -172,7 +172,7 @@ class MemberOrdering:
         member_queue, until = task.member_queue, ended_at + UNKNOWN_FOR
         for carried in (task, *(task.followers or ())):
             carried.mark_unknown_end()
-        task.command.partition.clean_handover.may_act_until(until)
+        task.command.partition.clean_handover.note_may_act_until(until)
         member_queue.delay(until, task.command.effect_key)
         heapq.heappush(self._delays, (until, next(self._sequence), member_queue))
 

@@ -320,11 +320,17 @@ class Outbox:
             self._max_records = min(PER_TRANSACTION, self._max_records + max(1, self._max_records // 4))
 
     def _requeue_near(self) -> None:
-        """Queue records of ``_far`` again, before all others, if the bitmap can hold them now."""
-        near = [record for record in self._far if record.partition.offsets.fits(record.offset)]
+        """
+        Queue records of ``_far`` again, before all others, if the bitmap can hold them now: together with what is queued of their
+        partitions, by offset.
+        """
+        near: list[OpenRecord] = []
+        far: list[OpenRecord] = []
+        for record in self._far:
+            (near if record.partition.offsets.fits(record.offset) else far).append(record)
         if not near:
             return
-        self._far = [record for record in self._far if not record.partition.offsets.fits(record.offset)]
+        self._far = far
         self._uncount_aside(near)
         # Commands of one partition that share a member: as they came. Earlier ones may have become near before, and wait since a small
         # transaction left them behind. The order between partitions does not matter.

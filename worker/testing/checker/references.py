@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from worker.testing.checker.contract import MAY_REFER, REFERRING, SETTLED, STATES, undoes
@@ -59,7 +60,8 @@ def _cannot_be(
         return None if undoes(its, own) else "which does not undo it"
     if step is not None and step >= 0:
         return "which is no earlier command"
-    if its.action != own.action:
+    # By default, two commands that differ in their reason alone have the same effect.
+    if replace(its, reason=None) != replace(own, reason=None):
         return "which did something else"
     if own.action not in STATES and other.planned.command_id != sent.planned.command_id:
         return "which is another event"

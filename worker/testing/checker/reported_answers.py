@@ -72,10 +72,8 @@ def _unreported(
     requests: Iterable[LoggedRequest],
     interruptions: Sequence[Interruption],
 ) -> Iterator[str]:
-    """Yield where the API gave RequestIds that no outcome reports: more of them than answers that did not arrive."""
+    """Yield where the API gave RequestIds that no outcome reports: more of them than answers that did not arrive, or are omitted."""
     bodies = [published.body for published in outcomes]
-    if any(body.calls_omitted for body in bodies):
-        return
     reported = {request_id for body in bodies for request_id in body.request_ids}
     lost = {
         (one.endpoint, one.call_id, one.sent_at)
@@ -83,7 +81,10 @@ def _unreported(
         for one in body.calls
         if one.request_id is None and one.error is not None
     }
-    may_be_lost = Counter(endpoint for endpoint, _, _ in lost)
+    unlisted = Counter(endpoint for endpoint, _, _ in lost)
+    for body in bodies:
+        if body.calls_omitted and body.action in ENDPOINTS:
+            unlisted[ENDPOINTS[body.action]] += body.calls_omitted
     # What was in flight in a process that was killed is in no outcome.
     since = max((one.end + LATE_EFFECT for one in interruptions), default=-inf)
     missing = [
@@ -92,7 +93,7 @@ def _unreported(
         if each.request_id and each.request_id not in reported and each.read_at > since
     ]
     for endpoint, count in Counter(each.endpoint for each in missing).items():
-        if count > may_be_lost[endpoint]:
+        if count > unlisted[endpoint]:
             names = [each.request_id for each in missing if each.endpoint == endpoint]
             yield f"{count} RequestIds of {endpoint} are in no outcome: {names[:3]}"
 

@@ -235,7 +235,7 @@ class Simulator:
             sock.bind(self._address)
         except (TypeError, UnicodeError) as error:  # what cannot be encoded as a name is no OSError
             sock.close()
-            raise OSError(errno.EINVAL, "no host can have this name", self._address[0]) from error
+            raise socket.gaierror(socket.EAI_NONAME, "no host can have this name") from error
         except OSError:
             sock.close()
             raise

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.unit.domain.engine_harness import EngineHarness, ban, users
+from worker.domain.contract.timestamps import rfc3339
 from worker.domain.progress.open_commands import OpenCommand
 
 Answer = dict[str, Any]
@@ -71,6 +72,23 @@ def test_two_targets_that_are_refused_with_no_success_between_halt_the_endpoint(
     assert halt.error_code == answer["code"]
     assert str(answer.get("status", answer["code"])) in halt.reason + halt.remedy
     assert "endpoint.halted" in harness.events()
+
+
+@pytest.mark.parametrize("gone", ["expired", "paused"])
+def test_an_unlisted_code_is_not_believed_sooner_because_nobody_is_left_to_try_again(gone: str) -> None:
+    """One such answer to a command that was paused meanwhile halted the app: another target had got one as well."""
+    harness = EngineHarness()
+    expiry = {"not_after": rfc3339(harness.wall + 2.0)} if gone == "expired" else {}
+    harness.receive(ban("u", group="a"), ban("u", group="b", issuer="mad", **expiry))
+    harness.code(harness.request(target="a"), 60999)
+    if gone == "expired":
+        harness.be_busy(5.0)
+    else:
+        harness.order("paused", issuer="mad")
+    harness.code(harness.request(target="b"), 60999)
+
+    assert harness.engine.halts == []
+    assert len(harness.waiting) == 1, "the other's is tried again"
 
 
 @HELD

@@ -47,7 +47,7 @@ def test_it_says_when_the_slice_is_free_counted_from_the_commit(at: float, secon
 def test_a_request_of_unknown_end_counts_for_a_second_from_its_latest_arrival() -> None:
     handover = CleanHandover()
     handover.begin()
-    handover.may_act_until(10.5)
+    handover.note_may_act_until(10.5)
     handover.begin_covering(10.0)
     assert handover.advance(10.7, 0.1)
 
@@ -92,8 +92,8 @@ def test_a_request_that_may_still_act_delays_it_or_prevents_it() -> None:
     late, soon = CleanHandover(), CleanHandover()
     for handover, until in ((late, 11.5), (soon, 10.5)):
         handover.begin()
-        handover.may_act_until(until)
-        handover.may_act_until(until - 3.0)
+        handover.note_may_act_until(until)
+        handover.note_may_act_until(until - 3.0)
         handover.begin_covering(10.0)
 
     assert not late.is_awaited

@@ -462,6 +462,19 @@ def test_a_request_id_may_have_been_lost_with_a_process_or_with_its_answer() -> 
     assert found(with_outcome(unanswered, is_applied_kick, evidence)) == set()
 
 
+@pytest.mark.parametrize(
+    ("action", "omitted", "hides"), [(KICK, 1, True), (KICK, 0, False), (BAN, 50, False)]
+)
+def test_a_request_id_may_be_among_those_that_an_outcome_of_its_endpoint_leaves_out(
+    action: str, omitted: int, hides: bool
+) -> None:
+    """One large command was enough: then no RequestId was looked for in the whole run."""
+    change = body_with(calls_omitted=omitted)
+    evidence = with_outcome(change, lambda one: one.body.action == action, _with_a_silent_retry())
+
+    assert ("are in no outcome" in details(evidence)) is not hides
+
+
 def test_a_kick_of_somebody_who_was_not_said_to_be_missing_is_found() -> None:
     evidence = with_outcome(result_with(status="already_applied", error_code=100005), is_applied_kick)
 

@@ -80,6 +80,7 @@ def findings(evidence: Evidence) -> str:
         ((FREE, HOUR), 0, "superseded", 1),
         ((CARD, BOTH), 0, "superseded", 1),
         ((HOUR, HOUR), 1, "duplicate", 0),
+        ((HOUR, replace(HOUR, reason="rude")), 1, "duplicate", 0),
     ],
 )
 def test_what_was_needless_or_done_before_may_say_so(
@@ -101,6 +102,9 @@ def test_what_was_needless_or_done_before_may_say_so(
         ((OUT,), 0, "duplicate", 0, "which is no earlier command"),
         ((OUT, OUT), 0, "duplicate", 1, "which is no earlier command"),
         ((HOUR, OUT), 1, "duplicate", 0, "which did something else"),
+        ((MINUTE, HOUR), 1, "duplicate", 0, "which did something else"),
+        ((MINUTE, HOUR, FREE), 1, "duplicate", 0, "which did something else"),
+        ((CARD, BOTH), 1, "duplicate", 0, "which did something else"),
         ((OUT, OUT), 1, "duplicate", 0, "which is another event"),
     ],
 )
