@@ -14,10 +14,13 @@ ABREAST := -n 2 --dist loadfile --no-loadscope-reorder
 PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
 	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$python" && break; done)
 
-# The environment is made again when its Python or its pip is gone, and when another Python is asked for by name.
+# The environment is made again when its Python or its pip is gone or too old, when it is another clone's (its programs name the
+# folder that they were made for: who copies a clone would run the first one's code), and when another Python is asked for by name.
+OLD := import sys; sys.exit(sys.version_info < (3, 11))
+ALIEN := import os, sys; sys.exit(os.fsencode(sys.prefix + "/bin/") not in open(sys.prefix + "/bin/pip", "rb").read())
 WHICH := import sys; print(sys.base_prefix, sys.version)
-STALE := $(shell test ! -e $(VENV)/pyvenv.cfg || { test -e $(BIN)/pip && has=$$($(BIN)/python -c '$(WHICH)' 2>&1) && \
-	{ test '$(origin PYTHON)' = file || test "$$has" = "$$($(PYTHON) -c '$(WHICH)' 2>&1)"; }; } || echo STALE)
+STALE := $(shell test ! -e $(VENV)/pyvenv.cfg || { $(BIN)/python -c '$(OLD)' 2>/dev/null && \
+	$(BIN)/python -c '$(ALIEN)' 2>/dev/null && has=$$($(BIN)/python -c '$(WHICH)' 2>&1) && { test '$(origin PYTHON)' = file || test "$$has" = "$$($(PYTHON) -c '$(WHICH)' 2>&1)"; }; } || echo STALE)
 
 .DEFAULT_GOAL := help
 .PHONY: help venv demo test bench check fmt lint type core unit docs lock clean chart-tools chart-test kafka-matrix image-tools image-test image-faults page-tools page-test install-test release-check STALE
@@ -139,5 +142,5 @@ $(VENV)/%.installed: requirements-build.txt requirements-%.txt pyproject.toml $(
 	@touch $@
 
 $(VENV)/pyvenv.cfg: $(STALE)
-	@test -n "$(PYTHON)" || { echo "make needs Python >= 3.11: install it, or make PYTHON=/path/to/python $(MAKECMDGOALS)"; exit 1; }
+	@$(or $(PYTHON),false) -c '$(OLD)' 2>/dev/null || { echo "make needs Python >= 3.11: install it, or make PYTHON=/path/to/python $(MAKECMDGOALS)"; exit 1; }
 	@$(PYTHON) -m venv --clear $(VENV) || { echo "Python's venv is missing: on Debian, apt install python3-venv"; exit 1; }

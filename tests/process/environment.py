@@ -20,7 +20,7 @@ from worker.testing.checker.evidence import Evidence, ExpectedFate, PlannedRecor
 from worker.testing.checker.evidence_check import check
 from worker.testing.checker.simulator_log import requests_of
 from worker.testing.checker.topic_reader import TopicReader
-from worker.testing.demo.environment import PARTITIONS, DemoEnvironment
+from worker.testing.demo.environment import PARTITIONS, DemoEnvironment, ask_directly
 from worker.testing.demo.raid_run import LoadProducer
 
 if TYPE_CHECKING:
@@ -226,7 +226,7 @@ class Environment:
             method=method,
             data=None if body is None else msgspec.json.encode(body),
         )
-        with urllib.request.urlopen(request, timeout=ANSWER_TIMEOUT) as answer:  # noqa: S310
+        with ask_directly(request, timeout=ANSWER_TIMEOUT) as answer:
             return msgspec.json.decode(answer.read())
 
     def fault(self, **faults: object) -> None:
@@ -237,7 +237,7 @@ class Environment:
         """Status and body of a path of a worker's own HTTP; status 0 while it does not listen."""
         address = self.stage.worker_addresses()[replica]
         try:
-            with urllib.request.urlopen(f"{address}{path}", timeout=ANSWER_TIMEOUT) as answer:  # noqa: S310
+            with ask_directly(f"{address}{path}", timeout=ANSWER_TIMEOUT) as answer:
                 return answer.status, answer.read()
         except urllib.error.HTTPError as refused:
             with refused:

@@ -11,12 +11,13 @@ import signal
 import subprocess
 import sys
 import time
-import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import pytest
 from kafka import KafkaAdminClient
+
+from worker.testing.demo.environment import ask_directly
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -135,7 +136,7 @@ def test_keep_leaves_everything_running_until_ctrl_c(kafka: Cluster, begin: Call
     answer = subprocess.run(
         shlex.split(question), env={}, capture_output=True, text=True, timeout=DEADLINE, check=False
     )
-    with urllib.request.urlopen(page, timeout=DEADLINE) as shown:  # noqa: S310 - an http address of this machine
+    with ask_directly(page, timeout=DEADLINE) as shown:
         html = shown.read()
 
     assert (answer.returncode, answer.stdout.count("  failed  ") > 0) == (0, True), answer.stderr

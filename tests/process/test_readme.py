@@ -16,7 +16,7 @@ from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
 from tests.docs.markdown import blocks, command_lines, text
 from tests.docs.test_readme import COMMANDS, CONTRACT, LOCAL_API, OUTCOMES, RUNNING
-from worker.testing.demo.environment import PARTITIONS, DemoEnvironment
+from worker.testing.demo.environment import PARTITIONS, DemoEnvironment, ask_directly
 from worker.testing.kafka.child_process import ChildProcess
 
 if TYPE_CHECKING:
@@ -234,7 +234,7 @@ def curl(words: list[str], address: str) -> Any:
     request = urllib.request.Request(  # noqa: S310 - an http address of this machine
         url.replace("http://127.0.0.1:8080", address), data=body, method=method
     )
-    with urllib.request.urlopen(request, timeout=PATIENCE) as answer:  # noqa: S310
+    with ask_directly(request, timeout=PATIENCE) as answer:
         return json.loads(answer.read())
 
 

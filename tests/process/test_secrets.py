@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import urllib.request
 from typing import TYPE_CHECKING, Final
 
 import pytest
@@ -11,7 +10,7 @@ from kafka import KafkaConsumer, TopicPartition
 from TLSSigAPIv2 import TLSSigAPIv2
 
 from worker.testing.checker.contract import ADMINISTRATOR
-from worker.testing.demo.environment import PARTITIONS, SDK_APP_ID, DemoEnvironment
+from worker.testing.demo.environment import PARTITIONS, SDK_APP_ID, DemoEnvironment, ask_directly
 from worker.testing.demo.raid_run import carry_out
 from worker.testing.demo.scenario import plan
 
@@ -45,7 +44,7 @@ def test_no_secret_comes_out_of_a_run_at_debug_level(stage: DemoEnvironment) -> 
     stage.control("faults", {"signature_expired": True, "for_seconds": 1.0})
 
     seen = carry_out(stage, raid, keep=True)
-    metrics = urllib.request.urlopen(f"{stage.worker_addresses()[0]}/metrics", timeout=10).read()  # noqa: S310 - http
+    metrics = ask_directly(f"{stage.worker_addresses()[0]}/metrics", timeout=10).read()
     stage.stop_workers()
 
     texts = {"log": stage.replicas[0].log.read_bytes(), "metrics": metrics, **_records(stage)}

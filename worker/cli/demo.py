@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Annotated, Final
 
 import typer
 
-from worker.cli.shared import FAILED, INTERRUPTED, interrupt
+from worker.cli.shared import FAILED, INTERRUPTED, end_as_by_ctrl_c
 from worker.printable_text import plain
 
 TROUBLED: Final = (20_000, 2)
@@ -87,13 +86,14 @@ def demo(
 
     from kafka.errors import KafkaError  # noqa: PLC0415 - --help need not load Kafka
     from rich.console import Console  # noqa: PLC0415
+    from rich.markup import escape  # noqa: PLC0415
 
     from worker.testing.demo.main import DemoOptions, play  # noqa: PLC0415
     from worker.testing.kafka.child_process import ProcessFailedError  # noqa: PLC0415
     from worker.testing.kafka.jars import FetchError  # noqa: PLC0415
 
     console = Console()
-    signal.signal(signal.SIGTERM, interrupt)
+    end_as_by_ctrl_c()
     usual = TROUBLED if trouble else CALM
     options = DemoOptions(
         commands=commands or usual[0],
@@ -110,7 +110,7 @@ def demo(
         console.print("\ninterrupted: everything that was started is stopped")
         sys.exit(INTERRUPTED)
     except (FetchError, ProcessFailedError, KafkaError, OSError) as error:
-        console.print(f"[red]the demo could not run:[/] {error}", highlight=False)
+        console.print(f"[red]the demo could not run:[/] {escape(str(error))}", highlight=False)
         sys.exit(FAILED)
     sys.exit(0 if held else FAILED)
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import secrets
 import shlex
-import signal
 import socket
 import sys
 import tempfile
@@ -20,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from worker.cli.shared import FAILED, AsJson, interrupt, kafka_options_in, print_json
+from worker.cli.shared import FAILED, AsJson, end_as_by_ctrl_c, kafka_options_in, print_json
 from worker.errors import WorkerError
 from worker.printable_text import is_utf8, plain
 
@@ -98,9 +97,7 @@ def kafka(
         sys.stderr.write(NOT_HERE)
         raise typer.Exit(FAILED)
     _refuse_foreign(data)
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # `nohup` ignores SIGHUP
-            signal.signal(number, interrupt)
+    end_as_by_ctrl_c()
     try:
         if data is not None:
             _run(data, port, as_json=as_json, kept=True)

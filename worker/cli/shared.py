@@ -9,6 +9,7 @@ import getpass
 import logging
 import os
 import shutil
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -87,6 +88,13 @@ def terminal_width() -> int | None:
 def interrupt(_signal: int, _frame: Any) -> None:
     """Handle a signal as Ctrl-C."""
     raise KeyboardInterrupt
+
+
+def end_as_by_ctrl_c() -> None:
+    """Let SIGTERM, and SIGHUP of a terminal that is closed, end the command as Ctrl-C does, with all that it has started."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # `nohup` ignores SIGHUP
+            signal.signal(number, interrupt)
 
 
 def with_config(command: str, config: Path | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from typer.testing import CliRunner
 
 from worker.cli import kafka as command
 from worker.cli.app import app
+from worker.testing.kafka.child_process import ProcessFailedError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -91,6 +93,39 @@ def test_a_folder_that_cannot_be_made_is_named_with_the_option(tmp_path: Path) -
     assert str(result.exception) == said
 
 
+def test_why_a_demo_could_not_run_is_told_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What stands in brackets in Kafka's log was taken for a colour: left out, or, after a slash, a traceback."""
+
+    def fail(*_: object) -> bool:
+        raise ProcessFailedError("Kafka ended with 1: [main] cannot use [/tmp/full]")
+
+    monkeypatch.setattr("worker.testing.demo.main.play", fail)
+
+    assert invoke("demo") == (
+        1,
+        "the demo could not run: Kafka ended with 1: [main] cannot use [/tmp/full]\n",
+    )
+
+
+def test_a_terminal_that_is_closed_ends_a_demo_as_ctrl_c_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its folders stayed, with the key and the data."""
+
+    def close_terminal(*_: object) -> bool:
+        signal.raise_signal(signal.SIGHUP)
+        return True
+
+    monkeypatch.setattr("worker.testing.demo.main.play", close_terminal)
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    signal.signal(signal.SIGHUP, lambda *_: None)  # instead of the default, which would end the tests
+    try:
+        code, said = invoke("demo")
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    assert (code, said) == (130, "\ninterrupted: everything that was started is stopped\n")
+
+
 @pytest.mark.parametrize("options", [(), ("--data", "try")])
 def test_a_cache_that_cannot_be_made_is_not_blamed_on_the_folder(
     options: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -101,7 +136,8 @@ def test_a_cache_that_cannot_be_made_is_not_blamed_on_the_folder(
 
     result = CliRunner().invoke(app, ["kafka", *options])
 
-    said = f"{tmp_path}/file/cache/kafka-jars cannot be used: not a directory"
+    where = f"{tmp_path}/file/cache/kafka-jars"
+    said = f"Kafka's jars cannot be kept in {where}: not a directory: name another folder in MODERATION_WORKER_CACHE"
     assert str(result.exception) == said
 
 

@@ -48,6 +48,8 @@ BOOTSTRAP_MS: Final = 10_000
 ANSWER_TIMEOUT: Final = 5.0
 KEY_BYTES: Final = 32
 WORKER: Final = (sys.executable, "-m", "worker")
+ask_directly: Final = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
+"""As urlopen, but past the proxy that http_proxy names: it does not reach 127.0.0.1, or means its own."""
 
 
 class DemoTopics(msgspec.Struct, frozen=True):
@@ -184,7 +186,7 @@ class DemoEnvironment:
             method="GET" if body is None else "PATCH",
             data=None if body is None else msgspec.json.encode(body),
         )
-        with urllib.request.urlopen(request, timeout=ANSWER_TIMEOUT) as answer:  # noqa: S310
+        with ask_directly(request, timeout=ANSWER_TIMEOUT) as answer:
             return msgspec.json.decode(answer.read())
 
     def stop_workers(self) -> list[tuple[str, int]]:
@@ -199,16 +201,24 @@ class DemoEnvironment:
             self._simulator.stop()
 
     def close(self) -> None:
-        """End everything that was started here and remove its traces. It may be called twice."""
-        self.stop_workers()
-        self.stop_simulator()
+        """
+        End everything that was started here and remove its traces. It may be called twice.
+
+        An interrupt meanwhile cuts short the end of what it hits; the rest is ended and removed all the same.
+        """
+        with contextlib.ExitStack() as last_to_first:
+            last_to_first.callback(shutil.rmtree, self.folder, ignore_errors=True)
+            last_to_first.callback(self._end_kafka)
+            last_to_first.callback(self.stop_simulator)
+            last_to_first.callback(self.stop_workers)
+
+    def _end_kafka(self) -> None:
         if self._kafka is not None:
             self._kafka.stop()
         elif self._created:
             with contextlib.suppress(KafkaError), self._admin() as admin:
                 admin.delete_topics(list(self.topics.names))
         self._created = False
-        shutil.rmtree(self.folder, ignore_errors=True)
 
     def _admin(self) -> AbstractContextManager[KafkaAdminClient]:
         return admin_client(self.bootstrap_servers, bootstrap_timeout_ms=BOOTSTRAP_MS)
@@ -253,7 +263,7 @@ class DemoEnvironment:
 def answers_ok(url: str) -> bool:
     """Return whether an address of this machine answers with 200."""
     try:
-        with urllib.request.urlopen(url, timeout=ANSWER_TIMEOUT) as answer:  # noqa: S310 - http, on this machine
+        with ask_directly(url, timeout=ANSWER_TIMEOUT) as answer:
             return bool(answer.status == 200)
     except urllib.error.HTTPError as refusal:
         refusal.close()  # it holds the answer, and its connection

@@ -215,9 +215,9 @@ def _keep(environment: DemoEnvironment, console: Console) -> None:
         ("logs and settings", str(environment.folder)),
     ]
     for name, where in rows:
-        console.print(f"  {name:<18} {where}", highlight=False, soft_wrap=True)
+        console.print(f"  {name:<18} {where}", highlight=False, markup=False, soft_wrap=True)
     console.print("\nOpen a page, and ask:\n")
-    console.print(f"  {_question(environment)}\n", highlight=False, soft_wrap=True)
+    console.print(f"  {_question(environment)}\n", highlight=False, markup=False, soft_wrap=True)
     with contextlib.suppress(KeyboardInterrupt):
         while True:
             time.sleep(1)
@@ -227,7 +227,9 @@ def _question(environment: DemoEnvironment) -> str:
     """Return a command line that can be pasted while everything runs."""
     program = Path(sys.executable).with_name("moderation-worker")
     config = environment.folder / "worker-1.yaml"
-    return f"{shlex.quote(str(program))} outcomes --config {config} --status failed --limit 3"
+    return (
+        f"{shlex.quote(str(program))} outcomes --config {shlex.quote(str(config))} --status failed --limit 3"
+    )
 
 
 def _announce(console: Console, what: str, where: str, begin: float) -> None:

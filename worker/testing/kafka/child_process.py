@@ -110,11 +110,15 @@ class ChildProcess:
         self._signal(signal.SIGCONT)
 
     def wait(self, deadline: float) -> int:
-        """Wait for the end, send SIGKILL after ``deadline`` seconds, and return the exit code."""
+        """Wait for the end, send SIGKILL after ``deadline`` seconds or at Ctrl-C, and return the exit code."""
         try:
             return self._started().wait(deadline)
         except subprocess.TimeoutExpired:
             return self.kill()
+        except KeyboardInterrupt:
+            # Whoever ended this begins to remove its files, which it must no longer write.
+            self.kill()
+            raise
 
     def kill(self) -> int:
         """Send SIGKILL, like a crash, and return the exit code when the process has ended."""

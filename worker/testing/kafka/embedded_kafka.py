@@ -163,13 +163,15 @@ class EmbeddedKafka:
 
     def stop(self) -> None:
         """End the broker, by force if necessary, and remove its folder unless it was given. It may be called twice."""
-        if self._process is not None:
-            self._process.stop(STOP_DEADLINE)
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
-        if not self._kept:
-            shutil.rmtree(self.folder, ignore_errors=True)
+        try:
+            if self._process is not None:
+                self._process.stop(STOP_DEADLINE)
+        finally:  # at a second Ctrl-C too
+            if self._lock is not None:
+                os.close(self._lock)
+                self._lock = None
+            if not self._kept:
+                shutil.rmtree(self.folder, ignore_errors=True)
 
     def kill(self) -> None:
         """End the broker as a crash would. ``start()`` restarts it with its data, at the same address."""

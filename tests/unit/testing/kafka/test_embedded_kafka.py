@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from worker.testing.kafka import embedded_kafka
-from worker.testing.kafka.child_process import ProcessFailedError
+from worker.testing.kafka.child_process import ChildProcess, ProcessFailedError
 from worker.testing.kafka.embedded_kafka import EmbeddedKafka, _escaped
 
 if TYPE_CHECKING:
@@ -59,3 +59,18 @@ def test_two_brokers_never_share_a_folder(tmp_path: Path) -> None:
 
     with pytest.raises(FileNotFoundError, match="/no/java"):
         second.start()
+
+
+@pytest.mark.usefixtures("without_java")
+def test_a_second_ctrl_c_leaves_no_data_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    broker = EmbeddedKafka()
+    broker._process = ChildProcess("Kafka", ["/no/java"], broker.log)
+    monkeypatch.setattr(ChildProcess, "stop", interrupted)
+
+    with pytest.raises(KeyboardInterrupt):
+        broker.stop()
+
+    assert not broker.folder.exists()

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import errno
 import hashlib
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from worker.testing.kafka import jars
 from worker.testing.kafka.jars import FetchError, Jar, cache_folder, fetch, locked_jars
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def test_the_lock_file_names_each_jar_once_with_its_checksum_and_no_address() -> None:
@@ -88,6 +86,43 @@ def test_the_cache_folder_can_be_chosen(tmp_path: Path, monkeypatch: pytest.Monk
 
     monkeypatch.setenv("MODERATION_WORKER_CACHE", str(tmp_path / "mine"))
     assert cache_folder() == tmp_path / "mine"
+
+
+def test_who_has_no_home_is_told_to_name_a_cache_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A container's user of whom the machine knows nothing got a traceback."""
+
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("MODERATION_WORKER_CACHE", raising=False)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", homeless)
+
+    with pytest.raises(FetchError, match=r"this user has no home, .* name one in MODERATION_WORKER_CACHE"):
+        cache_folder()
+
+
+def test_a_cache_folder_that_cannot_be_made_is_named_with_the_remedy(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    jar = Jar("a.group", "thing", "1.0", 5, "0" * 64)
+
+    with pytest.raises(
+        FetchError, match=r"file/kafka-jars: not a directory: name another folder in MODERATION_WORKER_CACHE"
+    ):
+        fetch((jar,), tmp_path / "file")
+
+
+def test_a_repository_that_is_not_reached_is_told_with_proxy_and_mirror(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("jgo.maven")
+    monkeypatch.setenv("MODERATION_WORKER_MAVEN_REPOSITORY", "http://127.0.0.1:9")
+    monkeypatch.setattr(jars, "LONGEST_WAIT", 0.01)
+
+    with pytest.raises(
+        FetchError, match=r"set HTTPS_PROXY, or name a mirror .* MODERATION_WORKER_MAVEN_REPOSITORY"
+    ):
+        fetch((Jar("a.group", "thing", "1.0", 5, "0" * 64),), tmp_path)
 
 
 def _cached(cache: Path, wanted: bytes, present: bytes) -> Jar:
