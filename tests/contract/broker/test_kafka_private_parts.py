@@ -439,6 +439,7 @@ def test_a_member_that_a_foreign_leader_leaves_out_waits_for_its_partitions(
             bootstrap_servers=real_cluster.bootstrap_servers,
             group_id=options.group_id,
             client_id="stranger",
+            metadata_max_age_ms=500,  # it may join before it knows the new topic
             enable_auto_commit=False,
             partition_assignment_strategy=[selfish()],
         )
