@@ -65,9 +65,9 @@ class TopicWatch:
         if fault is not None:
             self._refuse_work(fault)
         self.obstacles = obstacles
-        told = () if self._follower is None else self._follower.unfit
+        logged_there = () if self._follower is None else self._follower.unfit
         for problem in problems:
-            if str(problem) not in self._logged and problem not in told:
+            if str(problem) not in self._logged and problem not in logged_there:
                 self._log("topic.unfit", setting=problem.name, topic=problem.value, remedy=problem.remedy)
         self._logged = frozenset(map(str, problems))
 

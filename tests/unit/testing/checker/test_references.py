@@ -9,11 +9,10 @@ import msgspec
 import pytest
 
 from tests.unit.testing.checker.stand_in import StandIn
+from tests.unit.testing.checker.test_member_history import CARD, FREE, HOUR, OUT, ROLE
 from worker.testing.checker.contract import (
     BAN,
-    KICK,
     LIVE_UNBAN,
-    UNBAN,
     UPDATE,
     CommandedEffect,
     SeenMemberInfo,
@@ -27,13 +26,8 @@ if TYPE_CHECKING:
     from worker.testing.checker.evidence import Evidence
 
 MINUTE = CommandedEffect(BAN, 60, reason="spam")
-HOUR = CommandedEffect(BAN, 3600, reason="spam")
 ENDING = CommandedEffect(BAN, until=1_900_000_000.0)
-FREE = CommandedEffect(UNBAN)
-OUT = CommandedEffect(KICK, reason="spam")
 LIVE = CommandedEffect(LIVE_UNBAN)
-CARD = CommandedEffect(UPDATE, info=SeenMemberInfo(name_card="a"))
-ROLE = CommandedEffect(UPDATE, info=SeenMemberInfo(role="Member"))
 BOTH = CommandedEffect(UPDATE, info=SeenMemberInfo(name_card="b", role="Admin"))
 
 
