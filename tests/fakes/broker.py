@@ -426,7 +426,7 @@ class FakeRestorer:
         self._decode = decode
         self._notice = notice
 
-    def let_go(self, partition: int) -> None: ...
+    def forget_refusals(self, partition: int) -> None: ...
 
     def restore(self, partition: int) -> RestoredPartition:
         if self._kafka.away.is_set():

@@ -146,7 +146,7 @@ class PartitionRestorer:
         )
         return restored
 
-    def let_go(self, partition: int) -> None:
+    def forget_refusals(self, partition: int) -> None:
         """Forget what Kafka has refused of a partition that is not restored any more."""
         self._refusals.forget(_party(partition))
 

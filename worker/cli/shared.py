@@ -137,10 +137,10 @@ def decoder_of(settings: Settings, options: KafkaOptions) -> CommandDecoder:
     from worker.broker.topic_admin import Topic  # noqa: PLC0415
     from worker.domain.contract.command_decoding import CommandDecoder  # noqa: PLC0415
     from worker.domain.contract.outcomes import Worker  # noqa: PLC0415
-    from worker.runtime.options_from_settings import rules_of  # noqa: PLC0415
+    from worker.runtime.options_from_settings import engine_settings_of  # noqa: PLC0415
 
     worker = Worker(options.client_name, __version__)
-    return CommandDecoder(rules_of(settings, Topic(options.command_topic, 1), worker))
+    return CommandDecoder(engine_settings_of(settings, Topic(options.command_topic, 1), worker))
 
 
 def kafka_options_of(config: Path | None) -> tuple[KafkaOptions, CommandDecoder]:

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from worker.domain.contract.partition_placement import Misplacement
     from worker.domain.contract.raw_records import Record
     from worker.domain.effects import EffectQueue
-    from worker.domain.engine_rules import EngineRules
-    from worker.domain.orders_in_force import OrdersInForce
+    from worker.domain.engine_settings import EngineSettings
+    from worker.domain.operator_orders import OperatorOrders
     from worker.domain.progress.member_ordering import MemberOrdering
     from worker.domain.progress.open_commands import OpenRecord
     from worker.domain.progress.outbox import Outbox
@@ -58,29 +58,29 @@ class AdmissionControl:
 
     def __init__(
         self,
-        rules: EngineRules,
+        settings: EngineSettings,
         clock: WallClock,
         ordering: MemberOrdering,
         scheduler: Scheduler,
         outbox: Outbox,
         effects: EffectQueue,
-        orders: OrdersInForce,
+        orders: OperatorOrders,
         partitions: Mapping[int, Partition],
     ) -> None:
         self._orders = orders
-        self._rules = rules
+        self._settings = settings
         self._clock = clock
         self._ordering = ordering
         self._scheduler = scheduler
         self._outbox = outbox
         self._effects = effects
         self._partitions = partitions
-        self._decoder = CommandDecoder(rules)
-        self._placement = PlacementCheck(rules.partitions)
+        self._decoder = CommandDecoder(settings)
+        self._placement = PlacementCheck(settings.partitions)
         self._rejections = RejectionLog()
         self._warned: set[tuple[str | None, Misplacement]] = set()
         self._shared_keys: dict[EffectKey, EffectKey] = {}
-        self.memory = PartitionedBudget(share("commands", rules.memory_budget))
+        self.memory = PartitionedBudget(share("commands", settings.memory_budget))
         self.repeated_records = 0
         self.misplaced: dict[str, int] = {}
 
@@ -210,7 +210,7 @@ class AdmissionControl:
         if earlier is not None and earlier.fingerprint != fingerprint:
             return _id_reused(spec, earlier.outcome_id)
         endpoint = self._scheduler.endpoints[spec.app, spec.action.endpoint]
-        effect_key = spec.effect if self._rules.reasons_matter else self._shared_key_of(spec)
+        effect_key = spec.effect if self._settings.reasons_matter else self._shared_key_of(spec)
         opens_group = not endpoint.queue.has_group_for(spec.target, effect_key)
         size = record_size + command_bytes(
             record.value or b"", spec, len(spec.users), opens_group=opens_group

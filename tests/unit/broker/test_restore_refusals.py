@@ -53,9 +53,9 @@ def test_what_is_refused_of_a_partition_that_has_gone_is_no_obstacle(
 ) -> None:
     restorations = Restorations(monkeypatch)
 
-    restorations.restorer.let_go(2)
+    restorations.restorer.forget_refusals(2)
     assert restorations.refusals.lasting
-    restorations.restorer.let_go(3)
+    restorations.restorer.forget_refusals(3)
 
     assert restorations.refusals.lasting == []
     assert "kafka.accepted" not in [event.event for event in restorations.logged]

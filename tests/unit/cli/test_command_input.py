@@ -17,7 +17,7 @@ from worker.cli import command_input
 from worker.cli.command_input import IN_MEMORY, judge_lines, judge_options, open_spool
 from worker.domain.contract.command_decoding import CommandDecoder
 from worker.domain.contract.outcomes import Worker
-from worker.domain.engine_rules import EngineRules
+from worker.domain.engine_settings import EngineSettings
 from worker.errors import WorkerError
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from worker.cli.command_input import JudgedInput
 
-DECODER = CommandDecoder(EngineRules("commands", 6, {"main": "admin"}, "main", Worker("w", "0")))
+DECODER = CommandDecoder(EngineSettings("commands", 6, {"main": "admin"}, "main", Worker("w", "0")))
 
 
 def line(command_id: str, **changes: Any) -> bytes:

@@ -1,7 +1,7 @@
 # The records of the control topic: what an operator, or a guard, wants done with the commands of a scope.
 #
 # A record's key is the scope and its value the order; the latest record of a key is in force, and a tombstone ends its order. Here they
-# are read and written. Which orders are in force is in domain/orders_in_force.py.
+# are read and written. Which orders are in force is in domain/operator_orders.py.
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # A record, read with care: all faults of its fields by themselves, and the fields that can be read all the same.
 #
-# The JSON is taken apart in json_fields.py, other formats are recognised in foreign_formats.py.
+# The JSON is taken apart in json_fields.py, other formats are recognised in foreign_format_hints.py.
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from worker.domain.contract.field_checks import (
     kind,
     own_faults,
 )
-from worker.domain.contract.foreign_formats import (
+from worker.domain.contract.foreign_format_hints import (
     command_inside,
     shape_of_bytes,
     shape_of_json,

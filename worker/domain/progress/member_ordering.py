@@ -25,7 +25,7 @@ from worker.domain.state_transitions import TaskState
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from worker.domain.engine_rules import EngineRules
+    from worker.domain.engine_settings import EngineSettings
     from worker.domain.progress.dedupe import MemberKey
     from worker.domain.progress.open_commands import MemberTask, OpenCommand
     from worker.domain.wall_clock import WallClock
@@ -57,8 +57,8 @@ class MemberOrdering:
 
     """
 
-    def __init__(self, rules: EngineRules, clock: WallClock) -> None:
-        self._rules = rules
+    def __init__(self, settings: EngineSettings, clock: WallClock) -> None:
+        self._settings = settings
         self._clock = clock
         self._by_key: dict[MemberKey, MemberQueue] = {}
         self._delays: list[tuple[float, int, MemberQueue]] = []
@@ -66,7 +66,7 @@ class MemberOrdering:
         self._sequence = count()
         self._changes: list[tuple[TaskChange, MemberTask]] = []
         self._completed: list[OpenCommand] = []
-        self.applied_states = AppliedStates(share("applied", rules.memory_budget))
+        self.applied_states = AppliedStates(share("applied", settings.memory_budget))
         self.coalesced = 0
         self.superseded = 0
         self.repeated_ids = 0
@@ -152,7 +152,7 @@ class MemberOrdering:
         self._forget(command, now)
         for task in command.tasks:
             if task.state is TaskState.COALESCED:
-                task.leader.let_go(task)
+                task.leader.release_follower(task)
             elif task.state in (TaskState.WAITING, TaskState.BEHIND):
                 self.abandon(task, now)
 
@@ -214,7 +214,7 @@ class MemberOrdering:
         """
         if task.followers:
             for follower in [each for each in task.followers if each.command.mode.ends_at_once]:
-                task.let_go(follower)
+                task.release_follower(follower)
                 self._complete(follower, cancelled_result(follower))
             self._part(task)
 
@@ -283,7 +283,7 @@ class MemberOrdering:
         self._advance(member_queue, now)
 
     def _supersedes(self, command: OpenCommand, last: MemberTask) -> bool:
-        if command.mode.waits or not self._rules.supersede or last.was_sent:
+        if command.mode.waits or not self._settings.supersede or last.was_sent:
             return False  # a paused command may be cancelled, and then neither command would be carried out
         return overwrites(command.spec, last.command.spec)
 
@@ -343,7 +343,7 @@ class MemberOrdering:
 
     def _note_state(self, task: MemberTask, key: MemberKey, request_id: str | None, now: float) -> None:
         command = task.command
-        keep = kept_for(command.spec, self._rules, self._clock.wall(now))
+        keep = kept_for(command.spec, self._settings, self._clock.wall(now))
         if keep <= 0:
             self.applied_states.forget(key)
             return
@@ -385,7 +385,7 @@ class MemberOrdering:
         """
         if task.state is TaskState.COALESCED:
             if not task.is_in_call:
-                task.leader.let_go(task)
+                task.leader.release_follower(task)
                 self._complete(task, cancelled_result(task))
         elif task.command.repeat_of is None:
             self._vacate(task)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from worker.domain.contract.parameters import EffectKey
     from worker.domain.contract.raw_records import Record
     from worker.domain.contract.rejections import Rejected
-    from worker.domain.orders_in_force import ActiveOrder
+    from worker.domain.operator_orders import ActiveOrder
     from worker.domain.progress.dedupe import MemberKey
     from worker.domain.progress.partitions import Partition
 
@@ -125,7 +125,7 @@ class MemberTask:
         carried = self.leader if self.state is TaskState.COALESCED else self
         return carried.state is TaskState.CALLED
 
-    def let_go(self, follower: MemberTask) -> None:
+    def release_follower(self, follower: MemberTask) -> None:
         """Let a task follow it no longer."""
         assert self.followers is not None
         del self.followers[follower]

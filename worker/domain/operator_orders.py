@@ -43,7 +43,7 @@ class ActiveOrder(Struct, frozen=True):
         return self.order.state.row.mode
 
 
-class OrdersInForce:
+class OperatorOrders:
     """The orders in force. A record of the command topic costs the same however many orders there are."""
 
     def __init__(self, *, shadow: bool) -> None:
@@ -113,7 +113,7 @@ class OrdersInForce:
                 del self._masks[mask]
 
     def __repr__(self) -> str:
-        return f"<OrdersInForce, {len(self._by_values)} in force>"
+        return f"<OperatorOrders, {len(self._by_values)} in force>"
 
 
 def _mask(values: Values) -> Mask:
