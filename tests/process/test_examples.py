@@ -18,7 +18,7 @@ from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from tests.docs.markdown import ROOT
 from worker.domain.contract.command_decoding import Command, CommandDecoder
 from worker.domain.contract.outcomes import Worker
-from worker.domain.contract.partition_placement import partition_of
+from worker.domain.contract.placement_check import partition_of
 from worker.domain.engine_settings import EngineSettings
 from worker.testing.kafka.child_process import ChildProcess
 from worker.testing.kafka.jars import cache_folder, fetch, locked_jars

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from worker.domain.contract.command_decoding import Command, CommandDecoder
 from worker.domain.contract.parameters import without_reason
-from worker.domain.contract.partition_placement import PlacementCheck
+from worker.domain.contract.placement_check import PlacementCheck
 from worker.domain.contract.rejections import Rejected
 from worker.domain.effects import LogEvent, PausePartition, ResumePartition
 from worker.domain.memory_budget import COMMAND_BYTES, POLL_BYTES, command_bytes, record_bytes, share
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from worker.domain.calls.scheduler import Scheduler
     from worker.domain.contract.parameters import EffectKey
-    from worker.domain.contract.partition_placement import Misplacement
+    from worker.domain.contract.placement_check import Misplacement
     from worker.domain.contract.raw_records import Record
     from worker.domain.effects import EffectQueue
     from worker.domain.engine_settings import EngineSettings

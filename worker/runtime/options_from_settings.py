@@ -29,12 +29,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from worker.broker.options import Start
-    from worker.broker.topic_admin import Topic, TopicsReport
+    from worker.broker.topic_admin import Topic, WorkerTopics
     from worker.domain.contract.outcomes import Worker
     from worker.settings import KafkaSettings, Settings
 
 
-def misfits(settings: Settings, options: KafkaOptions, report: TopicsReport) -> list[SettingProblem]:
+def misfits(settings: Settings, options: KafkaOptions, report: WorkerTopics) -> list[SettingProblem]:
     """Return the settings that do not fit the existing topics."""
     found = problems(report, options, dedupe_window=settings.dedupe.window_seconds)
     if settings.guards and report.control is None and not report.control_denied:

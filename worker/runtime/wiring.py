@@ -60,7 +60,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from worker.broker.options import KafkaOptions
-    from worker.broker.topic_admin import Topic, TopicsReport
+    from worker.broker.topic_admin import Topic, WorkerTopics
     from worker.domain.contract.control_records import ControlRecord
     from worker.domain.contract.raw_records import Record
     from worker.domain.engine_settings import EngineSettings
@@ -172,7 +172,7 @@ def _build(
     settings: Settings,
     options: KafkaOptions,
     http: HttpOptions,
-    topics: TopicsReport,
+    topics: WorkerTopics,
     engine_settings: EngineSettings,
     log: Log,
 ) -> _Parts:
@@ -345,7 +345,7 @@ def _command_id_reader(engine_settings: EngineSettings) -> Callable[[Record], st
     return lambda record: decoder.decode(record).command_id
 
 
-def _fitting_topics(settings: Settings, options: KafkaOptions) -> tuple[TopicsReport, Topic]:
+def _fitting_topics(settings: Settings, options: KafkaOptions) -> tuple[WorkerTopics, Topic]:
     """Return a report on all topics, and the command topic. Raises SettingsError when topics or limits do not fit."""
     report = topic_admin.inspect(options)
     found = misfits(settings, options, report)

@@ -18,7 +18,7 @@ from worker.broker.command_producer import (
 )
 from worker.domain.contract.command_decoding import CommandDecoder
 from worker.domain.contract.outcomes import Worker
-from worker.domain.contract.partition_placement import partition_of
+from worker.domain.contract.placement_check import partition_of
 from worker.domain.contract.rejections import Rejected
 from worker.domain.engine_settings import EngineSettings
 from worker.errors import BrokerError

@@ -12,7 +12,7 @@ import pytest
 
 from tests.unit.settings.environment import KEY, load, minimal
 from worker.broker.options import KafkaOptions
-from worker.broker.topic_admin import Topic, TopicsReport
+from worker.broker.topic_admin import Topic, WorkerTopics
 from worker.domain.contract.control_records import OrderState, Scope
 from worker.domain.contract.outcomes import Worker
 from worker.domain.engine_settings import EngineSettings
@@ -244,7 +244,7 @@ def test_a_limit_below_the_partitions_does_not_fit() -> None:
     found = misfits(
         settings,
         kafka_options(settings, "name"),
-        TopicsReport(topics[0], topics[1], topics[2], Topic("orders", 1)),
+        WorkerTopics(topics[0], topics[1], topics[2], Topic("orders", 1)),
     )
 
     assert [(problem.name, problem.value) for problem in found] == [(f"limits.per_endpoint.{BAN}", 11)]
@@ -256,11 +256,11 @@ def test_guards_do_not_fit_a_cluster_that_has_no_control_topic() -> None:
     options = kafka_options(settings, "name")
     topics = [Topic(name, 12) for name in ("commands", "outcomes", "letters")]
 
-    (found,) = misfits(settings, options, TopicsReport(*topics))
+    (found,) = misfits(settings, options, WorkerTopics(*topics))
 
     assert (found.name, found.value) == ("kafka.control_topic", "orders")
     assert "topics create" in found.remedy
-    assert misfits(load({**EVERYTHING, "guards": []}), options, TopicsReport(*topics)) == []
+    assert misfits(load({**EVERYTHING, "guards": []}), options, WorkerTopics(*topics)) == []
 
 
 def test_what_a_part_does_where_nothing_is_said_is_what_the_settings_say() -> None:

@@ -154,7 +154,7 @@ _UNREADABLE: Final = OutcomeError("not_json", "the record is JSON that the worke
 """For a record that the typed decoder refuses and in which no fault is found. No such record is known."""
 
 
-class DecoderSettings(Protocol):
+class AppsAndProtectedUsers(Protocol):
     """The settings that decide whom a command may be for: the part of ``EngineSettings`` that is read here, below it."""
 
     @property
@@ -177,7 +177,7 @@ class CommandDecoder:
     ``decode`` never raises, whatever the record holds. A valid command of one member costs about 3 µs.
     """
 
-    def __init__(self, settings: DecoderSettings) -> None:
+    def __init__(self, settings: AppsAndProtectedUsers) -> None:
         self._default_app = settings.default_app
         self._protected = {
             app: {folded(user): user for user in (*settings.protected_users, identifier)}
