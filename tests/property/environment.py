@@ -412,7 +412,7 @@ class EngineEnvironment:
             for each in partition.open_records.values():
                 for task in each.tasks if isinstance(each, OpenCommand) else ():
                     if task.state is TaskState.BEHIND and task.member_queue.first is task:
-                        assert task.command.mode.waits or id(task.member_queue) in delayed, (
+                        assert task.command.policy.waits or id(task.member_queue) in delayed, (
                             f"P1: {task} stays"
                         )
         for endpoint in self.engine._scheduler.endpoints.values():

@@ -203,7 +203,7 @@ class AdmissionControl:
         fingerprint = fingerprint_of(spec)
         order = self._orders.of(spec)
         earlier = None
-        if order is not None and order.mode.simulates:
+        if order is not None and order.policy.simulates:
             # In shadow an id is looked for first among the ids in shadow, which have names of their own.
             earlier = partition.find(in_shadow(spec.command_id), self._clock.wall(now))
         earlier = earlier or partition.find(spec.command_id, self._clock.wall(now))

@@ -122,7 +122,7 @@ class OperatorOrderEnforcement:
         for command in self._open_commands():
             if command.order is not None:
                 counts[command.order] = counts.get(command.order, 0) + 1
-            if command.mode.waits:
+            if command.policy.waits:
                 paused.add(command.endpoint)
         return tuple(OrderSnapshot(each.scope, each.order, counts[each]) for each in orders), paused
 
@@ -153,7 +153,7 @@ class OperatorOrderEnforcement:
         changed: list[tuple[OpenCommand, ActiveOrder | None]] = []
         for command in self._open_commands():
             order = self.orders.of(command.spec)
-            if order != command.order and not command.mode.is_final:
+            if order != command.order and not command.policy.is_final:
                 self._ordering.withdraw(command)
                 changed.append((command, order))
         # They are removed from their queues before their order changes, which decides which queue that is.
@@ -161,7 +161,7 @@ class OperatorOrderEnforcement:
         for command, order in changed:
             command.set_order(order)
         for command, _ in changed:
-            if command.mode.simulates:
+            if command.policy.simulates:
                 self._ordering.enter_shadow(command)
         self._scheduler.take_back_unwanted(now)
         for command, _ in changed:

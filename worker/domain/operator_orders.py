@@ -23,7 +23,7 @@ from worker.domain.contract.timestamps import rfc3339
 
 if TYPE_CHECKING:
     from worker.domain.contract.command_decoding import Command
-    from worker.domain.contract.control_records import ControlRecord, OrderMode
+    from worker.domain.contract.control_records import ControlRecord, OrderPolicy
 
 Values = tuple[str | None, str | None, str | None, str | None]
 """The fields of a scope: app, action, issuer, target."""
@@ -38,9 +38,9 @@ class ActiveOrder(Struct, frozen=True):
     order: Order
 
     @property
-    def mode(self) -> OrderMode:
+    def policy(self) -> OrderPolicy:
         """What the order does with the commands of its scope."""
-        return self.order.state.row.mode
+        return self.order.state.row.policy
 
 
 class OperatorOrders:

@@ -309,7 +309,7 @@ class Metrics:
             state = order.order.state
             number[state, order.order.by if order.order.by in _NOT_PEOPLE else ORDERED_BY[0]] += 1
             held[state] += order.commands
-            if state.row.mode.waits:
+            if state.row.policy.waits:
                 oldest = max(oldest, wall - instant_of(order.order.at))
         for (state, by), count in number.items():
             self._child("controls", state.value, by).set(count)

@@ -268,7 +268,7 @@ class EndpointState:
 
     def put(self, task: MemberTask, now: float) -> None:
         """Queue a task that waits for a permit."""
-        if task.command.mode.simulates:
+        if task.command.policy.simulates:
             self.shadow_queue.put(task, now)
             return
         target = task.command.spec.target
@@ -281,13 +281,13 @@ class EndpointState:
         queued: list[MemberTask] = []
         in_shadow: list[MemberTask] = []
         for task in tasks:
-            (in_shadow if task.command.mode.simulates else queued).append(task)
+            (in_shadow if task.command.policy.simulates else queued).append(task)
         self.queue.remove(*queued)
         self.shadow_queue.remove(*in_shadow)
 
     def hurry(self, task: MemberTask) -> None:
         """Make a waiting task urgent."""
-        (self.shadow_queue if task.command.mode.simulates else self.queue).hurry(task)
+        (self.shadow_queue if task.command.policy.simulates else self.queue).hurry(task)
 
     def rest(self, tasks: list[MemberTask]) -> None:
         """Queue tasks that a bisection has left untested: they wait until it ends."""
@@ -317,7 +317,7 @@ class EndpointState:
         Return whether the call's attempt may still be sent: its permit is still good, and, if it has waited longer than ``LONG_WAIT``,
         no order withholds one of its commands.
         """
-        if now > call.permitted_at + LONG_WAIT and any(task.command.mode.withholds for task in call.tasks):
+        if now > call.permitted_at + LONG_WAIT and any(task.command.policy.withholds for task in call.tasks):
             return False
         return self.limiter.is_good(call.permit, now)
 

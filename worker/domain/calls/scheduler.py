@@ -305,7 +305,7 @@ class Scheduler:
             command = task.command
             if (
                 command.dropped
-                or command.mode.withholds
+                or command.policy.withholds
                 or (command.last_moment is not None and ordering.is_expired(task, now))
             ):
                 if call.bisection is not None:
@@ -355,7 +355,7 @@ class Scheduler:
             self._ordering.abandon(task, now)
         elif self._ordering.is_expired(task, now):
             self._ordering.settle(task, expired_result(task), now)
-        elif task.command.mode.withholds:
+        elif task.command.policy.withholds:
             self._ordering.stop(task, now)
         else:
             return True
