@@ -38,7 +38,7 @@ from worker.domain.effects import (
     StartCall,
 )
 from worker.domain.engine import Engine
-from worker.domain.engine_rules import EngineRules
+from worker.domain.engine_settings import EngineSettings
 from worker.runtime.wiring import GC_THRESHOLDS
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ MANY: Final = 60
 """Partitions with --waiting: a commit can tell of some 24,000 open commands of one, so that a million need many."""
 PLENTY: Final = 64 * 2**30
 """More memory than is ever needed: --waiting asks what waiting costs, not whether it is allowed."""
-RULES: Final = EngineRules(
+SETTINGS: Final = EngineSettings(
     topic="moderation.commands",
     partitions=PARTITIONS,
     apps={"main": "administrator"},
@@ -112,16 +112,18 @@ def backlog(
 class Bench:
     """One engine, and a world around it that costs as little as it can."""
 
-    def __init__(self, records: list[Record], rules: EngineRules = RULES, most: int | None = None) -> None:
+    def __init__(
+        self, records: list[Record], settings: EngineSettings = SETTINGS, most: int | None = None
+    ) -> None:
         self.now = 100.0
-        self.engine = Engine(rules, self.now, self.now + 1e9, "bench")
+        self.engine = Engine(settings, self.now, self.now + 1e9, "bench")
         self.records = records
         self.most = most
         self.calls = 0
         self.members = 0
         self.finished = 0
         self.most_open = 0
-        self._queues: list[list[Record]] = [[] for _ in range(rules.partitions)]
+        self._queues: list[list[Record]] = [[] for _ in range(settings.partitions)]
         for record in reversed(records):
             self._queues[record.partition].append(record)
         self._paused: set[int] = set()
@@ -189,7 +191,7 @@ class Bench:
 def memory(records: list[Record]) -> float:
     """Bytes that an open command holds, besides its record."""
     some = records[:20_000]
-    engine = Engine(RULES, 0.0, 1e9, "memory")
+    engine = Engine(SETTINGS, 0.0, 1e9, "memory")
     for number in range(PARTITIONS):
         engine.assigned(number, RestoredPartition(0), 0.0)
     engine.tick(3.0, 1e9 + 3.0)
@@ -220,8 +222,8 @@ def cost(rooms: int, waiting: int, commands: int, *, alone: bool) -> Cost:
     """Measures this many commands while as many others as ``waiting`` are open."""
     gc.set_threshold(*GC_THRESHOLDS)
     records = backlog(waiting + commands, rooms, MANY, alone=alone)
-    rules = replace(RULES, partitions=MANY, max_gap=len(records), memory_budget=PLENTY)
-    bench = Bench(records, rules, waiting)
+    settings = replace(SETTINGS, partitions=MANY, max_gap=len(records), memory_budget=PLENTY)
+    bench = Bench(records, settings, waiting)
     bench.start()
     bench.fill()
     open_before, calls, members = bench.engine.open_count, bench.calls, bench.members
@@ -256,7 +258,7 @@ def main() -> None:
     records = backlog(options.commands)
     gc.freeze()
 
-    decoder = CommandDecoder(RULES)
+    decoder = CommandDecoder(SETTINGS)
     began = time.process_time()
     for record in records:
         decoder.decode(record)

@@ -30,7 +30,7 @@ from worker.domain.contract.outcomes import (
     Worker,
 )
 from worker.domain.contract.parameters import Parameters
-from worker.domain.contract.partition_placement import partition_of
+from worker.domain.contract.placement_check import partition_of
 from worker.domain.contract.timestamps import rfc3339
 from worker.testing.kafka.embedded_kafka import EmbeddedKafka
 

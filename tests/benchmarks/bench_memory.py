@@ -27,7 +27,7 @@ from worker.domain.effects import (
     StartCall,
 )
 from worker.domain.engine import Engine
-from worker.domain.engine_rules import EngineRules
+from worker.domain.engine_settings import EngineSettings
 from worker.domain.memory_budget import BUDGET_MIB, MEBIBYTE, PARTS, share
 from worker.runtime.wiring import GC_THRESHOLDS
 
@@ -84,7 +84,7 @@ class Full:
 
     def __init__(self, budget: int) -> None:
         self.now = 100.0
-        rules = EngineRules(
+        settings = EngineSettings(
             topic="moderation.commands",
             partitions=PARTITIONS,
             apps={"main": "administrator"},
@@ -94,7 +94,7 @@ class Full:
             effect_window=3600.0,
             restore_records=100_000,
         )
-        self.engine = Engine(rules, self.now, self.now + 1e9, "bench")
+        self.engine = Engine(settings, self.now, self.now + 1e9, "bench")
         self.calls: list[Any] = []
         self.paused: set[int] = set()
 

@@ -44,7 +44,7 @@ RULES: Final[dict[str, tuple[str, ...]]] = {
         "test_orders_in_force",
     ),
     "Users refused lately": ("calls/test_recently_refused_users", "engine/test_refused_lately"),
-    "Placement of records": ("contract/test_partition_placement", "engine/test_misplaced_records"),
+    "Placement of records": ("contract/test_placement_check", "engine/test_misplaced_records"),
     "Deduplication: the same id or effect again": (
         "engine/test_repeated_ids",
         "engine/test_repeated_effects",

@@ -15,7 +15,7 @@ from worker.domain.contract import actions
 from worker.domain.contract.actions import Action
 from worker.domain.contract.command_decoding import Command, CommandDecoder
 from worker.domain.contract.outcomes import Worker
-from worker.domain.engine_rules import EngineRules
+from worker.domain.engine_settings import EngineSettings
 
 PAGE: Final = "CONTRIBUTING.md"
 PLACES: Final = sorted({
@@ -85,7 +85,7 @@ def test_the_row_that_is_shown_makes_a_new_action_work(monkeypatch: pytest.Monke
     assert isinstance(row, Action)
     assert row.name not in actions.ACTIONS, "it is there now: show another one"
     monkeypatch.setitem(actions.ACTIONS, row.name, row)
-    decoder = CommandDecoder(EngineRules("t", 6, {"main": "administrator"}, "main", Worker("w", "0")))
+    decoder = CommandDecoder(EngineSettings("t", 6, {"main": "administrator"}, "main", Worker("w", "0")))
     command = decoder.decode(
         Shown(b'{"command_id":"1","action":"live.ban_member","room_id":"r","user_ids":["u"],"duration":60}')
     )

@@ -14,7 +14,7 @@ from worker.domain.calls import replica_lending
 from worker.domain.contract.command_decoding import Command, CommandDecoder
 from worker.domain.contract.control_records import ControlRecord, Scope, UnreadableControl, read_control
 from worker.domain.contract.outcomes import Worker
-from worker.domain.engine_rules import EngineRules
+from worker.domain.engine_settings import EngineSettings
 from worker.domain.progress import commit_metadata
 from worker.domain.progress.dedupe import known_of
 from worker.domain.progress.lost_commit_recovery import evidence_in
@@ -28,7 +28,7 @@ WHOSE: Final = commit_metadata.label("moderation.commands", "id", 3)
 
 
 def is_command(**more: Any) -> bool:
-    decoder = CommandDecoder(EngineRules("t", 6, {"main": "administrator"}, "main", Worker("w", "0")))
+    decoder = CommandDecoder(EngineSettings("t", 6, {"main": "administrator"}, "main", Worker("w", "0")))
     return isinstance(decoder.decode(Shown(json.dumps(COMMANDS[0] | more).encode())), Command)
 
 

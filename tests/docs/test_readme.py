@@ -22,7 +22,7 @@ from worker.domain.contract.dead_letter_encoding import DeadLetter, fit
 from worker.domain.contract.field_checks import FIELDS
 from worker.domain.contract.outcomes import Outcome, Status, Worker
 from worker.domain.contract.rejections import REJECTIONS
-from worker.domain.engine_rules import EngineRules
+from worker.domain.engine_settings import EngineSettings
 from worker.settings import load
 from worker.settings.setting_rows import rows as settings
 from worker.testing.checker.evidence import ViolationKind
@@ -126,7 +126,7 @@ def test_each_action_is_shown_by_a_command_and_its_outcome() -> None:
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command["action"])
 def test_every_command_shown_is_one_that_the_worker_takes(command: dict[str, Any]) -> None:
-    decoder = CommandDecoder(EngineRules("t", 6, {"main": "administrator"}, "main", Worker("w", "0")))
+    decoder = CommandDecoder(EngineSettings("t", 6, {"main": "administrator"}, "main", Worker("w", "0")))
 
     decoded = decoder.decode(Shown(json.dumps(command).encode()))
 

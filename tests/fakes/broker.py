@@ -11,7 +11,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from worker.broker.membership import Membership
+from worker.broker.partition_ownership import PartitionOwnership
 from worker.broker.producer_records import producer_records
 from worker.domain.effects import RestoredPartition
 from worker.domain.progress import commit_metadata
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from worker.broker.consumer_listener import ConsumerListener
-    from worker.broker.membership import OwnershipClaim
     from worker.broker.options import KafkaOptions
+    from worker.broker.partition_ownership import OwnershipClaim
     from worker.domain.contract.outcomes import RememberedCommandId
     from worker.domain.effects import LogEvent, OffsetCommit, Transaction
     from worker.domain.publish_results import (
@@ -191,7 +191,7 @@ class FakeConsumer:
         self._options = options
         self._listener = listener
         self._notice = notice
-        self._membership = Membership(
+        self._ownership = PartitionOwnership(
             session_timeout=options.session_timeout,
             max_poll_interval=options.max_poll_interval,
             margin=options.fence_margin,
@@ -206,7 +206,7 @@ class FakeConsumer:
 
     @property
     def partitions(self) -> frozenset[int]:
-        return self._membership.partitions
+        return self._ownership.partitions
 
     def start(self) -> None:
         self._kafka.ask(self._join)
@@ -219,12 +219,12 @@ class FakeConsumer:
         return self not in self._kafka.members or self._over.wait(timeout)
 
     def begin(self, partition: int, position: int, epoch: int) -> None:
-        if self._membership.begin(partition, epoch):
+        if self._ownership.begin(partition, epoch):
             self._positions[partition] = position
             self._paused.discard(partition)
 
     def forget(self, partitions: Iterable[int]) -> None:
-        self._membership.forget(partitions)
+        self._ownership.forget(partitions)
 
     def pause(self, partition: int) -> None:
         self._paused.add(partition)
@@ -236,13 +236,13 @@ class FakeConsumer:
         self._outstanding -= 1
 
     def may_send_until(self) -> float:
-        return self._membership.may_send_until()
+        return self._ownership.may_send_until()
 
     def claim(self, partitions: Iterable[int]) -> OwnershipClaim | None:
-        return self._membership.claim(partitions)
+        return self._ownership.claim(partitions)
 
     def group_metadata(self, claim: OwnershipClaim) -> object:
-        return self if self in self._kafka.members and self._membership.holds(claim) else None
+        return self if self in self._kafka.members and self._ownership.holds(claim) else None
 
     def is_topic_gone(self) -> bool:
         return False
@@ -264,8 +264,8 @@ class FakeConsumer:
 
     def step(self) -> None:
         now = time.monotonic()
-        self._membership.proven(now)
-        self._membership.polled(now)
+        self._ownership.proven(now)
+        self._ownership.polled(now)
         self._end_handovers(now)
         if self.leaving and not self.partitions:
             self._kafka.members.remove(self)
@@ -277,7 +277,7 @@ class FakeConsumer:
     def give(self, partition: int) -> None:
         self._reached.pop(partition, None)
         self._paused.discard(partition)
-        self._listener.assigned(self._membership.assigned([partition]))
+        self._listener.assigned(self._ownership.assigned([partition]))
 
     def give_up(self, partition: int) -> None:
         if partition not in self._handovers:
@@ -288,7 +288,7 @@ class FakeConsumer:
                 self._handovers[each] = (future, deadline)
 
     def put_out(self) -> None:
-        gone = self._membership.ended()
+        gone = self._ownership.ended()
         self._handovers.clear()
         if gone:
             self._listener.lost(gone)
@@ -316,10 +316,10 @@ class FakeConsumer:
         for partition, (future, deadline) in list(self._handovers.items()):
             if future.done() or now >= deadline:
                 del self._handovers[partition]
-                self._membership.gone([partition])
+                self._ownership.gone([partition])
 
     def _fetch(self, partition: int) -> None:
-        if partition in self._paused or partition in self._handovers or not self._membership.begun(partition):
+        if partition in self._paused or partition in self._handovers or not self._ownership.begun(partition):
             return
         if self._outstanding >= self._options.batches_outstanding:
             return
@@ -348,12 +348,12 @@ class FakePublisher:
         self,
         kafka: FakeKafka,
         options: KafkaOptions,
-        membership: FakeConsumer,
+        ownership: FakeConsumer,
         notice: Callable[[LogEvent], None],
     ) -> None:
         self._kafka = kafka
         self._options = options
-        self._membership = membership
+        self._ownership = ownership
         self._notice = notice
         self._busy = False
         self.transactions: list[Transaction] = []
@@ -367,7 +367,7 @@ class FakePublisher:
         if self._busy:
             raise RuntimeError("a transaction is being published already")
         self._busy = True
-        claim = self._membership.claim(transaction.commits)
+        claim = self._ownership.claim(transaction.commits)
         self._kafka.ask(lambda: self._carry_out(transaction, claim, done))
 
     def close(self, timeout: float) -> bool:
@@ -387,7 +387,7 @@ class FakePublisher:
     def _publish(self, transaction: Transaction, claim: OwnershipClaim | None) -> PublishResult:
         if self._kafka.producers.get(self._options.transactional_id) is not self:
             return Fenced("another producer")
-        if claim is None or self._membership.group_metadata(claim) is None:
+        if claim is None or self._ownership.group_metadata(claim) is None:
             return Aborted("a partition inside has gone", retry_soon=True)
         for partition, commit in transaction.commits.items():
             if len(commit.metadata) > self._kafka.metadata_bytes:
@@ -426,7 +426,7 @@ class FakeRestorer:
         self._decode = decode
         self._notice = notice
 
-    def let_go(self, partition: int) -> None: ...
+    def forget_refusals(self, partition: int) -> None: ...
 
     def restore(self, partition: int) -> RestoredPartition:
         if self._kafka.away.is_set():

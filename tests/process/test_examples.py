@@ -18,8 +18,8 @@ from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from tests.docs.markdown import ROOT
 from worker.domain.contract.command_decoding import Command, CommandDecoder
 from worker.domain.contract.outcomes import Worker
-from worker.domain.contract.partition_placement import partition_of
-from worker.domain.engine_rules import EngineRules
+from worker.domain.contract.placement_check import partition_of
+from worker.domain.engine_settings import EngineSettings
 from worker.testing.kafka.child_process import ChildProcess
 from worker.testing.kafka.jars import cache_folder, fetch, locked_jars
 
@@ -36,7 +36,7 @@ PATIENCE: Final = 240.0
 """Go compiles its client the first time; everything else takes seconds."""
 PARTITIONS: Final = 6
 DECODER: Final = CommandDecoder(
-    EngineRules("commands", PARTITIONS, {"main": "admin"}, "main", Worker("w", "0"))
+    EngineSettings("commands", PARTITIONS, {"main": "admin"}, "main", Worker("w", "0"))
 )
 
 LANGUAGES: Final = {

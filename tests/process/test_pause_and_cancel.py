@@ -18,7 +18,7 @@ import pytest
 from kafka import KafkaConsumer, TopicPartition
 
 from tests.process.environment import LATENCY, Environment, command
-from worker.domain.contract.partition_placement import partition_of
+from worker.domain.contract.placement_check import partition_of
 from worker.testing.checker.contract import BAN, KICK, LIVE_UNBAN, UNBAN, UPDATE, SeenMemberInfo
 from worker.testing.checker.evidence import Interruption, ViolationKind
 from worker.testing.checker.evidence_check import check

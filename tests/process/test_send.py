@@ -15,7 +15,7 @@ from kafka import KafkaConsumer, TopicPartition
 
 from tests.process.test_topics_and_check import config as config
 from tests.process.test_topics_and_check import worker as run_worker
-from worker.domain.contract.partition_placement import partition_of
+from worker.domain.contract.placement_check import partition_of
 from worker.testing.demo.environment import PARTITIONS, DemoEnvironment
 
 if TYPE_CHECKING:

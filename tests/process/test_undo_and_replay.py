@@ -15,7 +15,7 @@ from tests.process.test_topics_and_check import worker
 from worker.domain.contract.dead_letter_encoding import DeadLetter, fit
 from worker.domain.contract.outcomes import Outcome, Result, ResultStatus, Source, Status, Worker
 from worker.domain.contract.parameters import Parameters
-from worker.domain.contract.partition_placement import partition_of
+from worker.domain.contract.placement_check import partition_of
 from worker.domain.contract.timestamps import rfc3339
 
 if TYPE_CHECKING:

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from tests.property.topic import Record
     from worker.domain.contract.control_records import OrderState, Scope
     from worker.domain.effects import Attempt, AttemptResult, Effect, Transaction
-    from worker.domain.engine_rules import EngineRules
+    from worker.domain.engine_settings import EngineSettings
 
 GRAIN: Final = 1 / 1024
 """Instants are whole multiples of it, so that sums of floats are exact."""
@@ -89,13 +89,15 @@ class Publication:
 class EngineEnvironment:
     """One history."""
 
-    def __init__(self, rules: EngineRules, metadata_bytes: int, max_unpublished: int, memory: int) -> None:
-        self.rules = rules
+    def __init__(
+        self, settings: EngineSettings, metadata_bytes: int, max_unpublished: int, memory: int
+    ) -> None:
+        self.settings = settings
         self.metadata_bytes = metadata_bytes
         self._max_unpublished = max_unpublished
         self._memory = memory
-        self.topic = Topic(rules.partitions)
-        self.requests = Requests(rules, self.topic)
+        self.topic = Topic(settings.partitions)
+        self.requests = Requests(settings, self.topic)
         self.now = START
         self.wall = WALL
         self.orders: dict[Scope, OrderState] = {}
@@ -112,7 +114,7 @@ class EngineEnvironment:
         self.is_stopping = False
         self._engine_epoch = self.wall - self.now
         self.requests.latest = max(self.requests.latest, self.wall)
-        self.engine = Engine(self.rules, self.now, self.wall, f"life{self.lives}")
+        self.engine = Engine(self.settings, self.now, self.wall, f"life{self.lives}")
         self.engine._outbox.max_unpublished = self._max_unpublished
         self.engine._admission.memory.limit = self._memory
         self.settle(
@@ -155,7 +157,7 @@ class EngineEnvironment:
     def assign(self, number: int) -> None:
         """The partition is this process's, and restored."""
         partition = self.topic.partitions[number]
-        restored = self.topic.restored(number, self.rules.restore_records)
+        restored = self.topic.restored(number, self.settings.restore_records)
         assignment = PartitionAssignment(
             number, self.now, partition.generation, restored.position, restored.position
         )
@@ -263,7 +265,7 @@ class EngineEnvironment:
         action, target, _, _ = read_body(send)
         assert target == judge_body(send, records, users, self.engine_wall)
         assert all(record.fields is not None and record.fields["action"] == action.name for record in records)
-        effect = effect_of(records[0], reasons_matter=self.rules.reasons_matter)
+        effect = effect_of(records[0], reasons_matter=self.settings.reasons_matter)
         if call.endpoint.only_probes_may_go or call.target.held_at is not None:
             assert call.is_probe, (
                 "P7, P8: nothing but a probe goes while the endpoint is down, halted or its target held"
@@ -290,7 +292,7 @@ class EngineEnvironment:
         self.requests.ended(open_call.request, result, self.now)
         effects = self.engine.attempt_finished(open_call.call_id, result, self.now)
         if RetryCall(open_call.call_id) in effects:
-            assert result.verdict.again, f"another attempt after {result.verdict}"
+            assert result.verdict.retry_budget, f"another attempt after {result.verdict}"
             open_call.phase = CallPhase.BACKING_OFF
         else:
             del self.calls[open_call.call_id]
@@ -410,7 +412,7 @@ class EngineEnvironment:
             for each in partition.open_records.values():
                 for task in each.tasks if isinstance(each, OpenCommand) else ():
                     if task.state is TaskState.BEHIND and task.member_queue.first is task:
-                        assert task.command.mode.waits or id(task.member_queue) in delayed, (
+                        assert task.command.policy.waits or id(task.member_queue) in delayed, (
                             f"P1: {task} stays"
                         )
         for endpoint in self.engine._scheduler.endpoints.values():
@@ -434,7 +436,7 @@ class EngineEnvironment:
                     )
             if partition.open_records:
                 gap = max(partition.open_records) - min(partition.open_records)
-                assert gap < self.rules.max_gap, f"P10: {gap} offsets are held up"
+                assert gap < self.settings.max_gap, f"P10: {gap} offsets are held up"
             assert partition.offsets.open_count >= len(partition.open_records)
             held = sum(each.size for each in partition.open_records.values())
             held += sum(record_bytes(record) for record in partition.backlog)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from worker.domain.contract.actions import Action
     from worker.domain.contract.outcomes import Outcome, Result
     from worker.domain.effects import Attempt, AttemptResult
-    from worker.domain.engine_rules import EngineRules
+    from worker.domain.engine_settings import EngineSettings
 
 Line = tuple[str, str, str]
 """(app, target, user)."""
@@ -129,8 +129,8 @@ class Requests:
 
     """
 
-    def __init__(self, rules: EngineRules, topic: Topic) -> None:
-        self._rules = rules
+    def __init__(self, settings: EngineSettings, topic: Topic) -> None:
+        self._settings = settings
         self._topic = topic
         self._by_line: defaultdict[Line, list[Request]] = defaultdict(list)
         self._by_endpoint: defaultdict[tuple[str, str], list[Request]] = defaultdict(list)
@@ -210,7 +210,7 @@ class Requests:
         assert fields.get("app", "main") == request.send.app
         assert record.target == request.target
         assert ACTIONS[fields["action"]].endpoint == request.send.endpoint
-        assert effect_of(record, reasons_matter=self._rules.reasons_matter) == request.effect
+        assert effect_of(record, reasons_matter=self._settings.reasons_matter) == request.effect
         for limit in ("not_after", "banned_until"):
             assert limit not in fields or wall <= instant_of(fields[limit]), f"{name} was sent too late"
         assert not self._holds(record, user), f"P3: {name} was carried out under its id before"
@@ -218,11 +218,11 @@ class Requests:
     def _holds(self, record: Record, user: str) -> bool:
         """Whether an outcome with the record's command_id, within what is remembered, says that the effect is in place."""
         assert record.fields is not None
-        outcomes = self._topic.partitions[record.partition].outcomes[-self._rules.restore_records :]
+        outcomes = self._topic.partitions[record.partition].outcomes[-self._settings.restore_records :]
         return any(
             outcome.command_id == record.fields["command_id"]
             and outcome.status != "rejected"
-            and instant_of(outcome.finished_at) > self.latest - self._rules.dedupe_window + 1
+            and instant_of(outcome.finished_at) > self.latest - self._settings.dedupe_window + 1
             and any(each.user_id == user and each.status in HOLDS for each in outcome.results)
             for outcome in outcomes
         )
@@ -263,9 +263,9 @@ class Requests:
             assert not (is_new and others), f"P6: {request.target} does not answer, and gets another call"
 
     def _judge_quota(self, request: Request, owned: dict[int, PartitionAssignment]) -> None:
-        now, window = request.left_at, self._rules.window
+        now, window = request.left_at, self._settings.window
         requests = [each for each in self._by_endpoint[request.endpoint_key] if each.went]
-        if self._rules.window_from_send:
+        if self._settings.window_from_send:
             counted = [each for each in requests if each.left_at > now - window]
         else:
             counted = [each for each in requests if each.ended_at is None or each.ended_at > now - 1.0]
@@ -277,12 +277,12 @@ class Requests:
 
     def _owned(self, request: Request, owned: dict[int, PartitionAssignment]) -> int:
         """The permits of the partitions that are this engine's and have settled."""
-        rules = self._rules
-        limit = rules.calls_per_second.get(request.send.endpoint, rules.default_calls_per_second)
+        settings = self._settings
+        limit = settings.calls_per_second.get(request.send.endpoint, settings.default_calls_per_second)
         total = 0
         for number, assignment in owned.items():
             if request.left_at >= assignment.since + assignment.cooling_off:
-                total += limit * (number + 1) // rules.partitions - limit * number // rules.partitions
+                total += limit * (number + 1) // settings.partitions - limit * number // settings.partitions
         return total
 
     # What is judged when an outcome is published
@@ -301,7 +301,7 @@ class Requests:
         fields, user = record.fields, result.user_id
         assert fields is not None
         decided = self.by_id.get(result.request_id or "")
-        effect = effect_of(record, reasons_matter=self._rules.reasons_matter)
+        effect = effect_of(record, reasons_matter=self._settings.reasons_matter)
         mine = (record.offset, user)
         match result.status:
             case ResultStatus.APPLIED:

@@ -23,7 +23,7 @@ from worker.domain.contract.error_codes import Verdict
 from worker.domain.contract.outcomes import Worker
 from worker.domain.contract.timestamps import rfc3339
 from worker.domain.effects import AttemptResult
-from worker.domain.engine_rules import EngineRules
+from worker.domain.engine_settings import EngineSettings
 
 if TYPE_CHECKING:
     from tests.property.answers import Answer
@@ -79,7 +79,7 @@ class Play(RuleBasedStateMachine):
         all_assigned: bool,
         **chosen: Any,
     ) -> None:
-        rules = EngineRules(
+        settings = EngineSettings(
             topic=NAME,
             partitions=PARTITIONS,
             apps={"main": "administrator", "second": "root"},
@@ -90,7 +90,7 @@ class Play(RuleBasedStateMachine):
             dedupe_window=3600.0,
             **chosen,
         )
-        self.environment = EngineEnvironment(rules, metadata_bytes, max_unpublished, memory)
+        self.environment = EngineEnvironment(settings, metadata_bytes, max_unpublished, memory)
         for number in range(PARTITIONS if all_assigned else 1):
             self.environment.assign(number)
         self.environment.pass_time(3.0)

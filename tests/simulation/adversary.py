@@ -59,7 +59,7 @@ class Player:
         self.mark = ""
         self.born = history.clock.now
         self.history = history
-        self.engine = Engine(history.rules(name), history.clock.now, history.clock.wall, name)
+        self.engine = Engine(history.settings(name), history.clock.now, history.clock.wall, name)
         self.alive = True
         self.stopped = False
         self.positions: dict[int, int] = {}

@@ -15,7 +15,7 @@ from tests.simulation.loop import START, VirtualClock
 from tests.simulation.replica import Replica
 from tests.simulation.tencent import Tencent, Weather
 from worker.domain.contract.outcomes import Worker
-from worker.domain.engine_rules import EngineRules
+from worker.domain.engine_settings import EngineSettings
 from worker.domain.progress.commit_metadata import mark_of
 
 if TYPE_CHECKING:
@@ -108,10 +108,10 @@ class History:
         self._instances: dict[str, str | None] = {}
         self._pulses = 0
 
-    def rules(self, name: str, instance: str | None = None) -> EngineRules:
+    def settings(self, name: str, instance: str | None = None) -> EngineSettings:
         """The settings of a replica."""
         plan = self.plan
-        return EngineRules(
+        return EngineSettings(
             topic=TOPIC,
             partitions=plan.partitions,
             owner_mark=mark_of(instance),
@@ -185,7 +185,7 @@ class History:
             self.clock,
             self.kafka,
             self.tencent,
-            self.rules(name, instance),
+            self.settings(name, instance),
             self.plan.unsent,
             self.plan.most_records,
         )

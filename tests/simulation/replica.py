@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from tests.simulation.loop import Event, VirtualClock
     from tests.simulation.tencent import Tencent
     from worker.domain.effects import Attempt, Effect, Transaction
-    from worker.domain.engine_rules import EngineRules
+    from worker.domain.engine_settings import EngineSettings
 
 BACKOFF: Final = (0.05, 2.0)
 """Full jitter: at most the first after the first try, doubling up to the second."""
@@ -46,19 +46,19 @@ class Replica:
         clock: VirtualClock,
         kafka: Kafka,
         tencent: Tencent,
-        rules: EngineRules,
+        settings: EngineSettings,
         unsent: float = 0.0,
         most_records: int = 40,
     ) -> None:
         self.name = name
-        self.mark = rules.owner_mark
+        self.mark = settings.owner_mark
         self.born = clock.now
-        self.engine = Engine(rules, clock.now, clock.wall, name)
+        self.engine = Engine(settings, clock.now, clock.wall, name)
         self.alive = True
         self.stopped = False
         self.notices: list[tuple[float, LogEvent]] = []
         self.most_open = 0
-        self._rules = rules
+        self._settings = settings
         self._unsent = unsent
         self._most_records = most_records
         self._clock = clock
@@ -78,7 +78,7 @@ class Replica:
         """The partition is this replica's, and restored."""
         self._kafka.assign(number, self)
         restored = self._kafka.restore(
-            number, restore_records=self._rules.restore_records, window=self._rules.dedupe_window
+            number, restore_records=self._settings.restore_records, window=self._settings.dedupe_window
         )
         self._positions[number] = restored.position
         self._paused.discard(number)

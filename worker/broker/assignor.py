@@ -2,7 +2,7 @@
 #
 # Both bugs give a partition to one member while another still owns it, without a handover. They occur when a process that
 # was stopped for longer than its session resumes (kafka-python 3.0.12).
-# No bookkeeping of partitions is here (membership.py).
+# No bookkeeping of partitions is here (partition_ownership.py).
 
 from __future__ import annotations
 

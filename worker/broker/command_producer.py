@@ -17,7 +17,7 @@ from worker.broker import kafka_private_parts
 from worker.broker.client_config import command_producer_arguments
 from worker.broker.error_mapping import sentence, unreachable
 from worker.broker.kafka_refusals import refusal_of
-from worker.domain.contract.partition_placement import partition_of
+from worker.domain.contract.placement_check import partition_of
 from worker.domain.contract.raw_records import BareRecord
 from worker.domain.contract.rejections import Rejected
 from worker.errors import BrokerError

@@ -30,7 +30,7 @@ from worker.broker.kafka_private_parts import (
     release_parked,
 )
 from worker.broker.kafka_refusals import refusal_of
-from worker.broker.membership import Membership
+from worker.broker.partition_ownership import PartitionOwnership
 from worker.broker.rebalance_listener import RebalanceListener
 from worker.domain.effects import LogEvent
 from worker.errors import WorkerError
@@ -41,8 +41,8 @@ if TYPE_CHECKING:
     from kafka.consumer.fetcher import ConsumerRecord
 
     from worker.broker.consumer_listener import ConsumerListener
-    from worker.broker.membership import OwnershipClaim
     from worker.broker.options import KafkaOptions
+    from worker.broker.partition_ownership import OwnershipClaim
 
 POLL_SECONDS: Final = 0.1
 """How long one poll waits for records at most, and so how long a pause or a begin may wait for the poll thread."""
@@ -97,12 +97,12 @@ class Consumer:
         self._options = options
         self._listener = listener
         self._notice = notice
-        self._membership = Membership(
+        self._ownership = PartitionOwnership(
             session_timeout=arguments["session_timeout_ms"] / 1000,
             max_poll_interval=arguments["max_poll_interval_ms"] / 1000,
             margin=options.fence_margin,
         )
-        assignor = Assignor(lambda: self._membership.partitions)
+        assignor = Assignor(lambda: self._ownership.partitions)
         self._arguments = {**arguments, "partition_assignment_strategy": (assignor,)}
         self._consumer: KafkaConsumer | None = None
         self._pending_ops: deque[Callable[[KafkaConsumer], None]] = deque()
@@ -140,7 +140,7 @@ class Consumer:
 
     def begin(self, partition: int, position: int, epoch: int) -> None:
         """Start fetching a restored partition from ``position``. Ignored if that ownership is over."""
-        if self._membership.begin(partition, epoch):
+        if self._ownership.begin(partition, epoch):
             self._enqueue(lambda consumer: self._begin(consumer, partition, position, epoch))
 
     def forget(self, partitions: Iterable[int]) -> None:
@@ -149,7 +149,7 @@ class Consumer:
 
         Between a loss and this call ``may_send_until`` is minus infinity.
         """
-        self._membership.forget(partitions)
+        self._ownership.forget(partitions)
 
     def pause(self, partition: int) -> None:
         """Stop fetching the partition. Records that are already on their way may still be delivered."""
@@ -171,11 +171,11 @@ class Consumer:
 
         Minus infinity while the membership is unproven, and while the loop still works on a partition that is no longer owned.
         """
-        return self._membership.may_send_until()
+        return self._ownership.may_send_until()
 
     def claim(self, partitions: Iterable[int]) -> OwnershipClaim | None:
         """Return the current ownerships of these partitions, for ``group_metadata``; None unless all are owned and were begun."""
-        return self._membership.claim(partitions)
+        return self._ownership.claim(partitions)
 
     def group_metadata(self, claim: OwnershipClaim) -> Any:
         """
@@ -190,7 +190,7 @@ class Consumer:
         if consumer is None:
             return None
         metadata = consumer.group_metadata()
-        if metadata.generation_id < 0 or not metadata.member_id or not self._membership.holds(claim):
+        if metadata.generation_id < 0 or not metadata.member_id or not self._ownership.holds(claim):
             return None
         return metadata if self._is_same_topic(consumer) else None
 
@@ -202,7 +202,7 @@ class Consumer:
     @property
     def partitions(self) -> frozenset[int]:
         """The partitions that are owned now."""
-        return self._membership.partitions
+        return self._ownership.partitions
 
     def lag(self, partition: int) -> int | None:
         """Return how many offsets of the partition are not fetched yet, as of the last poll; None before anything was fetched."""
@@ -244,7 +244,7 @@ class Consumer:
                 wait = self._back_off(wait)
                 continue
             rebalance_listener = RebalanceListener(
-                consumer, self._options, self._membership, self._listener, self._notice
+                consumer, self._options, self._ownership, self._listener, self._notice
             )
             consumer.subscribe([self._options.command_topic], listener=rebalance_listener)
             self._consumer = consumer
@@ -294,7 +294,7 @@ class Consumer:
         self._observe(consumer)
 
     def _poll(self, consumer: KafkaConsumer, timeout: float) -> dict[Any, list[ConsumerRecord]]:
-        self._membership.polled(time.monotonic())
+        self._ownership.polled(time.monotonic())
         release_parked(consumer)
         polled: dict[Any, list[ConsumerRecord]] = consumer.poll(timeout_ms=round(timeout * 1000))
         return polled
@@ -304,7 +304,7 @@ class Consumer:
         held = consumer.assignment() - consumer.paused()
         consumer.pause(*held)
         self._poll(consumer, timeout)
-        consumer.resume(*(tp for tp in held & consumer.assignment() if self._membership.begun(tp.partition)))
+        consumer.resume(*(tp for tp in held & consumer.assignment() if self._ownership.begun(tp.partition)))
 
     def _wait_for_room(self, timeout: float) -> bool:
         """Wait until another batch may be delivered. Return whether one may."""
@@ -318,7 +318,7 @@ class Consumer:
         self, polled: dict[Any, list[ConsumerRecord]], rebalance_listener: RebalanceListener
     ) -> None:
         with rebalance_listener.notifying:
-            begun = {tp for tp in polled if self._membership.begun(tp.partition)}
+            begun = {tp for tp in polled if self._ownership.begun(tp.partition)}
             records = [_polled_record(record) for tp in begun for record in polled[tp]]
             if records and not self._topic_replaced:
                 with self._wake:
@@ -327,7 +327,7 @@ class Consumer:
 
     def _begin(self, consumer: KafkaConsumer, partition: int, position: int, epoch: int) -> None:
         tp = self._tp(partition)
-        if self._membership.holds(((partition, epoch),)) and tp in consumer.assignment():
+        if self._ownership.holds(((partition, epoch),)) and tp in consumer.assignment():
             consumer.seek(tp, position)
             self._positions = {}
             self._resume(consumer, partition)
@@ -337,7 +337,7 @@ class Consumer:
             consumer.pause(self._tp(partition))
 
     def _resume(self, consumer: KafkaConsumer, partition: int) -> None:
-        if self._membership.begun(partition) and self._tp(partition) in consumer.assignment():
+        if self._ownership.begun(partition) and self._tp(partition) in consumer.assignment():
             consumer.resume(self._tp(partition))
 
     def _watch_topic_id(self, consumer: KafkaConsumer) -> None:
@@ -364,13 +364,13 @@ class Consumer:
             return
         self._observe_at = now + OBSERVE_SECONDS
         failure = connection_failure(consumer)
-        if failure is not None and now >= self._membership.may_send_until():
+        if failure is not None and now >= self._ownership.may_send_until():
             self._record_failure(failure)
         elif now >= self._failed_at + CALM_SECONDS:
             self._refusals.passed(PARTY)
         lags, positions = {}, {}
         for tp in consumer.assignment():
-            if self._membership.begun(tp.partition):
+            if self._ownership.begun(tp.partition):
                 position, highwater = consumer.position(tp, timeout_ms=0), consumer.highwater(tp)
                 if position is not None:
                     positions[tp.partition] = position

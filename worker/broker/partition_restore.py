@@ -118,8 +118,8 @@ class PartitionRestorer:
         began = time.monotonic()
         party = _party(partition)
         try:
-            with _Lookup(self._options) as lookup:
-                restored = self._restore(lookup, partition)
+            with _RestoreReader(self._options) as reader:
+                restored = self._restore(reader, partition)
         except errors.KafkaError as exc:
             refusal = refusal_of(exc, self._options)
             self._refusals.failed(party, refusal)
@@ -146,19 +146,19 @@ class PartitionRestorer:
         )
         return restored
 
-    def let_go(self, partition: int) -> None:
+    def forget_refusals(self, partition: int) -> None:
         """Forget what Kafka has refused of a partition that is not restored any more."""
         self._refusals.forget(_party(partition))
 
-    def _restore(self, lookup: _Lookup, partition: int) -> RestoredPartition:
+    def _restore(self, reader: _RestoreReader, partition: int) -> RestoredPartition:
         command_tp = TopicPartition(self._options.command_topic, partition)
-        committed = lookup.committed(command_tp, self._open_transaction_seconds())
+        committed = reader.committed(command_tp, self._open_transaction_seconds())
         outcome_tp = TopicPartition(self._options.outcome_topic, partition)
-        mark = lookup.high_watermark(outcome_tp)
-        lookup.wait_until_stable(outcome_tp, mark, self._open_transaction_seconds())
-        known = self._known_ids(lookup, outcome_tp, mark)
+        mark = reader.high_watermark(outcome_tp)
+        reader.wait_until_stable(outcome_tp, mark, self._open_transaction_seconds())
+        known = self._known_ids(reader, outcome_tp, mark)
         if committed is None:
-            return self._restore_uncommitted(lookup, command_tp, outcome_tp, mark, known)
+            return self._restore_uncommitted(reader, command_tp, outcome_tp, mark, known)
         position, metadata = committed.offset, committed.metadata or ""
         expected_label = commit_metadata.label(command_tp.topic, self._topic_id, partition)
         done = commit_metadata.decode(metadata, expected_label, position)
@@ -171,29 +171,34 @@ class PartitionRestorer:
                 slice_free_in=None if free_in_ms is None else free_in_ms / 1000,
                 owner=commit_metadata.owner_of(metadata),
             )
-        ids = self._outcome_ids(lookup, command_tp, outcome_tp, mark)
+        ids = self._outcome_ids(reader, command_tp, outcome_tp, mark)
         end = min(offsets_to_compare(position, ids).stop, position + commit_metadata.MAX_SPAN)
-        records = self._command_ids(lookup, command_tp, range(position, end))
-        ids |= self._dead_letter_ids(lookup, command_tp, records)
+        records = self._command_ids(reader, command_tp, range(position, end))
+        ids |= self._dead_letter_ids(reader, command_tp, records)
         done = bitmap_of_proven(position, records, ids)
         return RestoredPartition(position, done, known, foreign=commit_metadata.excerpt(metadata))
 
     def _restore_uncommitted(
-        self, lookup: _Lookup, command_tp: Any, outcome_tp: Any, mark: int, known: list[RememberedCommandId]
+        self,
+        reader: _RestoreReader,
+        command_tp: Any,
+        outcome_tp: Any,
+        mark: int,
+        known: list[RememberedCommandId],
     ) -> RestoredPartition:
         """Restore a partition without a commit. If it has outcomes, a commit was lost; if not, the group never committed here."""
-        ids = self._outcome_ids(lookup, command_tp, outcome_tp, mark)
+        ids = self._outcome_ids(reader, command_tp, outcome_tp, mark)
         if not ids:
-            position = self._choose_start(lookup, command_tp)
+            position = self._choose_start(reader, command_tp)
             return RestoredPartition(position, known=known, fresh=True)
-        start = lookup.beginning(command_tp)
-        records = self._command_ids(lookup, command_tp, offsets_to_compare(start, ids))
+        start = reader.beginning(command_tp)
+        records = self._command_ids(reader, command_tp, offsets_to_compare(start, ids))
         found = recover_position(
             start,
-            lookup.high_watermark(command_tp),
+            reader.high_watermark(command_tp),
             records,
-            ids | self._dead_letter_ids(lookup, command_tp, records),
-            is_whole=lookup.beginning(outcome_tp) == 0,
+            ids | self._dead_letter_ids(reader, command_tp, records),
+            is_whole=reader.beginning(outcome_tp) == 0,
             from_start=self._options.start == "earliest",
         )
         if isinstance(found, UnclearPosition):
@@ -210,14 +215,14 @@ class PartitionRestorer:
                 f"partition {command_tp.partition} has outcomes and no committed offset (expired, or deleted): {found.reason}",
                 remedy,
             )
-        records_left, first_at = lookup.rest(command_tp, found.position)
+        records_left, first_at = reader.rest(command_tp, found.position)
         self._log_start("kafka.commit_lost", command_tp, found.position, records_left, first_at)
         return RestoredPartition(found.position, found.done, known, fresh=True)
 
-    def _choose_start(self, lookup: _Lookup, command_tp: Any) -> int:
+    def _choose_start(self, reader: _RestoreReader, command_tp: Any) -> int:
         """Return where ``kafka.start`` has the group begin in a partition that it never committed, and log it."""
-        position = lookup.start(command_tp, self._options.start)
-        records, first_at = lookup.rest(command_tp, position)
+        position = reader.start(command_tp, self._options.start)
+        records, first_at = reader.rest(command_tp, position)
         if position == records == 0:  # new, and nothing was ever written: nobody need look at it
             self._notice(LogEvent("kafka.partition_empty", "info", {"partition": command_tp.partition}))
         else:
@@ -245,13 +250,13 @@ class PartitionRestorer:
         }
         self._notice(LogEvent(event, "warning", fields))
 
-    def _known_ids(self, lookup: _Lookup, outcome_tp: Any, mark: int) -> list[RememberedCommandId]:
+    def _known_ids(self, reader: _RestoreReader, outcome_tp: Any, mark: int) -> list[RememberedCommandId]:
         """
         Return the ids that the newest ``restore_records`` outcomes within the window tell of, as far as memory allows, oldest first.
 
         It reads backwards in steps, since markers and aborted records also take offsets.
         """
-        floor = lookup.first_since(outcome_tp, time.time() - self._options.restore_window)
+        floor = reader.first_since(outcome_tp, time.time() - self._options.restore_window)
         if floor is None:
             return []
         found: deque[RememberedCommandId | None] = deque()
@@ -260,7 +265,7 @@ class PartitionRestorer:
         step = max(1, round(SPARE * wanted))
         while end > floor and len(found) < wanted and allowed > 0:
             begin = max(floor, end - step)
-            decoded = map(self._decode, lookup.values(outcome_tp, begin, end))
+            decoded = map(self._decode, reader.values(outcome_tp, begin, end))
             older, allowed = newest(decoded, wanted - len(found), allowed)
             older.extend(found)
             found = older
@@ -268,15 +273,17 @@ class PartitionRestorer:
             step *= 2
         return [known for known in found if known is not None]
 
-    def _outcome_ids(self, lookup: _Lookup, command_tp: Any, outcome_tp: Any, mark: int) -> dict[int, str]:
+    def _outcome_ids(
+        self, reader: _RestoreReader, command_tp: Any, outcome_tp: Any, mark: int
+    ) -> dict[int, str]:
         """Return offset -> command_id of the newest ``ENOUGH`` outcomes of this partition, by the newest of each offset."""
         ids: dict[int, str] = {}
-        begin, end = lookup.beginning(outcome_tp), mark
+        begin, end = reader.beginning(outcome_tp), mark
         while end > begin and len(ids) < ENOUGH:
             floor = max(begin, end - ENOUGH)
             older = {
                 outcome.source.offset: outcome.command_id
-                for value in lookup.values(outcome_tp, floor, end)
+                for value in reader.values(outcome_tp, floor, end)
                 if (outcome := evidence_in(value)) is not None
                 and (outcome.source.topic, outcome.source.partition)
                 == (command_tp.topic, command_tp.partition)
@@ -285,25 +292,25 @@ class PartitionRestorer:
             end = floor
         return ids
 
-    def _command_ids(self, lookup: _Lookup, command_tp: Any, span: range) -> dict[int, str]:
+    def _command_ids(self, reader: _RestoreReader, command_tp: Any, span: range) -> dict[int, str]:
         """Return offset -> command_id of the command records in that span, with a placeholder for an id that cannot be read."""
-        begin, end = max(span.start, lookup.beginning(command_tp)), min(span.stop, lookup.end(command_tp))
-        records = lookup.records(command_tp, begin, end) if begin < end else ()
+        begin, end = max(span.start, reader.beginning(command_tp)), min(span.stop, reader.end(command_tp))
+        records = reader.records(command_tp, begin, end) if begin < end else ()
         return {
             record.offset: self._command_id_of(record) or placeholder_id(record.value) for record in records
         }
 
     def _dead_letter_ids(
-        self, lookup: _Lookup, command_tp: Any, records: Mapping[int, str]
+        self, reader: _RestoreReader, command_tp: Any, records: Mapping[int, str]
     ) -> dict[int, str]:
         """Return offset -> placeholder id of those records that have no readable id and do have a dead letter."""
         wanted = {offset for offset, command_id in records.items() if is_placeholder(command_id)}
         if not wanted:
             return {}
         found = {}
-        for dead_letter_tp in lookup.partitions_of(self._options.dead_letter_topic):
-            begin, end = lookup.beginning(dead_letter_tp), lookup.end(dead_letter_tp)
-            for record in lookup.records(dead_letter_tp, begin, end):
+        for dead_letter_tp in reader.partitions_of(self._options.dead_letter_topic):
+            begin, end = reader.beginning(dead_letter_tp), reader.end(dead_letter_tp)
+            for record in reader.records(dead_letter_tp, begin, end):
                 letter = read_letter(record.key, record.value, record.headers)
                 if (
                     isinstance(letter, ParsedDeadLetter)
@@ -340,7 +347,7 @@ def _size(known: RememberedCommandId | None) -> int:
     return 0 if known is None else known_bytes(known)
 
 
-class _Lookup:
+class _RestoreReader:
     """The lookups of one restoration, over a consumer that joins no group and an admin client."""
 
     def __init__(self, options: KafkaOptions) -> None:

@@ -39,8 +39,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from worker.broker.kafka_refusals import Refusal, RefusalRow
-    from worker.broker.membership import OwnershipClaim, OwnershipSource
     from worker.broker.options import KafkaOptions
+    from worker.broker.partition_ownership import OwnershipClaim, OwnershipSource
     from worker.broker.producer_records import ProducerRecord
     from worker.domain.effects import Transaction
     from worker.domain.publish_results import PublishResult
@@ -88,13 +88,13 @@ class Publisher:
     def __init__(
         self,
         options: KafkaOptions,
-        membership: OwnershipSource,
+        ownership: OwnershipSource,
         notice: Callable[[LogEvent], None],
         refusals: ActiveKafkaRefusals | None = None,
         failed: Callable[[WorkerError], None] = lambda _: None,
     ) -> None:
         self._options = options
-        self._membership = membership
+        self._ownership = ownership
         self._notice = notice
         self._refusals = refusals or ActiveKafkaRefusals(notice)
         self._failed = failed
@@ -135,7 +135,7 @@ class Publisher:
         One at a time: call it again only after ``done``. Call it on the thread that begins partitions (``Consumer.begin``):
         ownership is recorded now, so nothing is published for an ownership that has ended since.
         """
-        claim = self._membership.claim(transaction.commits)
+        claim = self._ownership.claim(transaction.commits)
         with self._wake:
             if self._job is not None:
                 raise RuntimeError("a transaction is being published already")
@@ -221,14 +221,14 @@ class Publisher:
 
     def _publish(self, transaction: Transaction, claim: OwnershipClaim) -> PublishResult:
         producer = self._open_producer()
-        if self._membership.group_metadata(claim) is None:
+        if self._ownership.group_metadata(claim) is None:
             return self._abort_without_identity()
         records = producer_records(transaction, self._options, self._limits.by_topic)
         missing = self._missing_topic(producer, records)
         if missing is not None:
             return self._abort_for_topic(missing)
         # Asked again: encoding takes a while, and a topic's metadata may take seconds.
-        metadata = self._membership.group_metadata(claim)
+        metadata = self._ownership.group_metadata(claim)
         if metadata is None:
             return self._abort_without_identity()
         began_at = time.monotonic()
@@ -314,7 +314,7 @@ class Publisher:
 
     def _abort_without_identity(self) -> Aborted:
         """Return why there is no identity to publish with, before a transaction was begun."""
-        if self._membership.is_topic_gone():
+        if self._ownership.is_topic_gone():
             return Aborted("the command topic is gone, or another has its name")
         return Aborted("a partition in it was revoked, or the group is rebalancing", retry_soon=True)
 
@@ -401,7 +401,7 @@ class Publisher:
         self._log("kafka.commit_unknown", error, next_try_seconds=0.0)
         self._drop_producer()
         while not self._is_over():
-            held = [each for each in claim if self._membership.claim([each[0]]) == (each,)]
+            held = [each for each in claim if self._ownership.claim([each[0]]) == (each,)]
             if not held:
                 return False
             partition = held[0][0]

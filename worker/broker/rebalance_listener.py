@@ -1,6 +1,6 @@
 # What happens to a consumer's partitions: assigned, handed over, lost. Most of it runs on kafka-python's I/O thread.
 #
-# Here kafka-python's events become bookkeeping (membership.py) and calls of the listener, in an order that it can rely on.
+# Here kafka-python's events become bookkeeping (partition_ownership.py) and calls of the listener, in an order that it can rely on.
 # A rebalance waits for the handover without blocking that thread, so heartbeats go on.
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from kafka import KafkaConsumer
 
     from worker.broker.consumer_listener import ConsumerListener
-    from worker.broker.membership import Membership
     from worker.broker.options import KafkaOptions
+    from worker.broker.partition_ownership import PartitionOwnership
 
 
 class RebalanceListener(AsyncConsumerRebalanceListener):
@@ -39,19 +39,19 @@ class RebalanceListener(AsyncConsumerRebalanceListener):
         self,
         consumer: KafkaConsumer,
         options: KafkaOptions,
-        membership: Membership,
+        ownership: PartitionOwnership,
         listener: ConsumerListener,
         notice: Callable[[LogEvent], None],
     ) -> None:
         self._consumer = consumer
         self._topic = options.command_topic
         self._budget = options.handover + options.handover_margin
-        self._membership = membership
+        self._ownership = ownership
         self._listener = listener
         self._notice = notice
         self._fenced: Exception | None = None
         self.notifying = threading.Lock()
-        witness_membership(consumer, membership.proven, self._membership_ended)
+        witness_membership(consumer, ownership.proven, self._membership_ended)
 
     def raise_if_fenced(self) -> None:
         """Raise FencedError if another process has taken the static member id, which ``poll()`` does not report."""
@@ -65,13 +65,13 @@ class RebalanceListener(AsyncConsumerRebalanceListener):
         It reports no change if a membership ends and starts again within one rebalance, though another process may have owned
         the partitions meanwhile. Call it on the poll thread after each poll.
         """
-        unknown = {tp.partition for tp in self._consumer.assignment()} - self._membership.partitions
+        unknown = {tp.partition for tp in self._consumer.assignment()} - self._ownership.partitions
         if unknown and self._consumer.group_metadata().generation_id >= 0:
             self._take_over(unknown)
 
     async def on_partitions_revoked(self, revoked: Iterable[Any]) -> None:
         """Hand over the partitions. They are ours until the listener's handover is over or times out."""
-        owned = tuple(sorted(self._membership.partitions.intersection(tp.partition for tp in revoked)))
+        owned = tuple(sorted(self._ownership.partitions.intersection(tp.partition for tp in revoked)))
         if not owned:
             return
         try:
@@ -83,7 +83,7 @@ class RebalanceListener(AsyncConsumerRebalanceListener):
         except Exception as exc:  # noqa: BLE001 - raising it would only leave kafka-python half closed
             self._log("kafka.handover_failed", "error", partitions=owned, error=repr(exc))
         finally:
-            self._membership.gone(owned)
+            self._ownership.gone(owned)
 
     async def on_partitions_assigned(self, assigned: Iterable[Any]) -> None:
         """Take over the partitions, which stay paused until they are begun."""
@@ -92,7 +92,7 @@ class RebalanceListener(AsyncConsumerRebalanceListener):
     async def on_partitions_lost(self, lost: Iterable[Any]) -> None:
         """Drop the partitions: they may have a new owner, so there is no handover. kafka-python's own method would begin one."""
         with self.notifying:
-            gone = self._membership.gone(sorted(tp.partition for tp in lost))
+            gone = self._ownership.gone(sorted(tp.partition for tp in lost))
             if gone:
                 self._listener.lost(gone)
 
@@ -100,7 +100,7 @@ class RebalanceListener(AsyncConsumerRebalanceListener):
         if isinstance(error, errors.FencedInstanceIdError):
             self._fenced = error
         with self.notifying:
-            gone = self._membership.ended()
+            gone = self._ownership.ended()
             if gone:
                 self._listener.lost(gone)
 
@@ -111,7 +111,7 @@ class RebalanceListener(AsyncConsumerRebalanceListener):
             # Any position keeps kafka-python from looking one up; `begin` sets the right one.
             self._consumer.seek(tp, 0)
         with self.notifying:
-            self._listener.assigned(self._membership.assigned(tp.partition for tp in tps))
+            self._listener.assigned(self._ownership.assigned(tp.partition for tp in tps))
 
     def _log(self, event: str, level: str, **fields: object) -> None:
         self._notice(LogEvent(event, level, fields))

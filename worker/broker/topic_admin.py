@@ -73,7 +73,7 @@ class Topic:
 
 
 @dataclass(frozen=True, slots=True)
-class TopicsReport:
+class WorkerTopics:
     """
     The topics of one worker; None for one that does not exist.
 
@@ -90,7 +90,7 @@ class TopicsReport:
     control_denied: bool = field(default=False, kw_only=True)
 
 
-def inspect(options: KafkaOptions) -> TopicsReport:
+def inspect(options: KafkaOptions) -> WorkerTopics:
     """Return the topics as the cluster describes them. Raises BrokerError if it cannot be reached or refuses."""
     names = (options.command_topic, options.outcome_topic, options.dead_letter_topic)
     admin = _admin(options)
@@ -108,7 +108,7 @@ def inspect(options: KafkaOptions) -> TopicsReport:
         admin.close()
     command, outcome, dead_letter = (topics.get(name) for name in names)
     quota = topics.get(options.quota_topic or "")
-    return TopicsReport(command, outcome, dead_letter, control, quota, control_denied=denied)
+    return WorkerTopics(command, outcome, dead_letter, control, quota, control_denied=denied)
 
 
 def inspect_control(options: KafkaOptions) -> Topic | None:
@@ -145,7 +145,7 @@ def message_bytes(options: KafkaOptions, topic: str) -> int | None:
     return None if size is None else int(size)
 
 
-def problems(report: TopicsReport, options: KafkaOptions, *, dedupe_window: float) -> list[SettingProblem]:
+def problems(report: WorkerTopics, options: KafkaOptions, *, dedupe_window: float) -> list[SettingProblem]:
     """Return what would break a promise. Outcomes must be kept for ``dedupe_window`` seconds, or repeats are not recognised."""
     return [
         *_missing_or_compacted(report, options),
@@ -156,7 +156,7 @@ def problems(report: TopicsReport, options: KafkaOptions, *, dedupe_window: floa
     ]
 
 
-def _missing_or_compacted(report: TopicsReport, options: KafkaOptions) -> Iterator[SettingProblem]:
+def _missing_or_compacted(report: WorkerTopics, options: KafkaOptions) -> Iterator[SettingProblem]:
     for setting, name, topic in (
         ("kafka.command_topics", options.command_topic, report.command),
         ("kafka.outcome_topic", options.outcome_topic, report.outcome),
@@ -169,7 +169,7 @@ def _missing_or_compacted(report: TopicsReport, options: KafkaOptions) -> Iterat
             yield SettingProblem(setting, f"cleanup.policy is {policy}: {COMPACTED}", name)
 
 
-def _outcome_problems(report: TopicsReport, dedupe_window: float) -> Iterator[SettingProblem]:
+def _outcome_problems(report: WorkerTopics, dedupe_window: float) -> Iterator[SettingProblem]:
     command, outcome = report.command, report.outcome
     if outcome is None:
         return
@@ -193,7 +193,7 @@ def _quota_problems(quota: Topic | None) -> Iterator[SettingProblem]:
         yield SettingProblem("kafka.quota_topic", remedy, quota.name)
 
 
-def _size_problems(report: TopicsReport, limit: int) -> Iterator[SettingProblem]:
+def _size_problems(report: WorkerTopics, limit: int) -> Iterator[SettingProblem]:
     if limit < SMALLEST_RECORD:
         remedy = f"the outcome of a large command would not fit: set {SMALLEST_RECORD} or more"
         yield SettingProblem("kafka.producer.max_request_size", remedy, limit)
@@ -229,7 +229,7 @@ def control_problems(topic: Topic | None) -> list[SettingProblem]:
 
 
 def changes(
-    first: TopicsReport, now: TopicsReport, options: KafkaOptions, *, dedupe_window: float
+    first: WorkerTopics, now: WorkerTopics, options: KafkaOptions, *, dedupe_window: float
 ) -> tuple[str | None, list[SettingProblem], list[SettingProblem]]:
     """
     Compare the topics with what they were at the start.
@@ -245,7 +245,7 @@ def changes(
     ]
     if now.control is not None:  # its follower counts the partitions, and sooner
         now = replace(now, control=replace(now.control, partitions=1))
-    lasting = TopicsReport(
+    lasting = WorkerTopics(
         *(_sizeless(topic) for topic in (now.command, now.outcome, now.dead_letter, now.control))
     )
     return (

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from worker.broker.options import KafkaOptions
-    from worker.broker.topic_admin import TopicsReport
+    from worker.broker.topic_admin import WorkerTopics
     from worker.settings import Settings
 
 
@@ -150,7 +150,7 @@ def _cluster(settings: Settings) -> Iterator[PreflightResult]:
         yield PreflightResult(f"{problem.name}{value}", WRONG, problem.remedy)
 
 
-def _control(options: KafkaOptions, report: TopicsReport) -> Iterator[PreflightResult]:
+def _control(options: KafkaOptions, report: WorkerTopics) -> Iterator[PreflightResult]:
     from worker.broker.topic_admin import CREATE  # noqa: PLC0415
 
     name = options.control_topic

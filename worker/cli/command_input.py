@@ -70,7 +70,7 @@ class LineProblem:
 
 
 @dataclass(slots=True)
-class JudgedInput:
+class CommandInput:
     """
     Commands that may be sent, in their order, and what is wrong with the rest.
 
@@ -147,11 +147,11 @@ def _spooling() -> Iterator[None]:
         raise WorkerError(f"{folder} cannot hold the input ({why[:1].lower()}{why[1:]}): {remedy}") from error
 
 
-def judge_options(given: Mapping[str, Any], decoder: CommandDecoder, spool: IO[bytes]) -> JudgedInput:
+def judge_options(given: Mapping[str, Any], decoder: CommandDecoder, spool: IO[bytes]) -> CommandInput:
     """Judge one command given as fields. Those that are None are left out."""
     member_info = {name: given[name] for name in MEMBER_INFO if given.get(name) is not None}
     fields = {name: given[name] for name in FIELDS if given.get(name) is not None}
-    judged = JudgedInput(spool)
+    judged = CommandInput(spool)
     foreign = [name for name, value in (fields | member_info).items() if not _all_utf8(value)]
     if foreign:
         judged.refuse(
@@ -168,13 +168,13 @@ def _all_utf8(value: object) -> bool:
     return all(is_utf8(text) for text in texts if isinstance(text, str))
 
 
-def judge_lines(stream: IO[bytes], decoder: CommandDecoder, spool: IO[bytes]) -> JudgedInput:
+def judge_lines(stream: IO[bytes], decoder: CommandDecoder, spool: IO[bytes]) -> CommandInput:
     """
     Judge a file of one JSON object per line. Blank lines, a byte order mark and CRLF are allowed.
 
     Raises OSError if the file cannot be read, and WorkerError if the spool cannot hold it.
     """
-    judged = JudgedInput(spool)
+    judged = CommandInput(spool)
     seen: dict[str, int] = {}
     for number, line in enumerate(_lines(stream), start=1):
         problem = line if isinstance(line, LineProblem) else _of_whole_input(line) if number == 1 else None
@@ -230,7 +230,7 @@ def _lines(stream: IO[bytes]) -> Iterator[bytes | LineProblem]:
 
 
 def _judge(
-    judged: JudgedInput, number: int | None, value: bytes, decoder: CommandDecoder, seen: dict[str, int]
+    judged: CommandInput, number: int | None, value: bytes, decoder: CommandDecoder, seen: dict[str, int]
 ) -> None:
     read = decoder.decode(BareRecord(value))
     if isinstance(read, Rejected):

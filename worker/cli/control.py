@@ -75,10 +75,10 @@ def _held(
     from worker.broker.command_history import CommandHistory  # noqa: PLC0415
     from worker.domain.contract.command_decoding import Command  # noqa: PLC0415
     from worker.domain.contract.control_records import ControlRecord  # noqa: PLC0415
-    from worker.domain.orders_in_force import OrdersInForce  # noqa: PLC0415
+    from worker.domain.operator_orders import OperatorOrders  # noqa: PLC0415
 
     decoder = decoder_of(settings, options)
-    in_force = OrdersInForce(shadow=settings.shadow)
+    in_force = OperatorOrders(shadow=settings.shadow)
     for scope, order in orders.items():
         in_force.apply(ControlRecord(scope, order), 0.0)
     held: Counter[Scope] = Counter()

@@ -1,7 +1,7 @@
 # `moderation-worker pause | cancel | shadow | resume`: what every worker does with the commands of a scope, from now on.
 # Exit codes: 0 written, 1 Kafka refuses, or there is nothing to resume, 2 wrong settings, arguments or control topic.
 #
-# Each writes one record of the control topic. What follows from it is the workers' (domain/orders_in_force.py); what is in force is
+# Each writes one record of the control topic. What follows from it is the workers' (domain/operator_orders.py); what is in force is
 # shown by `control` (control.py).
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from worker.broker.command_producer import CommandProducer, UnconfirmedCommand, WrittenCommand
     from worker.broker.options import KafkaOptions
     from worker.broker.outcome_follower import OutcomeFollower
-    from worker.cli.command_input import JudgedInput
+    from worker.cli.command_input import CommandInput
     from worker.cli.wait_for_outcomes import OutcomeHead
     from worker.domain.contract.command_decoding import CommandDecoder
 
@@ -124,7 +124,7 @@ def send(
 def _send_valid(
     options: KafkaOptions,
     decoder: CommandDecoder,
-    judged: JudgedInput,
+    judged: CommandInput,
     seconds: float | None,
     *,
     ask: str,
@@ -156,7 +156,7 @@ def _refuse_mixtures(source: str | None, given: Mapping[str, Any], *, skip_inval
 
 def _judge(
     source: str | None, given: Mapping[str, Any], decoder: CommandDecoder, spool: IO[bytes]
-) -> JudgedInput:
+) -> CommandInput:
     from worker.cli.command_input import judge_lines, judge_options  # noqa: PLC0415
 
     if source is None:
@@ -186,7 +186,7 @@ def _unreadable(source: str, error: Exception) -> typer.BadParameter:
     )
 
 
-def _print_problems(judged: JudgedInput, *, as_json: bool, skipped: bool) -> None:
+def _print_problems(judged: CommandInput, *, as_json: bool, skipped: bool) -> None:
     """Print what is wrong with the invalid lines; ``skipped`` says that the valid ones are sent without them."""
     if as_json:
         for problem in judged.problems:
@@ -209,7 +209,7 @@ def _print_problems(judged: JudgedInput, *, as_json: bool, skipped: bool) -> Non
     sys.stderr.write("\n".join([f"{what} not valid, {then}:", *lines]) + "\n")
 
 
-def _print_dry_run(judged: JudgedInput, *, as_json: bool) -> None:
+def _print_dry_run(judged: CommandInput, *, as_json: bool) -> None:
     if as_json:
         for line, command_id in judged.identities:
             print_json({"status": "valid", "command_id": command_id, **({"line": line} if line else {})})
@@ -217,7 +217,7 @@ def _print_dry_run(judged: JudgedInput, *, as_json: bool) -> None:
         print(f"would send {_count_in_words(judged)}; nothing was sent")
 
 
-def _count_in_words(judged: JudgedInput) -> str:
+def _count_in_words(judged: CommandInput) -> str:
     commands, targets = len(judged.identities), len(judged.targets)
     return (
         f"{commands:,} {'command' if commands == 1 else 'commands'} "
@@ -228,7 +228,7 @@ def _count_in_words(judged: JudgedInput) -> str:
 def _send(
     options: KafkaOptions,
     decoder: CommandDecoder,
-    judged: JudgedInput,
+    judged: CommandInput,
     seconds: float | None,
     *,
     ask: str,
@@ -252,7 +252,7 @@ def _send(
 
 
 def _produce(
-    producer: CommandProducer, decoder: CommandDecoder, judged: JudgedInput
+    producer: CommandProducer, decoder: CommandDecoder, judged: CommandInput
 ) -> Sequence[WrittenCommand | UnconfirmedCommand]:
     if len(judged.identities) <= SHOWN_IN_FULL or not sys.stderr.isatty():
         return producer.produce(judged.commands(decoder))
@@ -278,7 +278,7 @@ def _progress(total: int, what: str) -> Any:
 
 def _print_sent(
     options: KafkaOptions,
-    judged: JudgedInput,
+    judged: CommandInput,
     results: Sequence[WrittenCommand | UnconfirmedCommand],
     *,
     as_json: bool,
@@ -312,7 +312,7 @@ def _print_sent(
 
 
 def _print_unsent(
-    judged: JudgedInput, results: Sequence[object], failed: Sequence[tuple[int, UnconfirmedCommand]]
+    judged: CommandInput, results: Sequence[object], failed: Sequence[tuple[int, UnconfirmedCommand]]
 ) -> None:
     missing = len(judged.identities) - len(results) + len(failed)
     line, first = failed[0] if failed else (judged.identities[len(results)][0], None)

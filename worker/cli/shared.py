@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from worker.broker.options import KafkaOptions
-    from worker.broker.topic_admin import Topic, TopicsReport
+    from worker.broker.topic_admin import Topic, WorkerTopics
     from worker.domain.contract.command_decoding import CommandDecoder
     from worker.settings import Settings
 
@@ -137,10 +137,10 @@ def decoder_of(settings: Settings, options: KafkaOptions) -> CommandDecoder:
     from worker.broker.topic_admin import Topic  # noqa: PLC0415
     from worker.domain.contract.command_decoding import CommandDecoder  # noqa: PLC0415
     from worker.domain.contract.outcomes import Worker  # noqa: PLC0415
-    from worker.runtime.options_from_settings import rules_of  # noqa: PLC0415
+    from worker.runtime.options_from_settings import engine_settings_of  # noqa: PLC0415
 
     worker = Worker(options.client_name, __version__)
-    return CommandDecoder(rules_of(settings, Topic(options.command_topic, 1), worker))
+    return CommandDecoder(engine_settings_of(settings, Topic(options.command_topic, 1), worker))
 
 
 def kafka_options_of(config: Path | None) -> tuple[KafkaOptions, CommandDecoder]:
@@ -152,7 +152,7 @@ def kafka_options_of(config: Path | None) -> tuple[KafkaOptions, CommandDecoder]
     return options, decoder_of(settings, options)
 
 
-def describe_topics(report: TopicsReport) -> Iterator[tuple[str, str]]:
+def describe_topics(report: WorkerTopics) -> Iterator[tuple[str, str]]:
     """Yield the name and a description of each topic that exists."""
     for topic in (report.command, report.outcome, report.dead_letter, report.control, report.quota):
         if topic is not None:

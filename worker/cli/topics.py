@@ -18,7 +18,7 @@ from worker.cli.shared import AsJson, Config, describe_topics, kafka_options_in,
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from worker.broker.topic_admin import TopicsReport
+    from worker.broker.topic_admin import WorkerTopics
 
 PARTITIONS: Final = 12
 """Enough for twelve replicas, more than a quota of 200 needs. Adding partitions later means stopping all replicas."""
@@ -99,7 +99,7 @@ def create(
         raise SettingsError(problems)
 
 
-def _other_partitions(report: TopicsReport, created: Collection[str], wanted: int) -> str | None:
+def _other_partitions(report: WorkerTopics, created: Collection[str], wanted: int) -> str | None:
     """Return what to do about topics that existed with another number of partitions than was asked for; None if none did."""
     unlike = {
         topic.name: topic.partitions

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from worker.domain.contract.command_decoding import Command, CommandDecoder
 from worker.domain.contract.parameters import without_reason
-from worker.domain.contract.partition_placement import PlacementCheck
+from worker.domain.contract.placement_check import PlacementCheck
 from worker.domain.contract.rejections import Rejected
 from worker.domain.effects import LogEvent, PausePartition, ResumePartition
 from worker.domain.memory_budget import COMMAND_BYTES, POLL_BYTES, command_bytes, record_bytes, share
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 
     from worker.domain.calls.scheduler import Scheduler
     from worker.domain.contract.parameters import EffectKey
-    from worker.domain.contract.partition_placement import Misplacement
+    from worker.domain.contract.placement_check import Misplacement
     from worker.domain.contract.raw_records import Record
     from worker.domain.effects import EffectQueue
-    from worker.domain.engine_rules import EngineRules
-    from worker.domain.orders_in_force import OrdersInForce
+    from worker.domain.engine_settings import EngineSettings
+    from worker.domain.operator_orders import OperatorOrders
     from worker.domain.progress.member_ordering import MemberOrdering
     from worker.domain.progress.open_commands import OpenRecord
     from worker.domain.progress.outbox import Outbox
@@ -58,29 +58,29 @@ class AdmissionControl:
 
     def __init__(
         self,
-        rules: EngineRules,
+        settings: EngineSettings,
         clock: WallClock,
         ordering: MemberOrdering,
         scheduler: Scheduler,
         outbox: Outbox,
         effects: EffectQueue,
-        orders: OrdersInForce,
+        orders: OperatorOrders,
         partitions: Mapping[int, Partition],
     ) -> None:
         self._orders = orders
-        self._rules = rules
+        self._settings = settings
         self._clock = clock
         self._ordering = ordering
         self._scheduler = scheduler
         self._outbox = outbox
         self._effects = effects
         self._partitions = partitions
-        self._decoder = CommandDecoder(rules)
-        self._placement = PlacementCheck(rules.partitions)
+        self._decoder = CommandDecoder(settings)
+        self._placement = PlacementCheck(settings.partitions)
         self._rejections = RejectionLog()
         self._warned: set[tuple[str | None, Misplacement]] = set()
         self._shared_keys: dict[EffectKey, EffectKey] = {}
-        self.memory = PartitionedBudget(share("commands", rules.memory_budget))
+        self.memory = PartitionedBudget(share("commands", settings.memory_budget))
         self.repeated_records = 0
         self.misplaced: dict[str, int] = {}
 
@@ -203,14 +203,14 @@ class AdmissionControl:
         fingerprint = fingerprint_of(spec)
         order = self._orders.of(spec)
         earlier = None
-        if order is not None and order.mode.simulates:
+        if order is not None and order.policy.simulates:
             # In shadow an id is looked for first among the ids in shadow, which have names of their own.
             earlier = partition.find(in_shadow(spec.command_id), self._clock.wall(now))
         earlier = earlier or partition.find(spec.command_id, self._clock.wall(now))
         if earlier is not None and earlier.fingerprint != fingerprint:
             return _id_reused(spec, earlier.outcome_id)
         endpoint = self._scheduler.endpoints[spec.app, spec.action.endpoint]
-        effect_key = spec.effect if self._rules.reasons_matter else self._shared_key_of(spec)
+        effect_key = spec.effect if self._settings.reasons_matter else self._shared_key_of(spec)
         opens_group = not endpoint.queue.has_group_for(spec.target, effect_key)
         size = record_size + command_bytes(
             record.value or b"", spec, len(spec.users), opens_group=opens_group

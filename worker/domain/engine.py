@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from worker.domain.contract.control_records import ControlRecord
     from worker.domain.contract.raw_records import Record
     from worker.domain.effects import AttemptResult, Effect, HaltReason, RestoredPartition, Transaction
-    from worker.domain.engine_rules import EngineRules
+    from worker.domain.engine_settings import EngineSettings
     from worker.domain.engine_snapshot import LimitedBy
     from worker.domain.progress.open_commands import OpenCommand
 
@@ -66,10 +66,10 @@ class Engine:
     >>> from worker.domain.contract.error_codes import Verdict
     >>> from worker.domain.contract.outcomes import Worker
     >>> from worker.domain.effects import AttemptResult, RestoredPartition
-    >>> from worker.domain.engine_rules import EngineRules
+    >>> from worker.domain.engine_settings import EngineSettings
     >>> from types import SimpleNamespace as Record
-    >>> rules = EngineRules("commands", 1, {"main": "admin"}, "main", Worker("me", "1"))
-    >>> engine = Engine(rules, now=0.0, wall=1.9e9, call_prefix="call")
+    >>> settings = EngineSettings("commands", 1, {"main": "admin"}, "main", Worker("me", "1"))
+    >>> engine = Engine(settings, now=0.0, wall=1.9e9, call_prefix="call")
     >>> engine.assigned(0, RestoredPartition(position=0), now=0.0)
     []
     >>> engine.tick(now=3.0, wall=1.9e9 + 3)  # what a predecessor had sent has been applied by now
@@ -93,28 +93,36 @@ class Engine:
     """
 
     def __init__(
-        self, rules: EngineRules, now: float, wall: float, call_prefix: str, began: float | None = None
+        self, settings: EngineSettings, now: float, wall: float, call_prefix: str, began: float | None = None
     ) -> None:
-        self._rules = rules
+        self._settings = settings
         # When this process began. By then an earlier process of its name was dead.
         self._began = now if began is None else began
         self._ever_assigned: set[int] = set()
         self._clock = WallClock(now, wall)
         self._effects = EffectQueue()
         self._partitions: dict[int, Partition] = {}
-        self._ids = CommandIdBudget(share("ids", rules.memory_budget))
-        self._ordering = MemberOrdering(rules, self._clock)
-        self._outbox = Outbox(rules)
-        self._guards = GuardCounters(rules.guards)
+        self._ids = CommandIdBudget(share("ids", settings.memory_budget))
+        self._ordering = MemberOrdering(settings, self._clock)
+        self._outbox = Outbox(settings)
+        self._guards = GuardCounters(settings.guards)
         self._scheduler = Scheduler(
-            rules, self._clock, self._ordering, self._effects, self._guards, call_prefix
+            settings, self._clock, self._ordering, self._effects, self._guards, call_prefix
         )
         self._enforcement = OperatorOrderEnforcement(
-            rules, self._clock, self._ordering, self._scheduler, self._effects, self._guards, self._partitions
+            settings,
+            self._clock,
+            self._ordering,
+            self._scheduler,
+            self._effects,
+            self._guards,
+            self._partitions,
         )
-        self._responses = ResponseHandler(rules, self._clock, self._ordering, self._scheduler, self._effects)
+        self._responses = ResponseHandler(
+            settings, self._clock, self._ordering, self._scheduler, self._effects
+        )
         self._admission = AdmissionControl(
-            rules,
+            settings,
             self._clock,
             self._ordering,
             self._scheduler,
@@ -143,10 +151,14 @@ class Engine:
         """
         assert number not in self._partitions
         begins_at = now if assigned_at is None else assigned_at
-        if restored.owner and restored.owner == self._rules.owner_mark and number not in self._ever_assigned:
+        if (
+            restored.owner
+            and restored.owner == self._settings.owner_mark
+            and number not in self._ever_assigned
+        ):
             begins_at = max(min(begins_at, self._began), begins_at - START_CREDIT)
         self._ever_assigned.add(number)
-        partition = Partition(number, restored, self._rules, begins_at, self._ids)
+        partition = Partition(number, restored, self._settings, begins_at, self._ids)
         self._partitions[number] = partition
         if self._stopping:
             self._revocation.close(partition)
@@ -156,7 +168,7 @@ class Engine:
             self._outbox.anchor(partition)
         if restored.foreign is not None:
             self._foreign_metadata += 1
-            fields = {"topic": self._rules.topic, "partition": number, "excerpt": restored.foreign}
+            fields = {"topic": self._settings.topic, "partition": number, "excerpt": restored.foreign}
             self._effects.ask_for(LogEvent("kafka.foreign_metadata", "warning", fields))
         return self._follow_through(now)
 
@@ -508,7 +520,7 @@ class Engine:
     def _forget_old(self, now: float, wall: float) -> None:
         for partition in self._partitions.values():
             partition.ids.expire(wall)
-        self._ordering.applied_states.expire(now, self._rules.effect_window)
+        self._ordering.applied_states.expire(now, self._settings.effect_window)
         for endpoint in self._scheduler.endpoints.values():
             endpoint.release_idle_held(now)
             endpoint.forget_idle()

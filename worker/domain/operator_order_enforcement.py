@@ -2,7 +2,7 @@
 # like all others, but are not sent either.
 #
 # When an order changes, the commands for which another order holds now are found, and withdrawn from their queues. Requests in flight
-# end. Which order holds for a command is decided in orders_in_force.py, what then becomes of its tasks in member_ordering.py.
+# end. Which order holds for a command is decided in operator_orders.py, what then becomes of its tasks in member_ordering.py.
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from worker.domain.contract.control_records import BY_GUARD, ControlRecord, Orde
 from worker.domain.contract.timestamps import rfc3339
 from worker.domain.effects import LogEvent, WriteControl
 from worker.domain.engine_snapshot import OrderSnapshot
-from worker.domain.orders_in_force import OrdersInForce
+from worker.domain.operator_orders import OperatorOrders
 from worker.domain.progress.open_commands import OpenCommand
 
 if TYPE_CHECKING:
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from worker.domain.calls.scheduler import Scheduler
     from worker.domain.contract.control_records import Scope
     from worker.domain.effects import EffectQueue
-    from worker.domain.engine_rules import EngineRules
-    from worker.domain.orders_in_force import ActiveOrder
+    from worker.domain.engine_settings import EngineSettings
+    from worker.domain.operator_orders import ActiveOrder
     from worker.domain.progress.member_ordering import MemberOrdering
     from worker.domain.progress.open_commands import EndpointKey
     from worker.domain.progress.partitions import Partition
@@ -44,7 +44,7 @@ class OperatorOrderEnforcement:
 
     def __init__(
         self,
-        rules: EngineRules,
+        settings: EngineSettings,
         clock: WallClock,
         ordering: MemberOrdering,
         scheduler: Scheduler,
@@ -60,7 +60,7 @@ class OperatorOrderEnforcement:
         self._partitions = partitions
         self._logged = 0
         self._written: dict[Scope, Order] = {}  # orders of guards that are not read back yet
-        self.orders = OrdersInForce(shadow=rules.shadow)
+        self.orders = OperatorOrders(shadow=settings.shadow)
 
     def put_in_force(self, records: Iterable[ControlRecord], now: float) -> None:
         """Put these records in force, in order."""
@@ -122,7 +122,7 @@ class OperatorOrderEnforcement:
         for command in self._open_commands():
             if command.order is not None:
                 counts[command.order] = counts.get(command.order, 0) + 1
-            if command.mode.waits:
+            if command.policy.waits:
                 paused.add(command.endpoint)
         return tuple(OrderSnapshot(each.scope, each.order, counts[each]) for each in orders), paused
 
@@ -153,7 +153,7 @@ class OperatorOrderEnforcement:
         changed: list[tuple[OpenCommand, ActiveOrder | None]] = []
         for command in self._open_commands():
             order = self.orders.of(command.spec)
-            if order != command.order and not command.mode.is_final:
+            if order != command.order and not command.policy.is_final:
                 self._ordering.withdraw(command)
                 changed.append((command, order))
         # They are removed from their queues before their order changes, which decides which queue that is.
@@ -161,7 +161,7 @@ class OperatorOrderEnforcement:
         for command, order in changed:
             command.set_order(order)
         for command, _ in changed:
-            if command.mode.simulates:
+            if command.policy.simulates:
                 self._ordering.enter_shadow(command)
         self._scheduler.take_back_unwanted(now)
         for command, _ in changed:

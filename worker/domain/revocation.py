@@ -126,4 +126,4 @@ class Revocation:
 
 def _may_be_dropped(command: OpenCommand) -> bool:
     """Return whether nobody waits for the command because of its order, and no call carries it."""
-    return not command.mode.holds_up_drain and not any(task.is_in_call for task in command.tasks)
+    return not command.policy.holds_up_drain and not any(task.is_in_call for task in command.tasks)

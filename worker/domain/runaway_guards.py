@@ -1,7 +1,7 @@
 # Guards: limits above which a scope is stopped by itself, and the counters that notice.
 #
 # A counter counts the members that this replica sends, and none of other replicas. A scope above its limit is stopped in
-# operator_order_enforcement.py; the orders of operators are in orders_in_force.py.
+# operator_order_enforcement.py; the orders of operators are in operator_orders.py.
 
 from __future__ import annotations
 

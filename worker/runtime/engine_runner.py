@@ -312,7 +312,7 @@ class EngineRunner:
         now = time.monotonic()
         left = self._engine.count_open(handover.numbers)
         self.left_open += left
-        effects = self._let_go(handover.numbers, now)
+        effects = self._drop_partitions(handover.numbers, now)
         self._tell(self._metrics.handed_over, now - handover.began)
         self._log(
             "partitions.revoked",
@@ -328,9 +328,9 @@ class EngineRunner:
         left = self._engine.count_open(numbers)
         self.left_open += left
         self._log("partitions.lost", partitions=sorted(numbers), left_open=left)
-        self._carry_out(self._let_go(numbers, time.monotonic()))
+        self._carry_out(self._drop_partitions(numbers, time.monotonic()))
 
-    def _let_go(self, numbers: Sequence[int], now: float) -> list[Effect]:
+    def _drop_partitions(self, numbers: Sequence[int], now: float) -> list[Effect]:
         for number in numbers:
             self._epochs.pop(number, None)
             self._assigned_at.pop(number, None)

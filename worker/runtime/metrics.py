@@ -27,7 +27,7 @@ from worker.domain.contract.actions import ACTIONS, ENDPOINTS, MEMBERS_PER_CALL
 from worker.domain.contract.control_records import BY_GUARD, BY_SETTINGS, OrderState
 from worker.domain.contract.error_codes import VERDICTS, Verdict
 from worker.domain.contract.outcomes import DEAD_LETTERED, NO_ANSWER, Status
-from worker.domain.contract.partition_placement import Misplacement
+from worker.domain.contract.placement_check import Misplacement
 from worker.domain.contract.rejections import REJECTIONS
 from worker.domain.contract.timestamps import instant_of
 from worker.domain.engine_snapshot import LIMITED_BY, EventCounts
@@ -309,7 +309,7 @@ class Metrics:
             state = order.order.state
             number[state, order.order.by if order.order.by in _NOT_PEOPLE else ORDERED_BY[0]] += 1
             held[state] += order.commands
-            if state.row.mode.waits:
+            if state.row.policy.waits:
                 oldest = max(oldest, wall - instant_of(order.order.at))
         for (state, by), count in number.items():
             self._child("controls", state.value, by).set(count)

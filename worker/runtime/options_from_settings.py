@@ -1,4 +1,4 @@
-# Turns the settings into what each part takes: the broker's options, the client's, the engine's rules, the replica's name.
+# Turns the settings into what each part takes: the broker's options, the client's, the engine's settings, the replica's name.
 #
 # Values in, values out, except for sign-in tokens, which are fetched when Kafka first asks for one. All else is built and
 # opened in wiring.py, so commands that only look, such as `check`, use this too.
@@ -17,7 +17,7 @@ from worker.broker.client_config import contradictions
 from worker.broker.oauth import OAuthOptions, fetch_token
 from worker.broker.options import RESTORED_AT_ONCE, KafkaOptions
 from worker.broker.topic_admin import CREATE, problems
-from worker.domain.engine_rules import EngineRules
+from worker.domain.engine_settings import EngineSettings
 from worker.domain.memory_budget import MEBIBYTE, share
 from worker.domain.progress.commit_metadata import mark_of
 from worker.errors import SettingProblem, SettingsError
@@ -29,12 +29,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from worker.broker.options import Start
-    from worker.broker.topic_admin import Topic, TopicsReport
+    from worker.broker.topic_admin import Topic, WorkerTopics
     from worker.domain.contract.outcomes import Worker
     from worker.settings import KafkaSettings, Settings
 
 
-def misfits(settings: Settings, options: KafkaOptions, report: TopicsReport) -> list[SettingProblem]:
+def misfits(settings: Settings, options: KafkaOptions, report: WorkerTopics) -> list[SettingProblem]:
     """Return the settings that do not fit the existing topics."""
     found = problems(report, options, dedupe_window=settings.dedupe.window_seconds)
     if settings.guards and report.control is None and not report.control_denied:
@@ -166,11 +166,11 @@ def _start(text: str) -> Start:
     return named.get(text) or datetime.fromisoformat(text)
 
 
-def rules_of(settings: Settings, topic: Topic, worker: Worker) -> EngineRules:
+def engine_settings_of(settings: Settings, topic: Topic, worker: Worker) -> EngineSettings:
     """Return the settings as the engine takes them. ``topic`` is the command topic."""
     limits, dedupe, retry = settings.limits, settings.dedupe, settings.retry
     from_send = limits.window_from == "send"
-    return EngineRules(
+    return EngineSettings(
         topic=topic.name,
         topic_id=topic.topic_id,
         partitions=topic.partitions,

@@ -127,7 +127,7 @@ class PartitionRestorer(Protocol):
     def restore(self, partition: int) -> RestoredPartition:
         """Return what was done and where to resume; blocks. Raises BrokerError; CommittedOffsetLostError if a person must decide."""
 
-    def let_go(self, partition: int) -> None:
+    def forget_refusals(self, partition: int) -> None:
         """Forget what Kafka has refused of a partition that is no longer ours."""
 
 

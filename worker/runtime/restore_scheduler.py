@@ -73,7 +73,7 @@ class RestoreScheduler:
                 continue
             except BrokerError as error:
                 if not self._is_ours(number, epoch):
-                    self._restorer.let_go(number)
+                    self._restorer.forget_refusals(number)
                     return
                 self._log(
                     "partition.restore_failed", partition=number, reason=str(error), next_try_seconds=wait
@@ -90,7 +90,7 @@ class RestoreScheduler:
     def forget(self, number: int) -> None:
         """Drop the doubt about a partition that is no longer ours, and what Kafka refuses of it: both are the next owner's."""
         self.partitions_in_doubt.pop(number, None)
-        self._restorer.let_go(number)
+        self._restorer.forget_refusals(number)
 
     def __repr__(self) -> str:
         return f"<RestoreScheduler from {self._restorer!r}>"

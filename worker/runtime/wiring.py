@@ -41,10 +41,10 @@ from worker.runtime.metrics import CONTENT_TYPE, Metrics
 from worker.runtime.open_file_limit import take_file_descriptors
 from worker.runtime.options_from_settings import (
     apps_of,
+    engine_settings_of,
     http_options,
     kafka_options,
     misfits,
-    rules_of,
     worker_name,
 )
 from worker.runtime.readiness import Readiness
@@ -60,10 +60,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from worker.broker.options import KafkaOptions
-    from worker.broker.topic_admin import Topic, TopicsReport
+    from worker.broker.topic_admin import Topic, WorkerTopics
     from worker.domain.contract.control_records import ControlRecord
     from worker.domain.contract.raw_records import Record
-    from worker.domain.engine_rules import EngineRules
+    from worker.domain.engine_settings import EngineSettings
     from worker.errors import WorkerError
     from worker.runtime import ports
     from worker.runtime.logging_setup import Log
@@ -127,8 +127,8 @@ async def _run(settings: Settings, log: Log) -> int:
         log("worker.stopping", signal=str(early), drain_seconds=settings.drain_seconds)
         log("worker.stopped", exit_code=shutdown.CLEAN, left_open=0, seconds=0.0)
         return shutdown.CLEAN
-    rules = rules_of(settings, topic, Worker(name, __version__))
-    parts = _build(settings, options, http, topics, rules, log)
+    engine_settings = engine_settings_of(settings, topic, Worker(name, __version__))
+    parts = _build(settings, options, http, topics, engine_settings, log)
     _keep_thread_for_stop()
     port = await listen(parts.server, settings)
     log("server.started", host=settings.server.host, port=port)
@@ -172,19 +172,23 @@ def _build(
     settings: Settings,
     options: KafkaOptions,
     http: HttpOptions,
-    topics: TopicsReport,
-    rules: EngineRules,
+    topics: WorkerTopics,
+    engine_settings: EngineSettings,
     log: Log,
 ) -> _Parts:
     """Build all parts and join them. Starts nothing."""
-    engine = Engine(rules, time.monotonic(), time.time(), call_prefix=secrets.token_hex(4), began=BEGAN)
+    engine = Engine(
+        engine_settings, time.monotonic(), time.time(), call_prefix=secrets.token_hex(4), began=BEGAN
+    )
     client = Client(
         apps_of(settings),
         http,
         notice=log.event,
         redaction=log.redaction,
     )
-    metrics = Metrics(settings.tencent.apps, window=rules.window, memory_budget=rules.memory_budget)
+    metrics = Metrics(
+        settings.tencent.apps, window=engine_settings.window, memory_budget=engine_settings.memory_budget
+    )
     failures = FailedCommandLog(log)
     recent = RecentOutcomes() if settings.server.page else None
     runner = EngineRunner(
@@ -203,8 +207,8 @@ def _build(
         known_of,
         log.event,
         refusals,
-        command_id_of=_command_id_reader(rules),
-        topic_id=rules.topic_id,
+        command_id_of=_command_id_reader(engine_settings),
+        topic_id=engine_settings.topic_id,
     )
     write_order, follower = None, None
     if options.control_topic is not None:
@@ -223,7 +227,9 @@ def _build(
         follower,
     )
     readiness = Readiness(runner, watch, refusals, follower)
-    page = None if recent is None else StatusPage(rules.worker, recent, obstacles=readiness.obstacles)
+    page = (
+        None if recent is None else StatusPage(engine_settings.worker, recent, obstacles=readiness.obstacles)
+    )
     monitor = SelfMonitor(
         runner,
         consumer,
@@ -234,7 +240,7 @@ def _build(
         log,
         failures,
         page,
-        topic_fault=lambda: _topic_fault(rules, consumer),
+        topic_fault=lambda: _topic_fault(engine_settings, consumer),
         follower=follower,
     )
     server = StatusServer(
@@ -317,29 +323,29 @@ def _write_order(options: KafkaOptions, record: ControlRecord) -> None:
     write_record(options, record, record.order.by, record.order.reason)
 
 
-def _topic_fault(rules: EngineRules, consumer: Consumer) -> TopicFault | None:
+def _topic_fault(engine_settings: EngineSettings, consumer: Consumer) -> TopicFault | None:
     """Return what is wrong with the command topic; None if it is as it was at the start."""
     topic_id = consumer.topic_id()
-    if topic_admin.is_another_topic(rules.topic_id, topic_id):
-        reason = topic_admin.recreated_message(rules.topic, rules.topic_id, topic_id)
+    if topic_admin.is_another_topic(engine_settings.topic_id, topic_id):
+        reason = topic_admin.recreated_message(engine_settings.topic, engine_settings.topic_id, topic_id)
         return TopicFault(reason, can_publish=False)
     count = consumer.partition_count()
-    if count is not None and count != rules.partitions:
+    if count is not None and count != engine_settings.partitions:
         reason = (
-            f"the command topic has {count} partitions now, and had {rules.partitions} at the start: stop all replicas, "
+            f"the command topic has {count} partitions now, and had {engine_settings.partitions} at the start: stop all replicas, "
             "then start them again"
         )
         return TopicFault(reason, can_publish=True)
     return None
 
 
-def _command_id_reader(rules: EngineRules) -> Callable[[Record], str | None]:
+def _command_id_reader(engine_settings: EngineSettings) -> Callable[[Record], str | None]:
     """Return a function that reads the command_id of a record, and returns None if the record has no readable one."""
-    decoder = CommandDecoder(rules)
+    decoder = CommandDecoder(engine_settings)
     return lambda record: decoder.decode(record).command_id
 
 
-def _fitting_topics(settings: Settings, options: KafkaOptions) -> tuple[TopicsReport, Topic]:
+def _fitting_topics(settings: Settings, options: KafkaOptions) -> tuple[WorkerTopics, Topic]:
     """Return a report on all topics, and the command topic. Raises SettingsError when topics or limits do not fit."""
     report = topic_admin.inspect(options)
     found = misfits(settings, options, report)

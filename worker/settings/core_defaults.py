@@ -7,6 +7,6 @@ from __future__ import annotations
 from typing import Final
 
 from worker.domain.contract.outcomes import Worker
-from worker.domain.engine_rules import EngineRules
+from worker.domain.engine_settings import EngineSettings
 
-CORE: Final = EngineRules(topic="", partitions=1, apps={}, default_app=None, worker=Worker("", ""))
+CORE: Final = EngineSettings(topic="", partitions=1, apps={}, default_app=None, worker=Worker("", ""))

@@ -18,9 +18,9 @@ from worker.broker.command_producer import (
 )
 from worker.domain.contract.command_decoding import CommandDecoder
 from worker.domain.contract.outcomes import Worker
-from worker.domain.contract.partition_placement import partition_of
+from worker.domain.contract.placement_check import partition_of
 from worker.domain.contract.rejections import Rejected
-from worker.domain.engine_rules import EngineRules
+from worker.domain.engine_settings import EngineSettings
 from worker.errors import BrokerError
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.kafka
 
-DECODER = CommandDecoder(EngineRules("commands", 2, {"main": "admin"}, "main", Worker("w", "0")))
+DECODER = CommandDecoder(EngineSettings("commands", 2, {"main": "admin"}, "main", Worker("w", "0")))
 
 
 def prepared(number: int, target: str = "g", **changes: Any) -> OutgoingCommand | Rejected:

@@ -57,7 +57,7 @@ class RecordingCallOwner:
     def finished(self, result: AttemptResult) -> bool:
         self.results.append(result)
         self.events.append("finished")
-        return bool(result.verdict.again) and len(self.results) <= self.retries
+        return bool(result.verdict.retry_budget) and len(self.results) <= self.retries
 
     async def next_attempt(self) -> Attempt:
         self.events.append("next_attempt")

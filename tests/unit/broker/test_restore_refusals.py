@@ -38,7 +38,7 @@ class Restorations:
         def fails(_: object) -> None:
             raise self.error
 
-        monkeypatch.setattr(partition_restore, "_Lookup", fails)
+        monkeypatch.setattr(partition_restore, "_RestoreReader", fails)
         for _ in range(FAILURES):
             self.fail(BrokerError)
         assert self.refusals.lasting
@@ -53,9 +53,9 @@ def test_what_is_refused_of_a_partition_that_has_gone_is_no_obstacle(
 ) -> None:
     restorations = Restorations(monkeypatch)
 
-    restorations.restorer.let_go(2)
+    restorations.restorer.forget_refusals(2)
     assert restorations.refusals.lasting
-    restorations.restorer.let_go(3)
+    restorations.restorer.forget_refusals(3)
 
     assert restorations.refusals.lasting == []
     assert "kafka.accepted" not in [event.event for event in restorations.logged]
@@ -84,4 +84,4 @@ def test_a_first_record_that_does_not_come_is_only_of_unknown_age(monkeypatch: p
     monkeypatch.setattr(partition_restore, "open_client", lambda *_: reader)
     monkeypatch.setattr(offset_range_reader, "READ_SECONDS", -1.0)
 
-    assert partition_restore._Lookup(options()).rest(place, 5) == (4, None)
+    assert partition_restore._RestoreReader(options()).rest(place, 5) == (4, None)

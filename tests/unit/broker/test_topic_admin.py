@@ -10,22 +10,22 @@ from kafka import errors
 
 from tests.unit.broker.test_client_config import options
 from worker.broker import topic_admin
-from worker.broker.topic_admin import Topic, TopicsReport, changes, control_problems, create_missing, problems
+from worker.broker.topic_admin import Topic, WorkerTopics, changes, control_problems, create_missing, problems
 from worker.errors import BrokerError
 
-GOOD = TopicsReport(
+GOOD = WorkerTopics(
     Topic("commands", 6, frozenset({"delete"}), 604_800.0, 1_048_588),
     Topic("outcomes", 6, frozenset({"delete"}), 604_800.0, 1_048_588),
     Topic("dead-letters", 1, frozenset({"delete"}), float("inf"), 1_048_588),
 )
 
 
-def problems_with(report: TopicsReport, **chosen: Any) -> list[tuple[str, str]]:
+def problems_with(report: WorkerTopics, **chosen: Any) -> list[tuple[str, str]]:
     found = problems(report, options(**chosen), dedupe_window=3600.0)
     return [(problem.name, problem.remedy) for problem in found]
 
 
-def with_outcome(**changes: Any) -> TopicsReport:
+def with_outcome(**changes: Any) -> WorkerTopics:
     assert GOOD.outcome is not None
     return replace(GOOD, outcome=replace(GOOD.outcome, **changes))
 
@@ -35,7 +35,7 @@ def test_good_topics_have_no_problem() -> None:
 
 
 def test_a_topic_that_does_not_exist_is_named_with_the_command_that_makes_it() -> None:
-    found = problems(TopicsReport(None, None, None), options(), dedupe_window=3600.0)
+    found = problems(WorkerTopics(None, None, None), options(), dedupe_window=3600.0)
 
     assert [(problem.name, problem.value) for problem in found] == [
         ("kafka.command_topics", "commands"),

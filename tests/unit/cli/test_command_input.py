@@ -17,15 +17,15 @@ from worker.cli import command_input
 from worker.cli.command_input import IN_MEMORY, judge_lines, judge_options, open_spool
 from worker.domain.contract.command_decoding import CommandDecoder
 from worker.domain.contract.outcomes import Worker
-from worker.domain.engine_rules import EngineRules
+from worker.domain.engine_settings import EngineSettings
 from worker.errors import WorkerError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from worker.cli.command_input import JudgedInput
+    from worker.cli.command_input import CommandInput
 
-DECODER = CommandDecoder(EngineRules("commands", 6, {"main": "admin"}, "main", Worker("w", "0")))
+DECODER = CommandDecoder(EngineSettings("commands", 6, {"main": "admin"}, "main", Worker("w", "0")))
 
 
 def line(command_id: str, **changes: Any) -> bytes:
@@ -38,11 +38,11 @@ def line(command_id: str, **changes: Any) -> bytes:
     return json.dumps(fields | changes).encode()
 
 
-def judged(text: bytes) -> JudgedInput:
+def judged(text: bytes) -> CommandInput:
     return judge_lines(io.BytesIO(text), DECODER, io.BytesIO())
 
 
-def remedies(found: JudgedInput) -> list[str]:
+def remedies(found: CommandInput) -> list[str]:
     return [str(problem) for problem in found.problems]
 
 

@@ -15,7 +15,7 @@ from worker.broker.batch_search import contains
 from worker.cli.filters import Filters, parse_time
 from worker.domain.contract.command_decoding import CommandDecoder
 from worker.domain.contract.outcomes import Outcome, Result, ResultStatus, Source, Status, Worker
-from worker.domain.engine_rules import EngineRules
+from worker.domain.engine_settings import EngineSettings
 from worker.printable_text import is_utf8, plain
 
 NOW = 1_800_000_000.0
@@ -31,7 +31,7 @@ class Sent(Struct):
     key: bytes | None = None
 
 
-DECODER = CommandDecoder(EngineRules("commands", 6, {"main": "admin"}, "main", Worker("w", "0")))
+DECODER = CommandDecoder(EngineSettings("commands", 6, {"main": "admin"}, "main", Worker("w", "0")))
 
 
 def asks(asked: Filters, value: bytes | None, *headers: tuple[str, bytes | None]) -> bool:

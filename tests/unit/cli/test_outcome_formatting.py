@@ -37,7 +37,7 @@ from worker.domain.contract.outcomes import (
     Status,
     Worker,
 )
-from worker.domain.engine_rules import EngineRules
+from worker.domain.engine_settings import EngineSettings
 
 
 def outcome(*results: Result, **changes: Any) -> dict[str, Any]:
@@ -209,7 +209,7 @@ def waits(ahead: int = 0, timestamp: int = 1_800_000_000_250, **changes: Any) ->
     found: Any = SimpleNamespace(
         topic="commands", partition=3, offset=7, timestamp=timestamp, key=None, value=json.dumps(value | changes).encode(), headers=[],
     )  # fmt: skip
-    read = CommandDecoder(EngineRules("commands", 6, {"main": "admin"}, "main", Worker("w", "0"))).decode(
+    read = CommandDecoder(EngineSettings("commands", 6, {"main": "admin"}, "main", Worker("w", "0"))).decode(
         found
     )
     return waiting_report(read, WaitingCommand(found, ahead))

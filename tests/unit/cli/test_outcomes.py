@@ -14,13 +14,13 @@ from worker.broker.command_history import WaitingCommand
 from worker.cli.filters import Filters
 from worker.domain.contract.command_decoding import CommandDecoder
 from worker.domain.contract.outcomes import Worker
-from worker.domain.engine_rules import EngineRules
+from worker.domain.engine_settings import EngineSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 OUTCOMES: Any = importlib.import_module("worker.cli.outcomes")
-DECODER = CommandDecoder(EngineRules("commands", 6, {"main": "admin"}, "main", Worker("w", "0")))
+DECODER = CommandDecoder(EngineSettings("commands", 6, {"main": "admin"}, "main", Worker("w", "0")))
 
 
 def _record(offset: int) -> Any:

@@ -26,7 +26,7 @@ from worker.cli.undo_plan import (
 from worker.domain.contract.command_decoding import CommandDecoder
 from worker.domain.contract.outcomes import Worker
 from worker.domain.contract.timestamps import instant_of, rfc3339
-from worker.domain.engine_rules import EngineRules
+from worker.domain.engine_settings import EngineSettings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from worker.domain.contract.command_decoding import Command
 
 NOW = 1_800_000_000.0
-DECODER = CommandDecoder(EngineRules("commands", 2, {"main": "admin"}, "main", Worker("w", "0")))
+DECODER = CommandDecoder(EngineSettings("commands", 2, {"main": "admin"}, "main", Worker("w", "0")))
 BAN = "group.ban_group_member"
 UNBAN = "group.unban_group_member"
 

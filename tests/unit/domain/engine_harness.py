@@ -27,7 +27,7 @@ from worker.domain.effects import (
     WriteControl,
 )
 from worker.domain.engine import Engine
-from worker.domain.engine_rules import EngineRules
+from worker.domain.engine_settings import EngineSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -120,7 +120,7 @@ class EngineHarness:
         ordered: The records that guards have asked for.
     """
 
-    def __init__(self, *partitions: int, settled: bool = True, **rules: Any) -> None:
+    def __init__(self, *partitions: int, settled: bool = True, **settings: Any) -> None:
         defaults: dict[str, Any] = {
             "topic": TOPIC,
             "partitions": max((0, *partitions)) + 1,
@@ -128,10 +128,10 @@ class EngineHarness:
             "default_app": "main",
             "worker": Worker("worker-0", "1.0"),
         }
-        self.rules = EngineRules(**defaults | rules)
+        self.settings = EngineSettings(**defaults | settings)
         self.now = START
         self.wall = WALL
-        self.engine = Engine(self.rules, self.now, self.wall, "call")
+        self.engine = Engine(self.settings, self.now, self.wall, "call")
         self.out: list[Request] = []
         self.awaiting_permit: list[str] = []
         self.waiting: list[str] = []

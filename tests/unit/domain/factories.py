@@ -8,7 +8,7 @@ import gc
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
-from tests.unit.domain.samples import BAN, RULES, Record, command, encoded, rejected
+from tests.unit.domain.samples import BAN, SETTINGS, Record, command, encoded, rejected
 from worker.domain.contract.error_codes import Verdict, judge
 from worker.domain.contract.outcomes import AttemptRecord, Result
 from worker.domain.effects import AttemptResult, RestoredPartition
@@ -28,7 +28,7 @@ RECEIVED_AT: Final = 100.0
 def partition(**changes: Any) -> Partition:
     """A partition that begins at offset 0, with nothing known."""
     restored = RestoredPartition(**{"position": 0, **changes})
-    return Partition(3, restored, RULES, RECEIVED_AT, CommandIdBudget(1 << 30))
+    return Partition(3, restored, SETTINGS, RECEIVED_AT, CommandIdBudget(1 << 30))
 
 
 def open_command(

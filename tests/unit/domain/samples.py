@@ -11,7 +11,7 @@ from typing import Any, Final
 from worker.domain.contract.command_decoding import Command, CommandDecoder
 from worker.domain.contract.outcomes import Worker
 from worker.domain.contract.rejections import Rejected
-from worker.domain.engine_rules import EngineRules
+from worker.domain.engine_settings import EngineSettings
 
 Headers = tuple[tuple[str, bytes | None], ...]
 
@@ -27,7 +27,7 @@ class Record:
     offset: int = 42
 
 
-RULES: Final = EngineRules(
+SETTINGS: Final = EngineSettings(
     topic="moderation.commands",
     partitions=8,
     apps={"main": "administrator", "second": "root"},
@@ -35,7 +35,7 @@ RULES: Final = EngineRules(
     worker=Worker("worker-0", "1.0"),
     protected_users=frozenset({"moderator"}),
 )
-DECODER: Final = CommandDecoder(RULES)
+DECODER: Final = CommandDecoder(SETTINGS)
 
 BAN: Final[dict[str, Any]] = {
     "command_id": "c-1",

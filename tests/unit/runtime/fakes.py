@@ -213,7 +213,7 @@ class RunnerHarness:
         self.restoring()
         return RestoredPartition(17)
 
-    def let_go(self, partition: int) -> None: ...
+    def forget_refusals(self, partition: int) -> None: ...
 
     # The writer of orders
 

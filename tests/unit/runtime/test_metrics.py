@@ -9,7 +9,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.unit.domain.factories import give, open_command, rejected_record
-from tests.unit.domain.samples import KICK, RULES
+from tests.unit.domain.samples import KICK, SETTINGS
 from worker.domain.contract.actions import ENDPOINTS
 from worker.domain.contract.control_records import Order, OrderState, Scope
 from worker.domain.contract.dead_letter_encoding import DeadLetter
@@ -332,7 +332,7 @@ def test_a_dead_letter_is_counted_by_its_reason_whatever_its_status(metrics: Met
     letters = [dead_letter_of(rejected_record(b"{"), "commands")]
     for status, ended in commands.items():
         for each in ended:
-            each.emit(outcome_of(each, RULES, 100.0, 0.0), 1000)
+            each.emit(outcome_of(each, SETTINGS, 100.0, 0.0), 1000)
             assert each.outcome is not None
             assert each.outcome.status is status
             letters.append(dead_letter_of(each, "commands"))

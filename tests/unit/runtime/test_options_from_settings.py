@@ -12,18 +12,18 @@ import pytest
 
 from tests.unit.settings.environment import KEY, load, minimal
 from worker.broker.options import KafkaOptions
-from worker.broker.topic_admin import Topic, TopicsReport
+from worker.broker.topic_admin import Topic, WorkerTopics
 from worker.domain.contract.control_records import OrderState, Scope
 from worker.domain.contract.outcomes import Worker
-from worker.domain.engine_rules import EngineRules
+from worker.domain.engine_settings import EngineSettings
 from worker.domain.progress.commit_metadata import mark_of
 from worker.domain.runaway_guards import RunawayGuard
 from worker.runtime.options_from_settings import (
     apps_of,
+    engine_settings_of,
     http_options,
     kafka_options,
     misfits,
-    rules_of,
     worker_name,
 )
 from worker.settings import secrets_of
@@ -84,7 +84,7 @@ EVERYTHING: Final[dict[str, Any]] = {
     "guards": [{"scope": {"issuer": "*"}, "members": 500, "per_seconds": 60, "then": "shadow"}],
 }
 COMMANDS: Final = Topic("commands", 12, topic_id="tW5xAAAAAAAAAAAAAAAAAQ")
-RULES: Final = EngineRules(
+ENGINE_SETTINGS: Final = EngineSettings(
     topic="commands",
     topic_id="tW5xAAAAAAAAAAAAAAAAAQ",
     partitions=12,
@@ -114,7 +114,7 @@ RULES: Final = EngineRules(
 
 
 def test_the_engine_works_by_the_settings() -> None:
-    assert rules_of(load(EVERYTHING), COMMANDS, WORKER) == RULES
+    assert engine_settings_of(load(EVERYTHING), COMMANDS, WORKER) == ENGINE_SETTINGS
 
 
 def test_a_window_from_the_sending_has_the_margin_and_one_from_the_answer_needs_none() -> None:
@@ -122,8 +122,10 @@ def test_a_window_from_the_sending_has_the_margin_and_one_from_the_answer_needs_
     from_answer = load({**EVERYTHING, "limits": limits})
     from_send = load({**EVERYTHING, "limits": {**limits, "window_from": "send"}})
 
-    assert rules_of(from_answer, COMMANDS, WORKER) == RULES
-    assert rules_of(from_send, COMMANDS, WORKER) == replace(RULES, window=1.25, window_from_send=True)
+    assert engine_settings_of(from_answer, COMMANDS, WORKER) == ENGINE_SETTINGS
+    assert engine_settings_of(from_send, COMMANDS, WORKER) == replace(
+        ENGINE_SETTINGS, window=1.25, window_from_send=True
+    )
 
 
 def test_the_broker_works_by_the_settings() -> None:
@@ -242,7 +244,7 @@ def test_a_limit_below_the_partitions_does_not_fit() -> None:
     found = misfits(
         settings,
         kafka_options(settings, "name"),
-        TopicsReport(topics[0], topics[1], topics[2], Topic("orders", 1)),
+        WorkerTopics(topics[0], topics[1], topics[2], Topic("orders", 1)),
     )
 
     assert [(problem.name, problem.value) for problem in found] == [(f"limits.per_endpoint.{BAN}", 11)]
@@ -254,17 +256,17 @@ def test_guards_do_not_fit_a_cluster_that_has_no_control_topic() -> None:
     options = kafka_options(settings, "name")
     topics = [Topic(name, 12) for name in ("commands", "outcomes", "letters")]
 
-    (found,) = misfits(settings, options, TopicsReport(*topics))
+    (found,) = misfits(settings, options, WorkerTopics(*topics))
 
     assert (found.name, found.value) == ("kafka.control_topic", "orders")
     assert "topics create" in found.remedy
-    assert misfits(load({**EVERYTHING, "guards": []}), options, TopicsReport(*topics)) == []
+    assert misfits(load({**EVERYTHING, "guards": []}), options, WorkerTopics(*topics)) == []
 
 
 def test_what_a_part_does_where_nothing_is_said_is_what_the_settings_say() -> None:
     """The core's defaults are the settings'; those of the adapters are beside what they are for, and must not drift."""
     settings = load(minimal(app={"identifier": "admin"}))
-    rules = EngineRules(
+    engine_settings = EngineSettings(
         topic="commands",
         topic_id=COMMANDS.topic_id,
         partitions=12,
@@ -284,6 +286,6 @@ def test_what_a_part_does_where_nothing_is_said_is_what_the_settings_say() -> No
         client_name="name",
     )
 
-    assert rules_of(settings, COMMANDS, WORKER) == rules
+    assert engine_settings_of(settings, COMMANDS, WORKER) == engine_settings
     assert kafka_options(settings, "name") == kafka
     assert http_options(settings) == HttpOptions()

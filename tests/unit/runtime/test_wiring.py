@@ -12,7 +12,7 @@ import pytest
 from tests.unit.runtime.fakes import DEADLINE, run_scenario, until
 from tests.unit.settings.environment import KEY, load, minimal
 from worker.broker import topic_admin
-from worker.broker.topic_admin import Topic, TopicsReport
+from worker.broker.topic_admin import Topic, WorkerTopics
 from worker.errors import FencedError, SettingsError
 from worker.runtime import wiring
 from worker.runtime.options_from_settings import kafka_options
@@ -179,7 +179,7 @@ def test_a_worker_does_not_start_with_a_limit_below_the_partitions(monkeypatch: 
     settings = load(minimal(limits={"calls_per_second": 11}))
     kafka = settings.kafka
     names = (kafka.command_topics[0], kafka.outcome_topic, kafka.dead_letter_topic)
-    report = TopicsReport(*(Topic(name, 12) for name in names))
+    report = WorkerTopics(*(Topic(name, 12) for name in names))
     monkeypatch.setattr(topic_admin, "inspect", lambda _: report)
 
     with pytest.raises(SettingsError, match="calls_per_second"):

@@ -147,7 +147,7 @@ class BisectionHandler:
             if (
                 peer.batch_peers is peers
                 and peer.state is TaskState.WAITING
-                and not peer.command.mode.withholds
+                and not peer.command.policy.withholds
             ):
                 call.endpoint.queue.remove(peer)
                 self.fail(peer, result, now, inferred=True)

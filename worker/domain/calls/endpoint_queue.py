@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from worker.domain.contract.parameters import EffectKey
-    from worker.domain.engine_rules import EngineRules
+    from worker.domain.engine_settings import EngineSettings
     from worker.domain.progress.open_commands import MemberTask
 
 GroupKey = tuple[str, "EffectKey", bool, bool]
@@ -246,7 +246,7 @@ class TargetQueue:
 class EndpointQueue:
     """
     All waiting tasks of one (app, endpoint), at most ``per_call`` to a batch. While other tasks wait, no more than ``urgent_share`` (of
-    the rules) of the batches are urgent.
+    the settings) of the batches are urgent.
 
     Attributes:
         targets: The targets with waiting tasks, and those without that are not forgotten yet.
@@ -255,9 +255,9 @@ class EndpointQueue:
 
     """
 
-    def __init__(self, per_call: int, rules: EngineRules) -> None:
+    def __init__(self, per_call: int, settings: EngineSettings) -> None:
         self.per_call = per_call
-        self._rules = rules
+        self._settings = settings
         self._urgent: dict[TargetQueue, None] = {}
         self._ahead = 0.0  # how many batches the urgent groups have had beyond their share
         self.waiting = 0
@@ -376,17 +376,17 @@ class EndpointQueue:
         """
         group = self._next_normal(now, patience)
         if self._urgent and (group is None or self._ahead <= 0.0):
-            self._ahead = 0.0 if group is None else self._ahead + 1.0 - self._rules.urgent_share
+            self._ahead = 0.0 if group is None else self._ahead + 1.0 - self._settings.urgent_share
             target = next(iter(self._urgent))
             return self._take(next(iter(target.urgent)))
-        self._ahead = self._ahead - self._rules.urgent_share if self._urgent else 0.0
+        self._ahead = self._ahead - self._settings.urgent_share if self._urgent else 0.0
         return self._take(group) if group is not None else []
 
     def _next_normal(self, now: float, patience: float) -> CompatibleGroup | None:
         oldest = self._ages.oldest()
         if oldest is None or oldest.waiting_since is None:
             return None
-        if oldest.waiting_since <= now - self._rules.overdue_after:
+        if oldest.waiting_since <= now - self._settings.overdue_after:
             return oldest.oldest
         if self._started:
             return next(iter(next(iter(self._started)).started))

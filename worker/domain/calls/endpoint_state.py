@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from worker.domain.calls.in_flight_call import InFlightCall
     from worker.domain.calls.rate_limiter import RateLimiter
     from worker.domain.effects import AttemptResult
-    from worker.domain.engine_rules import EngineRules
+    from worker.domain.engine_settings import EngineSettings
     from worker.domain.engine_snapshot import LimitedBy
     from worker.domain.progress.open_commands import EndpointKey, MemberTask
 
@@ -112,14 +112,14 @@ class EndpointState:
     """
 
     def __init__(
-        self, app: AppState, name: str, limiter: RateLimiter, per_call: int, rules: EngineRules
+        self, app: AppState, name: str, limiter: RateLimiter, per_call: int, settings: EngineSettings
     ) -> None:
         self.app = app
         self.name = name
         self.key: EndpointKey = app.name, name
         self.limiter = limiter
-        self.queue = EndpointQueue(per_call, rules)
-        self.shadow_queue = EndpointQueue(per_call, rules)
+        self.queue = EndpointQueue(per_call, settings)
+        self.shadow_queue = EndpointQueue(per_call, settings)
         self.breaker = CircuitBreaker()
         self.halt = ConfigHalt()
         self.retry_after = SendGate(GateKind.RETRY_AFTER)
@@ -268,7 +268,7 @@ class EndpointState:
 
     def put(self, task: MemberTask, now: float) -> None:
         """Queue a task that waits for a permit."""
-        if task.command.mode.simulates:
+        if task.command.policy.simulates:
             self.shadow_queue.put(task, now)
             return
         target = task.command.spec.target
@@ -281,13 +281,13 @@ class EndpointState:
         queued: list[MemberTask] = []
         in_shadow: list[MemberTask] = []
         for task in tasks:
-            (in_shadow if task.command.mode.simulates else queued).append(task)
+            (in_shadow if task.command.policy.simulates else queued).append(task)
         self.queue.remove(*queued)
         self.shadow_queue.remove(*in_shadow)
 
     def hurry(self, task: MemberTask) -> None:
         """Make a waiting task urgent."""
-        (self.shadow_queue if task.command.mode.simulates else self.queue).hurry(task)
+        (self.shadow_queue if task.command.policy.simulates else self.queue).hurry(task)
 
     def rest(self, tasks: list[MemberTask]) -> None:
         """Queue tasks that a bisection has left untested: they wait until it ends."""
@@ -317,7 +317,7 @@ class EndpointState:
         Return whether the call's attempt may still be sent: its permit is still good, and, if it has waited longer than ``LONG_WAIT``,
         no order withholds one of its commands.
         """
-        if now > call.permitted_at + LONG_WAIT and any(task.command.mode.withholds for task in call.tasks):
+        if now > call.permitted_at + LONG_WAIT and any(task.command.policy.withholds for task in call.tasks):
             return False
         return self.limiter.is_good(call.permit, now)
 
@@ -390,15 +390,19 @@ class EndpointState:
         """
         return self.queue.take_of(target.queue, self.queue.per_call >> target.refused_probes)
 
-    def begin_probe(self, call: InFlightCall, now: float) -> ConfigHalt:
-        """Note the probe that is about to be sent. Return the app's halt if that is shut, else the endpoint's, shut or not."""
+    @property
+    def halt_to_probe(self) -> ConfigHalt:
+        """The halt that a probe tests: the app's if that is shut, else its own, shut or not."""
+        return self.app.halt if self.app.halt.gate.is_shut else self.halt
+
+    def begin_probe(self, call: InFlightCall, now: float) -> None:
+        """Note the probe that is about to be sent."""
         self.probed_at = now
         call.target.probed(now)
         if self.app.halt.gate.is_shut:
             self.app.probe = call
-            return self.app.halt
-        self.probe = call
-        return self.halt
+        else:
+            self.probe = call
 
     # Time
 

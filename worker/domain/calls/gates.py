@@ -249,7 +249,7 @@ class ConfigHalt:
         self._probes = 0
         self._since = 0.0
 
-    def halt(self, why: HaltReason, now: float) -> bool:
+    def begin(self, why: HaltReason, now: float) -> bool:
         """Halt, or stay halted after a probe that was refused. Return whether this is new."""
         is_new = self.gate.shut(now)
         if is_new:

@@ -46,7 +46,7 @@ class HaltHandler:
         if result.sent_at >= app.halt.resumed_at:
             reason, what_to_do = _reason(result), remedy(result.error_code, result.http_status)
             halt = HaltReason(app.name, None, result.error_code, reason, what_to_do, now)
-            if app.halt.halt(halt, now):
+            if app.halt.begin(halt, now):
                 self._log("app.halted", call.endpoint, halt)
                 for endpoint in app.endpoints:
                     self._scheduler.cancel_waiting(endpoint, now)
@@ -141,7 +141,7 @@ class HaltHandler:
         reason = f"{_what(refusal)} on {len(endpoint.held)} targets ({_reason(refusal)})"
         what_to_do = remedy(refusal.error_code, refusal.http_status)
         halt = HaltReason(endpoint.app.name, endpoint.name, refusal.error_code, reason, what_to_do, now)
-        if endpoint.halt.halt(halt, now):
+        if endpoint.halt.begin(halt, now):
             self._log("endpoint.halted", endpoint, halt)
             self._scheduler.cancel_waiting(endpoint, now)
 

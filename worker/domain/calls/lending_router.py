@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
     from worker.domain.calls.endpoint_state import EndpointState
     from worker.domain.effects import EffectQueue
-    from worker.domain.engine_rules import EngineRules
+    from worker.domain.engine_settings import EngineSettings
     from worker.domain.progress.open_commands import EndpointKey
 
 
-def lane_of(rules: EngineRules, app: str, endpoint: str) -> str:
+def lane_of(settings: EngineSettings, app: str, endpoint: str) -> str:
     """Return the name by which all replicas know the lane; empty if nothing is lent."""
-    pool = rules.quota_pools.get(app)
+    pool = settings.quota_pools.get(app)
     return "" if pool is None else f"{pool}/{endpoint}"
 
 
@@ -36,9 +36,9 @@ class LendingRouter:
     """
 
     def __init__(
-        self, rules: EngineRules, endpoints: Mapping[EndpointKey, EndpointState], effects: EffectQueue
+        self, settings: EngineSettings, endpoints: Mapping[EndpointKey, EndpointState], effects: EffectQueue
     ) -> None:
-        self._by_name = {lane_of(rules, *key): endpoint for key, endpoint in endpoints.items()}
+        self._by_name = {lane_of(settings, *key): endpoint for key, endpoint in endpoints.items()}
         self._by_name.pop("", None)
         self._effects = effects
         self.strange = 0

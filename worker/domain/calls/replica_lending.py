@@ -29,7 +29,7 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta, Struct
 
-from worker.domain.engine_rules import WINDOW
+from worker.domain.engine_settings import WINDOW
 
 LEASE: Final = 1.0
 """D: seconds from a request on, by the borrower's clock, in which the permits granted for it may be used."""

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from worker.domain.calls.in_flight_call import InFlightCall
     from worker.domain.calls.scheduler import Scheduler
     from worker.domain.effects import AttemptResult, EffectQueue
-    from worker.domain.engine_rules import EngineRules
+    from worker.domain.engine_settings import EngineSettings
     from worker.domain.progress.member_ordering import MemberOrdering
     from worker.domain.progress.open_commands import MemberTask
     from worker.domain.wall_clock import WallClock
@@ -50,13 +50,13 @@ class ResponseHandler:
 
     def __init__(
         self,
-        rules: EngineRules,
+        settings: EngineSettings,
         clock: WallClock,
         ordering: MemberOrdering,
         scheduler: Scheduler,
         effects: EffectQueue,
     ) -> None:
-        self._rules = rules
+        self._settings = settings
         self._clock = clock
         self._ordering = ordering
         self._scheduler = scheduler
@@ -87,7 +87,7 @@ class ResponseHandler:
         else:
             self._ended(call, result, now)
         verdict = result.verdict
-        if verdict.again is RetryBudget.ALWAYS or verdict is Verdict.LOCKED:  # for no member's fault
+        if verdict.retry_budget is RetryBudget.ALWAYS or verdict is Verdict.LOCKED:  # for no member's fault
             for task in call.tasks:
                 task.restart_clock()
         if self._is_worth_another(call, result, now) and self._scheduler.keep_wanted(call, now):
@@ -111,17 +111,17 @@ class ResponseHandler:
                 self._halts.check(endpoint, now)
 
     def _is_worth_another(self, call: InFlightCall, result: AttemptResult, now: float) -> bool:
-        endpoint, again = call.endpoint, result.verdict.again
+        endpoint, retry_budget = call.endpoint, result.verdict.retry_budget
         if (
-            again is RetryBudget.NEVER
+            retry_budget is RetryBudget.NEVER
             or call.is_probe
             or endpoint.only_probes_may_go
             or call.target.held_at is not None
         ):
             return False
-        if again is RetryBudget.BRIEFLY:
+        if retry_budget is RetryBudget.BRIEFLY:
             return call.number < BRIEF_TRIES
-        if again is RetryBudget.WITHIN_ATTEMPTS:
+        if retry_budget is RetryBudget.WITHIN_ATTEMPTS:
             return not any(self._is_spent(task, endpoint, now) for task in call.tasks)
         return True
 
@@ -242,9 +242,9 @@ class ResponseHandler:
             self.bisections.fail(task, result, now)
 
     def _is_spent(self, task: MemberTask, endpoint: EndpointState, now: float) -> bool:
-        if task.counted_attempts >= self._rules.max_attempts:
+        if task.counted_attempts >= self._settings.max_attempts:
             return True
-        limit = self._rules.give_up_after
+        limit = self._settings.give_up_after
         return (
             limit is not None
             and task.give_up_clock_from is not None

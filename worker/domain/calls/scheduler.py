@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from worker.domain.calls.bad_member_search import Bisection
     from worker.domain.calls.target_state import TargetState
     from worker.domain.effects import EffectQueue
-    from worker.domain.engine_rules import EngineRules
+    from worker.domain.engine_settings import EngineSettings
     from worker.domain.progress.member_ordering import MemberOrdering
     from worker.domain.progress.open_commands import EndpointKey, MemberTask
     from worker.domain.runaway_guards import GuardCounters
@@ -48,14 +48,14 @@ class Scheduler:
 
     def __init__(
         self,
-        rules: EngineRules,
+        settings: EngineSettings,
         clock: WallClock,
         ordering: MemberOrdering,
         effects: EffectQueue,
         guards: GuardCounters,
         call_prefix: str,
     ) -> None:
-        self._rules = rules
+        self._settings = settings
         self._clock = clock
         self._ordering = ordering
         self._effects = effects
@@ -67,27 +67,27 @@ class Scheduler:
         self.calls: dict[str, InFlightCall] = {}
         self.apps: dict[str, AppState] = {}
         self.endpoints: dict[EndpointKey, EndpointState] = {}
-        for name in rules.apps:
+        for name in settings.apps:
             app = self.apps[name] = AppState(name)
             for endpoint, members in MEMBERS_PER_CALL.items():
                 limiter = RateLimiter(
-                    rules.window,
-                    window_from_send=rules.window_from_send,
-                    lane=lane_of(rules, name, endpoint),
-                    name=f"{rules.worker.name}/{call_prefix}",
+                    settings.window,
+                    window_from_send=settings.window_from_send,
+                    lane=lane_of(settings, name, endpoint),
+                    name=f"{settings.worker.name}/{call_prefix}",
                 )
-                state = EndpointState(app, endpoint, limiter, members, rules)
+                state = EndpointState(app, endpoint, limiter, members, settings)
                 app.add(state)
                 self.endpoints[state.key] = state
-        self.lending = LendingRouter(rules, self.endpoints, effects)
+        self.lending = LendingRouter(settings, self.endpoints, effects)
 
     def use_slices(self, partitions: Iterable[int]) -> None:
         """Use these partitions' slices of the quota, and no others."""
-        rules, numbers = self._rules, list(partitions)
+        settings, numbers = self._settings, list(partitions)
         for endpoint in self.endpoints.values():
-            limit = rules.calls_per_second.get(endpoint.name, rules.default_calls_per_second)
+            limit = settings.calls_per_second.get(endpoint.name, settings.default_calls_per_second)
             endpoint.limiter.set_share(
-                sum(quota_slice(limit, number, rules.partitions) for number in numbers)
+                sum(quota_slice(limit, number, settings.partitions) for number in numbers)
             )
 
     def permits_cover_in_flight(self, now: float) -> bool:
@@ -199,7 +199,8 @@ class Scheduler:
         else:
             batch = endpoint.take_probe(choice.target)
             call = self.begin(endpoint, choice.target, batch, is_probe=True)
-            halt = endpoint.begin_probe(call, now)
+            halt = endpoint.halt_to_probe
+            endpoint.begin_probe(call, now)
             if not self._send(call, now):
                 endpoint.set_wake_at(now)
             elif halt.gate.is_shut:
@@ -217,7 +218,7 @@ class Scheduler:
             return False
         endpoint.take_permit(call, now)
         at = endpoint.give_up_clock(now)
-        if self._rules.guards:
+        if self._settings.guards:
             self._guards.sent([task.command.spec for task in call.tasks if not task.was_sent], now)
         for task in call.tasks:
             ordering.sent(task, at)
@@ -304,7 +305,7 @@ class Scheduler:
             command = task.command
             if (
                 command.dropped
-                or command.mode.withholds
+                or command.policy.withholds
                 or (command.last_moment is not None and ordering.is_expired(task, now))
             ):
                 if call.bisection is not None:
@@ -354,7 +355,7 @@ class Scheduler:
             self._ordering.abandon(task, now)
         elif self._ordering.is_expired(task, now):
             self._ordering.settle(task, expired_result(task), now)
-        elif task.command.mode.withholds:
+        elif task.command.policy.withholds:
             self._ordering.stop(task, now)
         else:
             return True

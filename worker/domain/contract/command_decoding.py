@@ -99,7 +99,7 @@ class Command(Struct, frozen=True, gc=False):
         return self.action.body(self.target, users, parameters)
 
 
-_Asked = tuple[Parameters, float | None, EffectKey]
+_ParsedParameters = tuple[Parameters, float | None, EffectKey]
 """``parameters``, ``banned_until`` and ``effect`` of a command."""
 _AsWritten = tuple[Any, ...]
 """The same parameters as the typed decoder has read them, ``UNSET`` for one that is absent."""
@@ -114,7 +114,7 @@ _STAND_INS: Final[dict[str, Any]] = {
 """The right value that stands in for a field that is wrong by itself when all are looked at together, so that it is not reported twice."""
 
 
-class _Plan(Struct, frozen=True):
+class _PreparedAction(Struct, frozen=True):
     """
     A row of the table of actions, prepared for the decoder.
 
@@ -127,9 +127,11 @@ class _Plan(Struct, frozen=True):
     mixes: dict[tuple[bool, ...], OutcomeError | None]
 
 
-def _plan(action: Action) -> _Plan:
+def _prepared(action: Action) -> _PreparedAction:
     mixes = product((False, True), repeat=len(PARAMETERS))
-    return _Plan(action, {mix: _mix_fault(action, list(compress(PARAMETERS, mix))) for mix in mixes})
+    return _PreparedAction(
+        action, {mix: _mix_fault(action, list(compress(PARAMETERS, mix))) for mix in mixes}
+    )
 
 
 def _mix_fault(action: Action, given: list[str]) -> OutcomeError | None:
@@ -152,8 +154,8 @@ _UNREADABLE: Final = OutcomeError("not_json", "the record is JSON that the worke
 """For a record that the typed decoder refuses and in which no fault is found. No such record is known."""
 
 
-class AppRules(Protocol):
-    """The settings that decide whom a command may be for: the part of ``EngineRules`` that is read here, below it."""
+class AppsAndProtectedUsers(Protocol):
+    """The settings that decide whom a command may be for: the part of ``EngineSettings`` that is read here, below it."""
 
     @property
     def apps(self) -> Mapping[str, str]:
@@ -175,17 +177,17 @@ class CommandDecoder:
     ``decode`` never raises, whatever the record holds. A valid command of one member costs about 3 µs.
     """
 
-    def __init__(self, rules: AppRules) -> None:
-        self._default_app = rules.default_app
+    def __init__(self, settings: AppsAndProtectedUsers) -> None:
+        self._default_app = settings.default_app
         self._protected = {
-            app: {folded(user): user for user in (*rules.protected_users, identifier)}
-            for app, identifier in rules.apps.items()
+            app: {folded(user): user for user in (*settings.protected_users, identifier)}
+            for app, identifier in settings.apps.items()
         }
-        self._plans = {name: _plan(action) for name, action in ACTIONS.items()}
+        self._actions = {name: _prepared(action) for name, action in ACTIONS.items()}
         self._wire = msgspec.json.Decoder(WireCommand)
         self._metadata = msgspec.json.Decoder(dict[str, Any])
         self._alike: dict[str, str] = {}
-        self._asked: dict[tuple[str, _AsWritten], _Asked] = {}
+        self._parsed_parameters: dict[tuple[str, _AsWritten], _ParsedParameters] = {}
 
     def __repr__(self) -> str:
         return f"<CommandDecoder {len(self._protected)} apps, default {self._default_app!r}>"
@@ -240,30 +242,32 @@ class CommandDecoder:
     ) -> Command | None:
         """Return the command, if fields that are right by themselves are right together."""
         command_id = wire.command_id or envelope.command_id
-        plan = self._plans.get(wire.action)
+        prepared = self._actions.get(wire.action)
         app = self._default_app if wire.app is UNSET else wire.app
         protected = None if app is None else self._protected.get(app)
-        if command_id is None or plan is None or app is None or protected is None:
+        if command_id is None or prepared is None or app is None or protected is None:
             return None
         target, other = wire.group_id, wire.room_id
-        if plan.action.target is TargetField.ROOM:
+        if prepared.action.target is TargetField.ROOM:
             target, other = other, target
         if not target or other:
             return None
         as_written = astuple(wire)[_WRITTEN]
-        asked = self._asked.get((wire.action, as_written)) or self._ask(plan, as_written)
-        if asked is None or _is_any_of(wire.user_ids, protected):
+        parsed = self._parsed_parameters.get((wire.action, as_written)) or self._parse_parameters(
+            prepared, as_written
+        )
+        if parsed is None or _is_any_of(wire.user_ids, protected):
             return None
         not_after = None if wire.not_after is UNSET else _instant("not_after", wire.not_after)
         if isinstance(not_after, OutcomeError):
             return None
-        parameters, banned_until, effect = asked
+        parameters, banned_until, effect = parsed
         alike = self._alike
         if len(alike) > MAX_ALIKE:
             alike.clear()
         return Command(  # by position: as in `AdmissionControl._open_command`, for the time that names take
             command_id,
-            plan.action,
+            prepared.action,
             app,
             alike.setdefault(target, target),
             wire.user_ids if len(wire.user_ids) == 1 else tuple(dict.fromkeys(wire.user_ids)),
@@ -278,9 +282,11 @@ class CommandDecoder:
             wire.priority == "urgent",
         )
 
-    def _ask(self, plan: _Plan, as_written: _AsWritten) -> _Asked | None:
+    def _parse_parameters(
+        self, prepared: _PreparedAction, as_written: _AsWritten
+    ) -> _ParsedParameters | None:
         """Return the effect of a command with these parameters, and keep it for others with the same; None if they are not valid."""
-        if _parameters_fault(plan, as_written) is not None:
+        if _parameters_fault(prepared, as_written) is not None:
             return None
         duration, until, reason, info = as_written
         instant = None if until is UNSET else _instant("banned_until", until, LATEST_BAN_END)
@@ -292,11 +298,11 @@ class CommandDecoder:
             None if reason is UNSET else self._alike.setdefault(reason, reason),
             None if info is UNSET else _member_info(info),
         )
-        if len(self._asked) > MAX_EFFECTS:
-            self._asked.clear()
-        asked = parameters, instant, effect_of(plan.action.name, parameters, instant)
-        self._asked[plan.action.name, as_written] = asked
-        return asked
+        if len(self._parsed_parameters) > MAX_EFFECTS:
+            self._parsed_parameters.clear()
+        parsed = parameters, instant, effect_of(prepared.action.name, parameters, instant)
+        self._parsed_parameters[prepared.action.name, as_written] = parsed
+        return parsed
 
     def _faults_together(self, reading: RecordDiagnosis, envelope: Envelope) -> Iterator[OutcomeError]:
         """Return the faults of a record's fields together, as far as the fields that are right by themselves show any."""
@@ -304,10 +310,10 @@ class CommandDecoder:
         if not (wire.command_id or envelope.command_id):
             what = "command_id is missing, and no usable header ce_id stands in for it"
             yield OutcomeError("missing_field", what, "command_id")
-        plan = self._plans.get(wire.action)
-        if plan is not None:
-            yield from _target_faults(plan.action, wire)
-            fault = _parameters_fault(plan, astuple(wire)[_WRITTEN])
+        prepared = self._actions.get(wire.action)
+        if prepared is not None:
+            yield from _target_faults(prepared.action, wire)
+            fault = _parameters_fault(prepared, astuple(wire)[_WRITTEN])
             if fault is not None:
                 yield fault
         elif "action" in reading.right:
@@ -387,13 +393,13 @@ def _target_faults(action: Action, wire: WireCommand) -> Iterator[OutcomeError]:
         yield OutcomeError("missing_field", f"{action.name} needs {takes}", takes)
 
 
-def _parameters_fault(plan: _Plan, as_written: _AsWritten) -> OutcomeError | None:
+def _parameters_fault(prepared: _PreparedAction, as_written: _AsWritten) -> OutcomeError | None:
     duration, until, reason, info = as_written
-    fault = plan.mixes[duration is not UNSET, until is not UNSET, reason is not UNSET, info is not UNSET]
+    fault = prepared.mixes[duration is not UNSET, until is not UNSET, reason is not UNSET, info is not UNSET]
     if fault is not None:
         return fault
-    if reason == "" and "reason" in plan.action.needs:
-        return OutcomeError("empty", f"{plan.action.name} needs a reason that is not empty", "reason")
+    if reason == "" and "reason" in prepared.action.needs:
+        return OutcomeError("empty", f"{prepared.action.name} needs a reason that is not empty", "reason")
     if info == _NO_MEMBER_INFO:
         return OutcomeError(
             "empty", f"member_info must set at least one of {', '.join(MEMBER_INFO)}", "member_info"

@@ -1,7 +1,7 @@
 # The records of the control topic: what an operator, or a guard, wants done with the commands of a scope.
 #
 # A record's key is the scope and its value the order; the latest record of a key is in force, and a tombstone ends its order. Here they
-# are read and written. Which orders are in force is in domain/orders_in_force.py.
+# are read and written. Which orders are in force is in domain/operator_orders.py.
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ import msgspec
 from msgspec import Struct
 
 from worker.domain.contract.actions import ACTIONS
+from worker.domain.contract.bounded_json_reader import JsonReader
 from worker.domain.contract.field_checks import FIELDS
-from worker.domain.contract.json_fields import JsonReader
 from worker.domain.contract.outcomes import OutcomeError
 from worker.domain.contract.timestamps import instant_of
 from worker.domain.contract.visible_text import shown
@@ -49,7 +49,7 @@ class OrderState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class OrderMode:
+class OrderPolicy:
     """
     What an order does with its commands. The defaults are for commands without an order.
 
@@ -73,7 +73,7 @@ class OrderMode:
     holds_up_drain: bool = True
 
 
-NO_ORDER: Final = OrderMode()
+NO_ORDER: Final = OrderPolicy()
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,7 @@ class OrderRow:
     follows: str  # what that means, and how it ends; max_gap is kafka.max_gap
     resumed: str  # what a resume means for commands that came before it
     may_guard_order: bool  # a guard may order it, not only a person
-    mode: OrderMode
+    policy: OrderPolicy
 
 
 _ROWS: Final[dict[OrderState, OrderRow]] = {
@@ -94,7 +94,7 @@ _ROWS: Final[dict[OrderState, OrderRow]] = {
         "Nothing of it is sent. To end it, for what comes after:",
         "those that were cancelled stay so",
         may_guard_order=False,  # a person's decision: it ends commands that may be right
-        mode=OrderMode(withholds=True, ends_at_once=True),
+        policy=OrderPolicy(withholds=True, ends_at_once=True),
     ),
     OrderState.PAUSED: OrderRow(
         "paused",
@@ -102,7 +102,7 @@ _ROWS: Final[dict[OrderState, OrderRow]] = {
         "their partitions once they are kafka.max_gap ({max_gap:,}) records behind. To end it:",
         "first those that have waited",
         may_guard_order=True,
-        mode=OrderMode(withholds=True, waits=True, holds_up_drain=False),
+        policy=OrderPolicy(withholds=True, waits=True, holds_up_drain=False),
     ),
     OrderState.SHADOW: OrderRow(
         "in shadow",
@@ -110,7 +110,7 @@ _ROWS: Final[dict[OrderState, OrderRow]] = {
         "those that were simulated are over",
         may_guard_order=True,
         # Final: the id of a command in shadow is not among the live ones.
-        mode=OrderMode(withholds=True, simulates=True, is_final=True),
+        policy=OrderPolicy(withholds=True, simulates=True, is_final=True),
     ),
 }
 

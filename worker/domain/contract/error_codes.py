@@ -43,9 +43,9 @@ class Verdict(StrEnum):
     """It was not sent: at the last moment the ownership of its partitions, its permit, an order or its commands' time forbade it."""
 
     @property
-    def again(self) -> RetryBudget:
+    def retry_budget(self) -> RetryBudget:
         """Whether, and how often, the same call is tried again."""
-        return _CONSEQUENCES[self].again
+        return _CONSEQUENCES[self].retry_budget
 
     @property
     def proves_life(self) -> bool:
@@ -108,7 +108,7 @@ BRIEF_TRIES: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class _Consequences:
-    again: RetryBudget = RetryBudget.NEVER
+    retry_budget: RetryBudget = RetryBudget.NEVER
     lives: bool = False
     fails: FailureScope | None = None
     slows: bool = False
@@ -133,7 +133,7 @@ _CONSEQUENCES: Final[dict[Verdict, _Consequences]] = {
     Verdict.UNSENT: _Consequences(RetryBudget.ALWAYS),
 }
 """A row for each verdict. What else follows from it is done by its handler (calls/response_handler.py)."""
-assert all(row.fails for row in _CONSEQUENCES.values() if row.again is RetryBudget.WITHIN_ATTEMPTS), (
+assert all(row.fails for row in _CONSEQUENCES.values() if row.retry_budget is RetryBudget.WITHIN_ATTEMPTS), (
     "the breaker counts attempts: one that fails nothing would be tried again without end"
 )
 

@@ -1,6 +1,6 @@
 # A record, read with care: all faults of its fields by themselves, and the fields that can be read all the same.
 #
-# The JSON is taken apart in json_fields.py, other formats are recognised in foreign_formats.py.
+# The JSON is taken apart in bounded_json_reader.py, other formats are recognised in foreign_format_hints.py.
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Struct, structs
 
+from worker.domain.contract.bounded_json_reader import TOO_DEEP, JsonFields, JsonReader
 from worker.domain.contract.field_checks import (
     FAULTS,
     FIELDS,
@@ -20,13 +21,12 @@ from worker.domain.contract.field_checks import (
     kind,
     own_faults,
 )
-from worker.domain.contract.foreign_formats import (
+from worker.domain.contract.foreign_format_hints import (
     command_inside,
     shape_of_bytes,
     shape_of_json,
     shape_of_text,
 )
-from worker.domain.contract.json_fields import TOO_DEEP, JsonFields, JsonReader
 from worker.domain.contract.outcomes import OutcomeError
 from worker.domain.contract.spelling_suggestions import meant_field
 from worker.domain.contract.visible_text import shown

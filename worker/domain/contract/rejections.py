@@ -1,7 +1,7 @@
 # Why a record was rejected, and which of its fields the outcome repeats all the same.
 #
-# Faults are found elsewhere: of the JSON in record_diagnosis.py and json_fields.py, of a field by itself in field_checks.py, of fields
-# together in command_decoding.py, a reused id in admission_control.py, another format in foreign_formats.py.
+# Faults are found elsewhere: of the JSON in record_diagnosis.py and bounded_json_reader.py, of a field by itself in field_checks.py, of fields
+# together in command_decoding.py, a reused id in admission_control.py, another format in foreign_format_hints.py.
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from worker.domain.engine_rules import WINDOW
+from worker.domain.engine_settings import WINDOW
 from worker.domain.state_transitions import CLEAN_HANDOVER_STEPS, CleanHandoverState
 
 HANDOVER_SECONDS: Final = 1.0

@@ -25,7 +25,7 @@ from worker.domain.state_transitions import TaskState
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from worker.domain.engine_rules import EngineRules
+    from worker.domain.engine_settings import EngineSettings
     from worker.domain.progress.dedupe import MemberKey
     from worker.domain.progress.open_commands import MemberTask, OpenCommand
     from worker.domain.wall_clock import WallClock
@@ -57,8 +57,8 @@ class MemberOrdering:
 
     """
 
-    def __init__(self, rules: EngineRules, clock: WallClock) -> None:
-        self._rules = rules
+    def __init__(self, settings: EngineSettings, clock: WallClock) -> None:
+        self._settings = settings
         self._clock = clock
         self._by_key: dict[MemberKey, MemberQueue] = {}
         self._delays: list[tuple[float, int, MemberQueue]] = []
@@ -66,7 +66,7 @@ class MemberOrdering:
         self._sequence = count()
         self._changes: list[tuple[TaskChange, MemberTask]] = []
         self._completed: list[OpenCommand] = []
-        self.applied_states = AppliedStates(share("applied", rules.memory_budget))
+        self.applied_states = AppliedStates(share("applied", settings.memory_budget))
         self.coalesced = 0
         self.superseded = 0
         self.repeated_ids = 0
@@ -138,7 +138,7 @@ class MemberOrdering:
     def apply_order(self, command: OpenCommand, now: float) -> None:
         """Apply the order that holds for the command now, or none, to its tasks that are not in a call."""
         for task in command.tasks:
-            if command.mode.ends_at_once and task.state in (TaskState.BEHIND, TaskState.COALESCED):
+            if command.policy.ends_at_once and task.state in (TaskState.BEHIND, TaskState.COALESCED):
                 self._cancel(task, now)
             elif task.state is TaskState.BEHIND:
                 self._advance(task.member_queue, now)
@@ -152,7 +152,7 @@ class MemberOrdering:
         self._forget(command, now)
         for task in command.tasks:
             if task.state is TaskState.COALESCED:
-                task.leader.let_go(task)
+                task.leader.release_follower(task)
             elif task.state in (TaskState.WAITING, TaskState.BEHIND):
                 self.abandon(task, now)
 
@@ -202,7 +202,7 @@ class MemberOrdering:
     def stop(self, task: MemberTask, now: float) -> None:
         """Return a task whose call is over to its member queue: an order withholds its command."""
         task.stand_back()
-        if task.command.mode.ends_at_once:
+        if task.command.policy.ends_at_once:
             self._cancel(task, now)
         else:
             self._advance(task.member_queue, now)
@@ -213,8 +213,8 @@ class MemberOrdering:
         settled, and tasks in shadow part from those that are sent. One that is paused goes on with the task that it follows.
         """
         if task.followers:
-            for follower in [each for each in task.followers if each.command.mode.ends_at_once]:
-                task.let_go(follower)
+            for follower in [each for each in task.followers if each.command.policy.ends_at_once]:
+                task.release_follower(follower)
                 self._complete(follower, cancelled_result(follower))
             self._part(task)
 
@@ -259,7 +259,7 @@ class MemberOrdering:
     def _join(self, task: MemberTask, now: float) -> None:
         """Append the task to its member queue, unless it can follow the last task there. If it supersedes that one, settle that."""
         member_queue, command = task.member_queue, task.command
-        if command.mode.ends_at_once:
+        if command.policy.ends_at_once:
             member_queue.append(task)
             self._cancel(task, now)
             return
@@ -283,7 +283,7 @@ class MemberOrdering:
         self._advance(member_queue, now)
 
     def _supersedes(self, command: OpenCommand, last: MemberTask) -> bool:
-        if command.mode.waits or not self._rules.supersede or last.was_sent:
+        if command.policy.waits or not self._settings.supersede or last.was_sent:
             return False  # a paused command may be cancelled, and then neither command would be carried out
         return overwrites(command.spec, last.command.spec)
 
@@ -307,11 +307,11 @@ class MemberOrdering:
         result = self._known_result(task, now)
         if result is None and command.last_moment is not None and self.is_expired(task, now):
             result = expired_result(task)
-        if result is None and command.mode.ends_at_once:
+        if result is None and command.policy.ends_at_once:
             self._vacate(task)
             self._complete(task, cancelled_result(task))
             return True
-        if result is None and command.mode.simulates:
+        if result is None and command.policy.simulates:
             result = _stopped_after_unknown_end(task)
         if result is None:
             return False
@@ -329,7 +329,7 @@ class MemberOrdering:
                     task, Result(task.user, ResultStatus.DUPLICATE, duplicate_of=done_by)
                 )
         simulated = None
-        if command.mode.simulates and not task.unknown_end:
+        if command.policy.simulates and not task.unknown_end:
             simulated = self.applied_states.find(_shadow_key(task), command.effect_key, now)
         state = simulated or self.applied_states.find(task.member_queue.key, command.effect_key, now)
         if state is None or state.during.is_gone:
@@ -343,7 +343,7 @@ class MemberOrdering:
 
     def _note_state(self, task: MemberTask, key: MemberKey, request_id: str | None, now: float) -> None:
         command = task.command
-        keep = kept_for(command.spec, self._rules, self._clock.wall(now))
+        keep = kept_for(command.spec, self._settings, self._clock.wall(now))
         if keep <= 0:
             self.applied_states.forget(key)
             return
@@ -385,7 +385,7 @@ class MemberOrdering:
         """
         if task.state is TaskState.COALESCED:
             if not task.is_in_call:
-                task.leader.let_go(task)
+                task.leader.release_follower(task)
                 self._complete(task, cancelled_result(task))
         elif task.command.repeat_of is None:
             self._vacate(task)
@@ -434,7 +434,7 @@ def expired_result(task: MemberTask) -> Result:
     if task.unknown_end:
         text = "its time was over before a try was answered; an earlier try without an answer may have taken effect"
         return Result(task.user, ResultStatus.FAILED, error_info=text)
-    if task.command.mode.simulates:  # an expired id is remembered, and shadow must leave no trace
+    if task.command.policy.simulates:  # an expired id is remembered, and shadow must leave no trace
         return Result(
             task.user, ResultStatus.SIMULATED, error_info="its time was over: it would have expired"
         )
@@ -464,7 +464,7 @@ def _stopped_after_unknown_end(task: MemberTask) -> Result | None:
 
 def _hide_done_in_shadow(task: MemberTask, result: Result) -> Result:
     """Return the result of a task that needs no call; in shadow SIMULATED in place of one that counts as done: nothing was done."""
-    if task.command.mode.simulates and result.status in DONE_FOR_ID:
+    if task.command.policy.simulates and result.status in DONE_FOR_ID:
         return structs.replace(result, status=ResultStatus.SIMULATED)
     return result
 
@@ -489,7 +489,7 @@ def _must_stay(task: MemberTask, now: float) -> bool:
     attempt may still act (until ``due``).
     """
     member_queue, command = task.member_queue, task.command
-    return command.mode.waits or (
+    return command.policy.waits or (
         member_queue.unknown_effect is not None and member_queue.must_wait(command.effect_key, now)
     )
 

@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from worker.domain.contract.command_decoding import Command
-    from worker.domain.contract.control_records import OrderMode
+    from worker.domain.contract.control_records import OrderPolicy
     from worker.domain.contract.outcomes import AttemptRecord, Outcome, RememberedCommandId, Result
     from worker.domain.contract.parameters import EffectKey
     from worker.domain.contract.raw_records import Record
     from worker.domain.contract.rejections import Rejected
-    from worker.domain.orders_in_force import ActiveOrder
+    from worker.domain.operator_orders import ActiveOrder
     from worker.domain.progress.dedupe import MemberKey
     from worker.domain.progress.partitions import Partition
 
@@ -125,7 +125,7 @@ class MemberTask:
         carried = self.leader if self.state is TaskState.COALESCED else self
         return carried.state is TaskState.CALLED
 
-    def let_go(self, follower: MemberTask) -> None:
+    def release_follower(self, follower: MemberTask) -> None:
         """Let a task follow it no longer."""
         assert self.followers is not None
         del self.followers[follower]
@@ -154,7 +154,7 @@ class MemberTask:
 
     def is_like(self, other: MemberTask) -> bool:
         """Return whether both are in shadow, or both are sent."""
-        return self.command.mode.simulates is other.command.mode.simulates
+        return self.command.policy.simulates is other.command.policy.simulates
 
     def _heir_of(self, followers: dict[MemberTask, None], group: CoalescedGroup | None) -> MemberTask | None:
         """Let the first of these followers lead the others. Return that one; None if there are none."""
@@ -276,8 +276,8 @@ class MemberQueue:
 
     def last_like(self, command: OpenCommand) -> MemberTask | None:
         """Return the last task of the command's kind: in shadow if it is, else sent. The two kinds do not affect each other."""
-        shadow, task = command.mode.simulates, self.newest
-        while task is not None and task.command.mode.simulates is not shadow:
+        shadow, task = command.policy.simulates, self.newest
+        while task is not None and task.command.policy.simulates is not shadow:
             task = task.before
         return task
 
@@ -311,7 +311,7 @@ class OpenCommand:
     size: int  # its bytes in memory without its outcome (memory_budget.py)
     record_size: int  # of these, the bytes of its record
     order: ActiveOrder | None = None  # the order that holds for it
-    mode: OrderMode = field(init=False)  # what that order does with it
+    policy: OrderPolicy = field(init=False)  # what that order does with it
     known_as: str = field(init=False)  # its command_id, or in shadow a name that no command_id has
     key: bytes | None = field(init=False)  # its record's
     offset: int = field(init=False)
@@ -340,9 +340,9 @@ class OpenCommand:
         self.key = self.record.key
         self.offset = self.record.offset
         self.last_moment = self.spec.last_moment
-        self.mode = NO_ORDER if self.order is None else self.order.mode
+        self.policy = NO_ORDER if self.order is None else self.order.policy
         command_id = self.spec.command_id
-        self.known_as = in_shadow(command_id) if self.mode.simulates else command_id
+        self.known_as = in_shadow(command_id) if self.policy.simulates else command_id
 
     @property
     def was_always_in_shadow(self) -> bool:
@@ -351,9 +351,9 @@ class OpenCommand:
 
     def set_order(self, order: ActiveOrder | None) -> None:
         """Note that another order holds for it, or none."""
-        assert not self.mode.is_final
+        assert not self.policy.is_final
         self.order = order
-        self.mode = NO_ORDER if order is None else order.mode
+        self.policy = NO_ORDER if order is None else order.policy
 
     @property
     def outcome_id(self) -> str:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from worker.domain.effects import OffsetCommit
-    from worker.domain.engine_rules import EngineRules
+    from worker.domain.engine_settings import EngineSettings
     from worker.domain.progress.dedupe import MemberKey
     from worker.domain.progress.open_commands import OpenRecord, RejectedRecord
     from worker.domain.progress.partitions import Partition
@@ -78,8 +78,8 @@ class Outbox:
 
     """
 
-    def __init__(self, rules: EngineRules, max_unpublished: int = MAX_UNPUBLISHED) -> None:
-        self._rules = rules
+    def __init__(self, settings: EngineSettings, max_unpublished: int = MAX_UNPUBLISHED) -> None:
+        self._settings = settings
         self._emitted: deque[OpenRecord] = deque()
         # So far above the oldest open record that the bitmap cannot hold them.
         self._far: list[OpenRecord] = []
@@ -94,7 +94,7 @@ class Outbox:
         self._in_transaction = 0  # how many records are in `_under_way`
         self._anchors: set[Partition] = set()
         self.max_unpublished = max_unpublished
-        self._limit = share("results", rules.memory_budget)
+        self._limit = share("results", settings.memory_budget)
         self._aside = PartitionedBudget(int(self._limit * ASIDE))  # the results in `_far` and `_held_back`
         self.bytes_used = 0
 
@@ -136,7 +136,7 @@ class Outbox:
         while ready:
             command = ready.popleft()
             if command.may_be_emitted:
-                outcome = outcome_of(command, self._rules, now, wall)
+                outcome = outcome_of(command, self._settings, now, wall)
                 command.emit(outcome, outcome_bytes(outcome))
                 self.bytes_used += command.outcome_size
                 self._emitted.append(command)
@@ -147,7 +147,7 @@ class Outbox:
 
     def reject(self, rejected: RejectedRecord, now: float, wall: float) -> None:
         """Emit a record that was rejected."""
-        outcome = rejection_outcome(rejected, self._rules, now, wall)
+        outcome = rejection_outcome(rejected, self._settings, now, wall)
         rejected.emit(outcome, outcome_bytes(outcome))
         self.bytes_used += rejected.outcome_size
         self._emitted.append(rejected)
@@ -183,7 +183,7 @@ class Outbox:
                         record.partition.number, record.key, record.outcome, traceparent_of(record)
                     )
                 )
-            letter = dead_letter_of(record, self._rules.topic)
+            letter = dead_letter_of(record, self._settings.topic)
             if letter is not None:
                 dead_letters.append(letter)
         commits = {partition: partition.propose(offsets, now) for partition, offsets in finishing.items()}
@@ -303,7 +303,7 @@ class Outbox:
         Return whether the record must wait for the dead-letter topic: it has a dead letter, or shares a member with an earlier record
         that waits, and that one must be finished first.
         """
-        needs_letter = dead_letter_of(record, self._rules.topic) is not None
+        needs_letter = dead_letter_of(record, self._settings.topic) is not None
         return needs_letter or any(key in self._waiting_members for key in _members_of(record))
 
     def _end(self) -> _RunningTransaction:

@@ -27,11 +27,11 @@ from worker.domain.progress.open_commands import RejectedRecord
 if TYPE_CHECKING:
     from worker.domain.contract.outcomes import RememberedCommandId, Result
     from worker.domain.contract.rejections import Rejected
-    from worker.domain.engine_rules import EngineRules
+    from worker.domain.engine_settings import EngineSettings
     from worker.domain.progress.open_commands import OpenCommand, OpenRecord
 
 
-def outcome_of(command: OpenCommand, rules: EngineRules, now: float, wall: float) -> Outcome:
+def outcome_of(command: OpenCommand, settings: EngineSettings, now: float, wall: float) -> Outcome:
     """Make the outcome of a command whose members all have a result. ``wall`` is ``now`` in seconds since 1970."""
     spec, first_sent, last_ended = command.spec, command.first_sent_at, command.last_ended_at
     results: list[Result] = [task.result for task in command.tasks if task.result is not None]
@@ -43,8 +43,8 @@ def outcome_of(command: OpenCommand, rules: EngineRules, now: float, wall: float
         command.outcome_id,
         spec.command_id,
         overall,
-        Source(rules.topic, command.partition.number, command.offset),
-        rules.worker,
+        Source(settings.topic, command.partition.number, command.offset),
+        settings.worker,
         rfc3339(wall - now + command.received_at),
         rfc3339(wall),
         queued_ms,
@@ -71,7 +71,7 @@ def outcome_of(command: OpenCommand, rules: EngineRules, now: float, wall: float
 
 
 def rejection_outcome(
-    rejected: RejectedRecord, rules: EngineRules, now: float, wall: float
+    rejected: RejectedRecord, settings: EngineSettings, now: float, wall: float
 ) -> Outcome | None:
     """Make the outcome of a record that was rejected; None if its ``command_id`` cannot be read."""
     why = rejected.rejection
@@ -81,8 +81,8 @@ def rejection_outcome(
         outcome_id=rejected.outcome_id,
         command_id=why.command_id,
         status=Status.REJECTED,
-        source=Source(rules.topic, rejected.partition.number, rejected.offset),
-        worker=rules.worker,
+        source=Source(settings.topic, rejected.partition.number, rejected.offset),
+        worker=settings.worker,
         received_at=rfc3339(wall - now + rejected.received_at),
         finished_at=rfc3339(wall),
         queued_ms=_ms(now - rejected.received_at),

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from worker.domain.contract.outcomes import RememberedCommandId
     from worker.domain.contract.raw_records import Record
     from worker.domain.effects import OffsetCommit, RestoredPartition
-    from worker.domain.engine_rules import EngineRules
+    from worker.domain.engine_settings import EngineSettings
     from worker.domain.progress.dedupe import CommandIdBudget
     from worker.domain.progress.open_commands import OpenRecord
 
@@ -61,23 +61,25 @@ class Partition:
         self,
         number: int,
         restored: RestoredPartition,
-        rules: EngineRules,
+        settings: EngineSettings,
         now: float,
         memory: CommandIdBudget,
     ) -> None:
         self.number = number
-        self.topic = rules.topic
+        self.topic = settings.topic
         self.state = PartitionState.COOLING_OFF
         self.active_at = now + (
             COOLING_OFF_SECONDS if restored.slice_free_in is None else restored.slice_free_in
         )
-        self.is_marked = restored.slice_free_in is not None or restored.owner not in ("", rules.owner_mark)
+        self.is_marked = restored.slice_free_in is not None or restored.owner not in ("", settings.owner_mark)
         self.clean_handover = CleanHandover()
         self.holds_slice = False
         self.paused = False
-        whose = label(rules.topic, rules.topic_id, number)
-        self.offsets = OffsetTracker(restored.position, restored.done, rules.max_gap, whose, rules.owner_mark)
-        self.ids = CommandIds(rules.dedupe_window, rules.restore_records, memory)
+        whose = label(settings.topic, settings.topic_id, number)
+        self.offsets = OffsetTracker(
+            restored.position, restored.done, settings.max_gap, whose, settings.owner_mark
+        )
+        self.ids = CommandIds(settings.dedupe_window, settings.restore_records, memory)
         for known in restored.known:
             self.ids.remember(known)
         self.open_records: dict[int, OpenRecord] = {}

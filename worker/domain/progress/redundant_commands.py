@@ -12,7 +12,7 @@ from worker.domain.contract.outcomes import DONE_FOR_ID, DONE_FOR_SHADOW_ID, Rem
 
 if TYPE_CHECKING:
     from worker.domain.contract.command_decoding import Command
-    from worker.domain.engine_rules import EngineRules
+    from worker.domain.engine_settings import EngineSettings
     from worker.domain.progress.open_commands import MemberTask, OpenCommand
 
 
@@ -47,7 +47,7 @@ def may_share_result(command: Command) -> bool:
     return command.parameters.duration != 0
 
 
-def kept_for(command: Command, rules: EngineRules, wall: float) -> float:
+def kept_for(command: Command, settings: EngineSettings, wall: float) -> float:
     """
     Return for how many seconds a repeat of this effect, which is in place at ``wall`` (seconds since 1970), needs no call: 0 for an
     event, and for a state that others change as well; for a ban at most a tenth of its duration.
@@ -55,9 +55,9 @@ def kept_for(command: Command, rules: EngineRules, wall: float) -> float:
     action, duration = command.action, command.parameters.duration
     if action.kind is ActionKind.EVENT or duration == 0:
         return 0.0
-    if not rules.all_effects and action.is_changed_elsewhere(command.parameters.member_info):
+    if not settings.all_effects and action.is_changed_elsewhere(command.parameters.member_info):
         return 0.0
-    keep = rules.effect_window
+    keep = settings.effect_window
     if duration is not None:
         keep = min(keep, duration / 10)
     if command.banned_until is not None:

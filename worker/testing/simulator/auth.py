@@ -8,7 +8,7 @@ from collections import defaultdict, deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from worker.testing.simulator.answer_codes import refused
+from worker.testing.simulator.api_answer import refused
 from worker.testing.simulator.endpoint_specs import U32_MAX
 from worker.testing.simulator.faults import ROWS
 from worker.testing.simulator.signature import SignatureVerifier
@@ -16,7 +16,7 @@ from worker.testing.simulator.signature import SignatureVerifier
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from worker.testing.simulator.answer_codes import Judgement
+    from worker.testing.simulator.api_answer import ApiAnswer
     from worker.testing.simulator.faults import FaultValues
     from worker.testing.simulator.signature import SimulatedApp
 
@@ -59,7 +59,7 @@ class Authenticator:
         known = self._apps.get(request.query.get("sdkappid", ""))
         return known[0].sdk_app_id if known else 0
 
-    def check(self, request: ApiRequest, faults: FaultValues, at: float, wall: float) -> Judgement | None:
+    def check(self, request: ApiRequest, faults: FaultValues, at: float, wall: float) -> ApiAnswer | None:
         """
         Return why a request is refused, or None to admit it. Counts refused signatures.
 

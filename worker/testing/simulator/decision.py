@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from worker.testing.simulator.answer_codes import Judgement, refused
+from worker.testing.simulator.api_answer import ApiAnswer, refused
 from worker.testing.simulator.body_validation import ParsedBody, group_list_limit, read
 from worker.testing.simulator.chat_state import StateChange
 from worker.testing.simulator.endpoint_specs import (
@@ -185,26 +185,26 @@ class Decider:
         latency = self._latency(faults)
 
         ending = _OUTAGES.get(faults.outage) or self._draw_ending(faults, _BEFORE)
-        judgement = None
+        answer = None
         if ending is None:
-            judgement = self._authenticator.check(request, faults, at, wall)
+            answer = self._authenticator.check(request, faults, at, wall)
             limit = GROUP_LIST_PER_SECOND if reads else faults.limit
-            if judgement is None and not counter.admit(at, limit):
-                judgement = refused(60007)
-            if judgement is None:
-                judgement = self._serve(spec, request, parsed, faults, app=app, at=at)
+            if answer is None and not counter.admit(at, limit):
+                answer = refused(60007)
+            if answer is None:
+                answer = self._serve(spec, request, parsed, faults, app=app, at=at)
             ending = (
                 self._draw_ending(faults, _AFTER)
-                or self._slow_ending(faults, judgement, latency)
-                or _Ending(fault=judgement.fault)
+                or self._slow_ending(faults, answer, latency)
+                or _Ending(fault=answer.fault)
             )
         elif ending.exchange_end is ExchangeEnd.RESET:
             latency = 0.0
 
-        effect = self._effect(spec, parsed, judgement, app)
-        answers = judgement if ending.http_status == 200 else None
+        effect = self._effect(spec, parsed, answer, app)
+        shown = answer if ending.http_status == 200 else None
         is_whole = ending.exchange_end is not ExchangeEnd.CUT
-        request_id = self._request_id(self._seq) if answers and spec and spec.has_request_id else None
+        request_id = self._request_id(self._seq) if shown and spec and spec.has_request_id else None
         return Reaction(
             seq=self._seq,
             at=at,
@@ -214,9 +214,9 @@ class Decider:
             parsed=parsed,
             exchange_end=ending.exchange_end,
             http_status=ending.http_status,
-            code=answers.code if answers and is_whole else None,
+            code=shown.code if shown and is_whole else None,
             request_id=request_id if is_whole else None,
-            payload=_payload(answers, request_id) if answers else BAD_GATEWAY,
+            payload=_payload(shown, request_id) if shown else BAD_GATEWAY,
             fault=ending.fault,
             answer_after=latency,
             effect=effect,
@@ -227,11 +227,11 @@ class Decider:
         )
 
     def _effect(
-        self, spec: EndpointSpec | None, parsed: ParsedBody, judgement: Judgement | None, app: int
+        self, spec: EndpointSpec | None, parsed: ParsedBody, answer: ApiAnswer | None, app: int
     ) -> StateChange | None:
-        if spec is None or judgement is None or not judgement.applied or parsed.target is None:
+        if spec is None or answer is None or not answer.applied or parsed.target is None:
             return None
-        return StateChange(self._seq, app, spec.change, parsed.target, judgement.applied, parsed.parameters)
+        return StateChange(self._seq, app, spec.change, parsed.target, answer.applied, parsed.parameters)
 
     def _latency(self, faults: FaultValues) -> float:
         if not faults.latency:
@@ -250,8 +250,8 @@ class Decider:
     def _draw_ending(self, faults: FaultValues, endings: tuple[_Ending, ...]) -> _Ending | None:
         return next((ending for ending in endings if self._happens(getattr(faults, str(ending.fault)))), None)
 
-    def _slow_ending(self, faults: FaultValues, judgement: Judgement, latency: float) -> _Ending | None:
-        if not judgement.applied or not self._happens(faults.slow_apply):
+    def _slow_ending(self, faults: FaultValues, answer: ApiAnswer, latency: float) -> _Ending | None:
+        if not answer.applied or not self._happens(faults.slow_apply):
             return None
         late = self._rng.uniform(0.0, faults.slow_apply_seconds)
         if faults.slow_apply_end == "hang":
@@ -267,7 +267,7 @@ class Decider:
         *,
         app: int,
         at: float,
-    ) -> Judgement:
+    ) -> ApiAnswer:
         if spec is None and request.endpoint == GROUP_LIST:
             return self._group_list(request.body, faults, app)
         if spec is None:
@@ -278,7 +278,7 @@ class Decider:
         if self._happens(faults.transient):
             return refused(self._rng.choice(faults.transient_codes or (spec.codes.internal,)), "transient")
         if parsed.refusal:
-            return Judgement(parsed.refusal.code, parsed.refusal.info)
+            return ApiAnswer(parsed.refusal.code, parsed.refusal.info)
         if faults.forbidden:
             return refused(spec.codes.forbidden, "forbidden")
         if faults.switch_off and spec.service == GROUP_SERVICE:
@@ -287,7 +287,7 @@ class Decider:
             return refused(spec.codes.no_target, "unknown_targets")
         return self._members(spec, parsed, faults, app=app, at=at)
 
-    def _group_list(self, body: bytes, faults: FaultValues, app: int) -> Judgement:
+    def _group_list(self, body: bytes, faults: FaultValues, app: int) -> ApiAnswer:
         if faults.answer_code:
             return refused(faults.answer_code, "answer_code")
         if self._happens(faults.transient):
@@ -297,11 +297,11 @@ class Decider:
             return refused(GROUP.bad_field)
         groups = self._world.groups(app)
         listed = [{"GroupId": group} for group in groups[:limit]]
-        return Judgement(0, more={"TotalCount": len(groups), "GroupIdList": listed, "Next": 0})
+        return ApiAnswer(0, more={"TotalCount": len(groups), "GroupIdList": listed, "Next": 0})
 
     def _members(
         self, spec: EndpointSpec, parsed: ParsedBody, faults: FaultValues, *, app: int, at: float
-    ) -> Judgement:
+    ) -> ApiAnswer:
         # The first bad member, in the order of the request, decides the code.
         bad = {
             user: why
@@ -309,10 +309,10 @@ class Decider:
             if (why := self._at_fault(spec, parsed, faults, user, app=app, at=at))
         }
         if not bad:
-            return Judgement(0, applied=parsed.users)
+            return ApiAnswer(0, applied=parsed.users)
         code, fault = next(iter(bad.values()))
         applied = self._applied_anyway(faults, tuple(user for user in parsed.users if user not in bad))
-        return Judgement(code, refused(code).info, applied, fault)
+        return ApiAnswer(code, refused(code).info, applied, fault)
 
     def _at_fault(
         self, spec: EndpointSpec, parsed: ParsedBody, faults: FaultValues, user: str, *, app: int, at: float
@@ -334,13 +334,13 @@ class Decider:
         return good if faults.refused_applies == "all" else ()
 
 
-def _payload(judgement: Judgement, request_id: str | None) -> bytes:
-    answer: dict[str, Any] = {
-        "ActionStatus": "FAIL" if judgement.code else "OK",
-        "ErrorInfo": judgement.info,
-        "ErrorCode": judgement.code,
+def _payload(answer: ApiAnswer, request_id: str | None) -> bytes:
+    body: dict[str, Any] = {
+        "ActionStatus": "FAIL" if answer.code else "OK",
+        "ErrorInfo": answer.info,
+        "ErrorCode": answer.code,
     }
-    answer |= judgement.more
+    body |= answer.more
     if request_id is not None:
-        answer["RequestId"] = request_id
-    return msgspec.json.encode(answer)
+        body["RequestId"] = request_id
+    return msgspec.json.encode(body)

@@ -8,7 +8,7 @@ import dataclasses
 import inspect
 from typing import TYPE_CHECKING, Final
 
-from worker.testing.simulator.answer_codes import INFO
+from worker.testing.simulator.api_answer import INFO
 from worker.testing.simulator.endpoint_specs import (
     GROUP_LIST,
     GROUP_LIST_PER_SECOND,

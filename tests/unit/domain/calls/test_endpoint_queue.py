@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.unit.domain.factories import members, open_command, steps
-from tests.unit.domain.samples import BAN, RULES
+from tests.unit.domain.samples import BAN, SETTINGS
 from worker.domain.calls.endpoint_queue import EndpointQueue
 from worker.domain.state_transitions import TaskState
 
@@ -24,7 +24,7 @@ PATIENT = 1e9
 
 def queue_of(per_call: int, overdue_after: float = PATIENT) -> EndpointQueue:
     """An empty queue of an endpoint."""
-    return EndpointQueue(per_call, replace(RULES, overdue_after=overdue_after))
+    return EndpointQueue(per_call, replace(SETTINGS, overdue_after=overdue_after))
 
 
 def command_to(target: str, *users: str, **fields: Any) -> OpenCommand:

@@ -254,22 +254,22 @@ def test_nothing_is_halted_at_first() -> None:
 def test_a_halt_is_news_once() -> None:
     halt = ConfigHalt()
 
-    assert halt.halt(WHY, 10.0)
-    assert not halt.halt(WHY, 11.0)
+    assert halt.begin(WHY, 10.0)
+    assert not halt.begin(WHY, 11.0)
 
 
 def test_a_refused_probe_tells_the_newest_reason() -> None:
     halt, other = ConfigHalt(), HaltReason("main", None, 60020, "60020: no plan", "buy a plan", 12.0)
-    halt.halt(WHY, 10.0)
+    halt.begin(WHY, 10.0)
 
-    halt.halt(other, 12.0)
+    halt.begin(other, 12.0)
 
     assert halt.reason == structs.replace(other, since=10.0)
 
 
 def test_a_halt_is_probed_every_second_at_first_and_then_every_half_minute() -> None:
     halt, waits, now = ConfigHalt(), [], 10.0
-    halt.halt(WHY, now)
+    halt.begin(WHY, now)
 
     for _ in range(QUICK_PROBES + 2):
         waits.append(halt.probe_at - now)
@@ -282,7 +282,7 @@ def test_a_halt_is_probed_every_second_at_first_and_then_every_half_minute() -> 
 def test_a_target_that_was_not_refused_yet_may_probe_at_once_and_then_every_second() -> None:
     """Those that are refused by their own fault must not hold up the others for half a minute."""
     halt = ConfigHalt()
-    halt.halt(WHY, 10.0)
+    halt.begin(WHY, 10.0)
     assert halt.fresh_probe_at == 10.0
 
     for probe in range(QUICK_PROBES + 5):
@@ -292,7 +292,7 @@ def test_a_target_that_was_not_refused_yet_may_probe_at_once_and_then_every_seco
 
 def test_what_is_fixed_goes_on_and_the_next_halt_starts_from_the_beginning() -> None:
     halt = ConfigHalt()
-    halt.halt(WHY, 10.0)
+    halt.begin(WHY, 10.0)
     for _ in range(QUICK_PROBES):
         halt.probe_sent(10.0)
 
@@ -300,7 +300,7 @@ def test_what_is_fixed_goes_on_and_the_next_halt_starts_from_the_beginning() -> 
     assert halt.reason is None
     assert halt.resumed_at == 40.0
 
-    assert halt.halt(WHY, 50.0)
+    assert halt.begin(WHY, 50.0)
     assert halt.probe_at == 51.0
     halt.probe_sent(51.0)
     assert halt.probe_at == 52.0
@@ -308,10 +308,10 @@ def test_what_is_fixed_goes_on_and_the_next_halt_starts_from_the_beginning() -> 
 
 def test_time_stands_still_while_it_is_halted() -> None:
     halt = ConfigHalt()
-    halt.halt(WHY, 10.0)
+    halt.begin(WHY, 10.0)
     assert halt.gate.shut_for(12.0) == 2.0
 
     halt.resume(15.0)
-    halt.halt(WHY, 100.0)
+    halt.begin(WHY, 100.0)
 
     assert halt.gate.shut_for(101.0) == 6.0

@@ -124,19 +124,19 @@ def test_only_a_person_may_order_what_ends_commands_that_may_be_right() -> None:
 
 @pytest.mark.parametrize("state", OrderState)
 def test_an_order_lets_its_commands_wait_or_ends_them_or_simulates_them(state: OrderState) -> None:
-    mode = state.row.mode
+    policy = state.row.policy
 
-    assert [mode.waits, mode.ends_at_once, mode.simulates].count(True) == mode.withholds
+    assert [policy.waits, policy.ends_at_once, policy.simulates].count(True) == policy.withholds
 
 
 def test_no_request_carries_the_commands_of_an_order() -> None:
-    assert all(state.row.mode.withholds for state in OrderState)
+    assert all(state.row.policy.withholds for state in OrderState)
     assert not NO_ORDER.withholds
 
 
 def test_a_drain_waits_for_no_paused_command() -> None:
-    assert [state for state in OrderState if not state.row.mode.holds_up_drain] == [OrderState.PAUSED]
+    assert [state for state in OrderState if not state.row.policy.holds_up_drain] == [OrderState.PAUSED]
 
 
 def test_only_shadow_holds_for_a_command_to_its_end() -> None:
-    assert [state for state in OrderState if state.row.mode.is_final] == [OrderState.SHADOW]
+    assert [state for state in OrderState if state.row.policy.is_final] == [OrderState.SHADOW]

@@ -143,11 +143,11 @@ def test_a_status_other_than_200_never_speaks_for_tencent(
 
 def test_no_verdict_is_tried_again_and_proves_that_the_endpoint_lives() -> None:
     """What the endpoint decided, it decides again."""
-    assert [verdict for verdict in Verdict if verdict.again and verdict.proves_life] == []
+    assert [verdict for verdict in Verdict if verdict.retry_budget and verdict.proves_life] == []
 
 
 def test_only_a_call_that_was_not_refused_for_good_is_tried_again() -> None:
-    again = {verdict.value: verdict.again for verdict in Verdict if verdict.again}
+    again = {verdict.value: verdict.retry_budget for verdict in Verdict if verdict.retry_budget}
 
     assert again == {
         "retry": RetryBudget.WITHIN_ATTEMPTS,
@@ -161,7 +161,9 @@ def test_only_a_call_that_was_not_refused_for_good_is_tried_again() -> None:
 
 
 def test_only_a_call_whose_signature_was_refused_goes_again_without_a_wait() -> None:
-    assert [verdict for verdict in Verdict if verdict.again and not verdict.backoff] == [Verdict.RESIGN]
+    assert [verdict for verdict in Verdict if verdict.retry_budget and not verdict.backoff] == [
+        Verdict.RESIGN
+    ]
 
 
 def test_what_passes_by_itself_are_failures_and_throttling() -> None:
@@ -177,7 +179,7 @@ def test_what_may_be_an_outage_is_an_attempt_and_no_proof_of_life() -> None:
     failures = {verdict for verdict in Verdict if verdict.is_failure}
 
     assert failures == {Verdict.RETRY, Verdict.TRANSPORT}
-    assert {verdict.again for verdict in failures} == {RetryBudget.WITHIN_ATTEMPTS}
+    assert {verdict.retry_budget for verdict in failures} == {RetryBudget.WITHIN_ATTEMPTS}
     assert [
         verdict for verdict in Verdict if verdict.slows and (verdict.proves_life or verdict.is_failure)
     ] == []

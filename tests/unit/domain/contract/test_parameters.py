@@ -10,7 +10,7 @@ import pytest
 
 from tests.unit.domain.engine_harness import EngineHarness
 from tests.unit.domain.factories import give, open_command
-from tests.unit.domain.samples import BAN, KICK, ONE_OF_EACH, RULES, UPDATE, command, without
+from tests.unit.domain.samples import BAN, KICK, ONE_OF_EACH, SETTINGS, UPDATE, command, without
 from worker.domain.contract.actions import ACTIONS
 from worker.domain.contract.command_decoding import Command
 from worker.domain.contract.command_wire_format import WireCommand
@@ -50,7 +50,7 @@ def ended(fields: dict[str, Any]) -> OpenCommand:
     """The command with its outcome, all of whose users it was applied to."""
     made = open_command(fields)
     give(made, *[ResultStatus.APPLIED for _ in made.tasks])
-    made.outcome = outcome_of(made, RULES, 100.0, WALL)
+    made.outcome = outcome_of(made, SETTINGS, 100.0, WALL)
     return made
 
 

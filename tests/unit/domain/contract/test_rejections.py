@@ -11,7 +11,7 @@ from tests.unit.domain.samples import (
     EVERYTHING,
     KICK,
     LIVE_UNBAN,
-    RULES,
+    SETTINGS,
     UNBAN,
     UPDATE,
     Record,
@@ -24,7 +24,7 @@ from worker.domain.contract.command_decoding import Command, CommandDecoder
 from worker.domain.contract.field_checks import FAULTS, FIELDS, own_faults
 from worker.domain.contract.raw_records import OmittedBytes
 from worker.domain.contract.rejections import REJECTIONS, Rejected
-from worker.domain.engine_rules import EngineRules
+from worker.domain.engine_settings import EngineSettings
 
 # Each line: what is wrong, the record, the code, and the field at fault.
 REFUSED: list[tuple[str, object, str, str | None]] = [
@@ -414,7 +414,7 @@ def test_a_message_shows_only_the_beginning_of_a_long_text() -> None:
 
 def test_a_message_stays_short_however_many_apps_there_are() -> None:
     apps = {f"application-{number}": "administrator" for number in range(100)}
-    decoder = CommandDecoder(EngineRules(RULES.topic, 8, apps, None, RULES.worker))
+    decoder = CommandDecoder(EngineSettings(SETTINGS.topic, 8, apps, None, SETTINGS.worker))
 
     refused = decoder.decode(Record(encoded({**BAN, "app": "main"})))
 
@@ -433,7 +433,7 @@ def test_only_the_administrator_of_the_commands_own_app_is_protected() -> None:
 
 
 def test_without_app_and_default_app_a_command_is_refused() -> None:
-    decoder = CommandDecoder(EngineRules(RULES.topic, 8, RULES.apps, None, RULES.worker))
+    decoder = CommandDecoder(EngineSettings(SETTINGS.topic, 8, SETTINGS.apps, None, SETTINGS.worker))
 
     refused = decoder.decode(Record(encoded(BAN)))
     accepted = decoder.decode(Record(encoded({**BAN, "app": "main"})))

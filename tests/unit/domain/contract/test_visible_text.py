@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from tests.unit.domain.samples import BAN, KICK, RULES, Record, command, decode, encoded, rejected, without
+from tests.unit.domain.samples import BAN, KICK, SETTINGS, Record, command, decode, encoded, rejected, without
 from worker.domain.contract.command_decoding import Command, CommandDecoder
 from worker.domain.contract.rejections import Rejected
 from worker.domain.contract.visible_text import HIDDEN, folded, hidden_in, shown
-from worker.domain.engine_rules import EngineRules
+from worker.domain.engine_settings import EngineSettings
 
 HIDDEN_ONES = [
     *(
@@ -184,7 +184,9 @@ def test_the_class_of_hidden_characters_is_one_that_other_languages_can_read_too
 def test_a_user_who_is_written_like_a_protected_one_is_protected(user: str, protected: str) -> None:
     """In small or capital letters, wide or narrow, composed or not: a person takes them for one another."""
     names = frozenset({"moderator", "Straße", "fire", "e\u0301", "i\u0307", "iv", "\uff32\uff2f\uff2f\uff34"})
-    decoder = CommandDecoder(EngineRules("t", 8, {"main": "administrator"}, "main", RULES.worker, names))
+    decoder = CommandDecoder(
+        EngineSettings("t", 8, {"main": "administrator"}, "main", SETTINGS.worker, names)
+    )
 
     for written in each_way({**BAN, "user_ids": ["u", user]}):
         refused = decoder.decode(Record(written))

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from tests.unit.domain.engine_harness import Request
 
 
-def busy(permits: int = 1, **rules: Any) -> EngineHarness:
+def busy(permits: int = 1, **settings: Any) -> EngineHarness:
     """A harness all of whose permits for bans are out, with one target each, so that what comes now waits."""
-    harness = EngineHarness(**{"default_calls_per_second": permits, "overdue_after": 60.0} | rules)
+    harness = EngineHarness(**{"default_calls_per_second": permits, "overdue_after": 60.0} | settings)
     for number in range(permits):
         harness.receive(ban("x", group=f"busy{number}"))
     assert len(harness.out) == permits

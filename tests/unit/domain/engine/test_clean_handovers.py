@@ -214,7 +214,7 @@ def test_a_call_that_hangs_on_its_slice_is_not_waited_for_beyond_a_second() -> N
 def test_a_slice_that_is_lent_is_not_handed_over_cleanly() -> None:
     """Nor does it wait: what is lent comes back later than the next owner, who waits three seconds then, may begin."""
     harness = EngineHarness(0, default_calls_per_second=4, quota_pools={"main": "workers/1"})
-    lane = lane_of(harness.rules, "main", ENDPOINT_OF["ban"])
+    lane = lane_of(harness.settings, "main", ENDPOINT_OF["ban"])
     harness.hear_quota_messages(encode(LoanRequest(lane, "b", 1, 2, {})))
 
     harness.revoking(0)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 POOLS = {"main": "workers/1400000000"}
 
 
-def replica(number: int, **rules: Any) -> EngineHarness:
+def replica(number: int, **settings: Any) -> EngineHarness:
     """One of two, with half of a quota of 20."""
     defaults: dict[str, Any] = {
         "partitions": 2,
@@ -26,7 +26,7 @@ def replica(number: int, **rules: Any) -> EngineHarness:
         "quota_pools": POOLS,
         "worker": Worker(f"worker-{number}", "1.0"),
     }
-    return EngineHarness(number, **defaults | rules)
+    return EngineHarness(number, **defaults | settings)
 
 
 def rooms(harness: EngineHarness, number: int, name: str = "t") -> None:
@@ -52,10 +52,10 @@ def of_bans(harness: EngineHarness) -> EndpointSnapshot:
 
 def test_a_lane_is_named_by_its_pool_and_endpoint() -> None:
     """Replicas of another group, or of another app of that name, must not lend to each other: their slices are their own."""
-    rules = replica(0).rules
+    settings = replica(0).settings
 
-    assert lane_of(rules, "main", "some/endpoint") == "workers/1400000000/some/endpoint"
-    assert lane_of(rules, "second", "some/endpoint") == ""
+    assert lane_of(settings, "main", "some/endpoint") == "workers/1400000000/some/endpoint"
+    assert lane_of(settings, "second", "some/endpoint") == ""
 
 
 def test_a_replica_that_waits_for_permits_asks_and_another_lends_what_is_idle() -> None:
@@ -177,7 +177,7 @@ def test_a_lender_that_waits_for_what_it_has_lent_says_so() -> None:
 def test_what_nobody_here_can_read_is_counted_and_what_is_of_others_ignored() -> None:
     idle = replica(1)
 
-    lane = lane_of(idle.rules, "main", ENDPOINT_OF["ban"])
+    lane = lane_of(idle.settings, "main", ENDPOINT_OF["ban"])
     idle.hear_quota_messages(
         b"what?", *(encode(LoanGrant(name, "l", "b", 1, 5)) for name in (lane, "another/lane"))
     )
@@ -197,7 +197,7 @@ def test_while_tencent_throttles_nothing_is_borrowed_or_lent() -> None:
 
     hot.wait(1.0)
     other.hear_quota_messages(
-        encode(LoanRequest(lane_of(other.rules, "main", ENDPOINT_OF["ban"]), "b", 1, 5, {}))
+        encode(LoanRequest(lane_of(other.settings, "main", ENDPOINT_OF["ban"]), "b", 1, 5, {}))
     )
 
     assert newly_said(other) == []

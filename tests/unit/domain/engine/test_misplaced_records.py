@@ -8,7 +8,7 @@ import pytest
 
 from tests.unit.domain.engine_harness import EngineHarness, Record, ban, kick
 from worker.domain.admission_control import MAX_MISPLACED_WARNINGS
-from worker.domain.contract.partition_placement import MAX_TARGETS, PlacementCheck, murmur2
+from worker.domain.contract.placement_check import MAX_TARGETS, PlacementCheck, murmur2
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,9 +12,9 @@ from tests.unit.domain.engine_harness import EngineHarness, ban, kick, users
 from worker.domain.contract.error_codes import Verdict
 
 
-def down(failures: int = 5, **rules: Any) -> EngineHarness:
+def down(failures: int = 5, **settings: Any) -> EngineHarness:
     """A harness whose ban endpoint has had this many failures in a row, each of another group (five make an outage)."""
-    harness = EngineHarness(**rules)
+    harness = EngineHarness(**settings)
     for number in range(failures):
         harness.receive(ban("u", group=f"g{number}", command_id=f"g{number}"))
     for request in list(harness.out):

@@ -636,7 +636,7 @@ def test_foreign_metadata_is_logged_and_counted_once_an_assignment() -> None:
         LogEvent(
             "kafka.foreign_metadata",
             "warning",
-            {"topic": harness.rules.topic, "partition": 0, "excerpt": "AQAAAZrJQvWA"},
+            {"topic": harness.settings.topic, "partition": 0, "excerpt": "AQAAAZrJQvWA"},
         )
     ]
     assert harness.engine.snapshot(harness.now).counts.foreign_metadata == 1

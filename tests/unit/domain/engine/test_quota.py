@@ -276,7 +276,7 @@ def test_throttle_codes_are_no_attempts() -> None:
     assert harness.status("c") == "succeeded"
 
 
-@pytest.mark.parametrize("verdict", [each for each in Verdict if each.again is RetryBudget.ALWAYS])
+@pytest.mark.parametrize("verdict", [each for each in Verdict if each.retry_budget is RetryBudget.ALWAYS])
 def test_the_time_to_give_up_does_not_run_on_what_is_no_members_fault(verdict: Verdict) -> None:
     """Else the first transient code after ten minutes of throttling would be a dead letter."""
     harness = EngineHarness(give_up_after=10.0)

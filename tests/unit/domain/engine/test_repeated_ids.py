@@ -46,7 +46,7 @@ def test_a_record_that_an_earlier_owner_has_finished_is_not_carried_out_again() 
 
     heir = EngineHarness(settled=False)
     heir.revoked(0)
-    whose = label(harness.rules.topic, harness.rules.topic_id, 0)
+    whose = label(harness.settings.topic, harness.settings.topic_id, 0)
     heir.assign(0, left_behind.offset, done=decode(left_behind.metadata, whose, left_behind.offset))
     heir.wait(3.0)
     heir.fetch([first, second, third])

@@ -15,7 +15,7 @@ from tests.unit.domain.samples import (
     KICK,
     LIVE_UNBAN,
     ONE_OF_EACH,
-    RULES,
+    SETTINGS,
     UNBAN,
     UPDATE,
     command,
@@ -45,7 +45,7 @@ DUPLICATE, SUPERSEDED = ResultStatus.DUPLICATE, ResultStatus.SUPERSEDED
 
 def outcome(fields: dict[str, Any], *results: ResultStatus, **details: Any) -> Outcome:
     """The outcome of a command whose members ended like this."""
-    return outcome_of(give(open_command(fields), *results, **details), RULES, 100.0, WALL)
+    return outcome_of(give(open_command(fields), *results, **details), SETTINGS, 100.0, WALL)
 
 
 def known(command_id: str, at: float = WALL, done: HashedUserSet | None = None) -> RememberedCommandId:
@@ -111,7 +111,7 @@ def test_two_actions_with_the_same_parameters_are_not_the_same() -> None:
 def test_a_restored_id_is_known_like_one_that_was_never_forgotten(fields: dict[str, Any]) -> None:
     """A restart must not change what is a repeat, or a misuse, of an id."""
     work = give(open_command(fields), *[APPLIED for _ in fields["user_ids"]])
-    work.outcome = outcome_of(work, RULES, 100.0, WALL)
+    work.outcome = outcome_of(work, SETTINGS, 100.0, WALL)
 
     in_memory = known_from(work, WALL)
     restored = known_of(msgspec.json.encode(work.outcome))
@@ -174,7 +174,7 @@ def test_of_a_duplicate_of_several_commands_its_own_outcome_names_them() -> None
     for place, member in enumerate(work.tasks):
         assert member.result is not None
         member.result = msgspec.structs.replace(member.result, duplicate_of=f"moderation.commands-3-{place}")
-    made = outcome_of(work, RULES, 100.0, WALL)
+    made = outcome_of(work, SETTINGS, 100.0, WALL)
     assert made is not None
 
     found = remembered(made)
@@ -185,7 +185,7 @@ def test_of_a_duplicate_of_several_commands_its_own_outcome_names_them() -> None
 
 def test_the_id_of_a_rejected_command_stands_for_nothing() -> None:
     record = rejected_record(json.dumps({**BAN, "duration": -1}).encode())
-    made = rejection_outcome(record, RULES, 100.0, WALL)
+    made = rejection_outcome(record, SETTINGS, 100.0, WALL)
 
     assert made is not None
     assert remembered(made) is None

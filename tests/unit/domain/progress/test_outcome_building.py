@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from tests.unit.domain.factories import call_try, give, open_command, rejected_record
-from tests.unit.domain.samples import BAN, EVERYTHING, KICK, LIVE_UNBAN, ONE_OF_EACH, RULES, UNBAN, UPDATE
+from tests.unit.domain.samples import BAN, EVERYTHING, KICK, LIVE_UNBAN, ONE_OF_EACH, SETTINGS, UNBAN, UPDATE
 from worker.domain.contract.outcomes import (
     Result,
     ResultStatus,
@@ -39,7 +39,7 @@ UNREADABLE = b"{"
 
 def outcome_made(command: OpenCommand, now: float = 100.0) -> Outcome:
     """The command's outcome, finished at WALL."""
-    made = outcome_of(command, RULES, now, WALL)
+    made = outcome_of(command, SETTINGS, now, WALL)
     command.emit(made, 1000)
     return made
 
@@ -54,7 +54,7 @@ def finished(fields: dict[str, Any] = BAN, *results: ResultStatus, **details: An
 def made_rejection(value: bytes) -> RejectedRecord:
     """A rejected record whose outcome is made."""
     rejected = rejected_record(value)
-    rejected.emit(rejection_outcome(rejected, RULES, 100.0, WALL), 1000)
+    rejected.emit(rejection_outcome(rejected, SETTINGS, 100.0, WALL), 1000)
     return rejected
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.unit.domain.factories import open_command, partition
-from tests.unit.domain.samples import RULES
+from tests.unit.domain.samples import SETTINGS
 from worker.domain.contract.outcomes import RememberedCommandId
 from worker.domain.effects import OffsetCommit
 from worker.domain.progress.commit_metadata import encode, label
@@ -19,7 +19,7 @@ def test_it_begins_where_the_last_owner_has_committed() -> None:
     assert restored.offsets.is_done(16)
     assert not restored.offsets.is_done(17)
     assert restored.offsets.is_done(18)
-    whose = label(RULES.topic, RULES.topic_id, 3)
+    whose = label(SETTINGS.topic, SETTINGS.topic_id, 3)
     assert restored.offsets.propose([]) == OffsetCommit(17, encode(whose, 17, 0b10))
 
 

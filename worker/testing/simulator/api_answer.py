@@ -1,4 +1,4 @@
-# The judgement of one request: its code, to whom it applies, and the fault behind it. And the texts of the codes.
+# The answer to one request: its code, to whom it applies, and the fault behind it. And the texts of the codes.
 #
 # The codes are Tencent's, from the endpoints' pages and the common table of error codes. When each one is used is
 # defined in endpoint_specs.py, in the table of faults and where a rule is checked.
@@ -46,9 +46,9 @@ INFO: Final[dict[int, str]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Judgement:
+class ApiAnswer:
     """
-    The judgement of one request.
+    The answer to one request.
 
     Attributes:
         code: The ErrorCode of its answer; 0 for success.
@@ -66,6 +66,6 @@ class Judgement:
     more: Mapping[str, object] = field(default_factory=dict)
 
 
-def refused(code: int, fault: str | None = None) -> Judgement:
+def refused(code: int, fault: str | None = None) -> ApiAnswer:
     """Return a refusal with this code, applied to no user."""
-    return Judgement(code, INFO.get(code, "as configured in the simulator"), fault=fault)
+    return ApiAnswer(code, INFO.get(code, "as configured in the simulator"), fault=fault)

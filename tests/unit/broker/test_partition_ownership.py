@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 
-from worker.broker.membership import Membership
+from worker.broker.partition_ownership import PartitionOwnership
 
 
-def membership() -> Membership:
-    return Membership(session_timeout=10.0, max_poll_interval=60.0, margin=1.0)
+def membership() -> PartitionOwnership:
+    return PartitionOwnership(session_timeout=10.0, max_poll_interval=60.0, margin=1.0)
 
 
 def test_each_ownership_has_an_epoch_of_its_own() -> None:

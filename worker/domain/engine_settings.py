@@ -20,7 +20,7 @@ WINDOW: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class EngineRules:
+class EngineSettings:
     """
     Attributes:
         topic_id: The cluster's id of the command topic, which another topic of that name would not have; None if it gives none.

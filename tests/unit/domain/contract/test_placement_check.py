@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kafka.partitioner.default import murmur2 as of_kafka_python
 
-from worker.domain.contract.partition_placement import murmur2
+from worker.domain.contract.placement_check import murmur2
 
 
 @given(st.binary(max_size=200))

@@ -23,7 +23,7 @@ from worker.domain.contract.timestamps import rfc3339
 
 if TYPE_CHECKING:
     from worker.domain.contract.command_decoding import Command
-    from worker.domain.contract.control_records import ControlRecord, OrderMode
+    from worker.domain.contract.control_records import ControlRecord, OrderPolicy
 
 Values = tuple[str | None, str | None, str | None, str | None]
 """The fields of a scope: app, action, issuer, target."""
@@ -38,12 +38,12 @@ class ActiveOrder(Struct, frozen=True):
     order: Order
 
     @property
-    def mode(self) -> OrderMode:
+    def policy(self) -> OrderPolicy:
         """What the order does with the commands of its scope."""
-        return self.order.state.row.mode
+        return self.order.state.row.policy
 
 
-class OrdersInForce:
+class OperatorOrders:
     """The orders in force. A record of the command topic costs the same however many orders there are."""
 
     def __init__(self, *, shadow: bool) -> None:
@@ -113,7 +113,7 @@ class OrdersInForce:
                 del self._masks[mask]
 
     def __repr__(self) -> str:
-        return f"<OrdersInForce, {len(self._by_values)} in force>"
+        return f"<OperatorOrders, {len(self._by_values)} in force>"
 
 
 def _mask(values: Values) -> Mask:

@@ -23,7 +23,7 @@ class _Ownership:
     begun: bool = False
 
 
-class Membership:
+class PartitionOwnership:
     """
     The partitions that one consumer owns.
 
@@ -46,7 +46,7 @@ class Membership:
 
     def __repr__(self) -> str:
         with self._lock:
-            return f"<Membership {sorted(self._owned)}>"
+            return f"<PartitionOwnership {sorted(self._owned)}>"
 
     @property
     def partitions(self) -> frozenset[int]:

@@ -13,7 +13,7 @@ from tests.unit.domain.samples import BAN, DECODER, Record, encoded
 from worker.domain.contract.command_decoding import Command
 from worker.domain.contract.control_records import ControlRecord, Order, OrderState, Scope
 from worker.domain.contract.timestamps import instant_of, rfc3339
-from worker.domain.orders_in_force import OrdersInForce
+from worker.domain.operator_orders import OperatorOrders
 
 NOW: Final = 1_900_000_000.0
 FEW: Final = 500
@@ -36,7 +36,7 @@ def command(issuer: str, target: str) -> Command:
 @pytest.mark.parametrize("seed", range(20))
 def test_the_strongest_of_those_that_cover_a_command_holds_whatever_was_before(seed: int) -> None:
     random, wall = Random(seed), NOW
-    in_force, expected = OrdersInForce(shadow=False), dict[Scope, Order]()
+    in_force, expected = OperatorOrders(shadow=False), dict[Scope, Order]()
     for _ in range(200):
         wall += random.choice([0.0, 0.0, 1.0])
         over = {scope for scope, each in expected.items() if each.until and instant_of(each.until) <= wall}
@@ -71,7 +71,7 @@ def seconds_for(orders: int) -> float:
         for number in range(orders)
     ]
     ends = [ControlRecord(each.scope, None) for each in records]
-    in_force = OrdersInForce(shadow=False)
+    in_force = OperatorOrders(shadow=False)
     began = time.thread_time()
     for record in (*records, *ends):
         in_force.apply(record, NOW)
