@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from tests.unit.domain.contract.test_command_decoding_fuzzed import SNIPPETS, VALID
-from tests.unit.domain.contract.test_foreign_formats import FOREIGN
+from tests.unit.domain.contract.test_foreign_format_hints import FOREIGN
 from tests.unit.domain.contract.test_linear_time import HOSTILE
 from tests.unit.domain.samples import DECODER, EVERYTHING, ONE_OF_EACH, Record, encoded
 from worker.domain.contract.field_checks import FIELDS

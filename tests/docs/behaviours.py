@@ -18,7 +18,7 @@ RULES: Final[dict[str, tuple[str, ...]]] = {
     "What is a command, and what is refused": (
         "contract/test_command_decoding",
         "contract/test_rejections",
-        "contract/test_foreign_formats",
+        "contract/test_foreign_format_hints",
         "contract/test_spelling_suggestions",
         "contract/test_visible_text",
         "contract/test_timestamps",
@@ -41,7 +41,7 @@ RULES: Final[dict[str, tuple[str, ...]]] = {
         "engine/test_cancel",
         "engine/test_shadow",
         "engine/test_guards",
-        "test_orders_in_force",
+        "test_operator_orders",
     ),
     "Users refused lately": ("calls/test_recently_refused_users", "engine/test_refused_lately"),
     "Placement of records": ("contract/test_placement_check", "engine/test_misplaced_records"),

@@ -30,8 +30,8 @@ def member(
         group_metadata=lambda: metadata, _cluster=SimpleNamespace(topic_id=({} if ids is None else ids).get)
     )
     consumer._consumer = kafkas
-    consumer._membership.assigned([3])
-    consumer._membership.begin(3, 1)
+    consumer._ownership.assigned([3])
+    consumer._ownership.begin(3, 1)
     return consumer
 
 
@@ -56,7 +56,7 @@ def test_no_identity_is_given_for_what_has_gone_since_it_was_claimed() -> None:
     consumer = member()
     claim = consumer.claim([3])
     assert claim is not None
-    consumer._membership.gone([3])
+    consumer._ownership.gone([3])
 
     assert consumer.group_metadata(claim) is None
     assert not consumer.is_topic_gone()

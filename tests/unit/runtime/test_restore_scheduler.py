@@ -25,9 +25,11 @@ def scheduler(
     restore: Callable[[int], RestoredPartition],
     begun: list[int],
     gone: set[int] | None = None,
-    let_go: list[int] | None = None,
+    forgotten: list[int] | None = None,
 ) -> RestoreScheduler:
-    restorer: Any = SimpleNamespace(restore=restore, let_go=([] if let_go is None else let_go).append)
+    restorer: Any = SimpleNamespace(
+        restore=restore, forget_refusals=([] if forgotten is None else forgotten).append
+    )
     return RestoreScheduler(
         restorer,
         NOBODY,
@@ -53,23 +55,23 @@ def test_a_partition_that_goes_while_it_is_restored_leaves_no_doubt_behind() -> 
 
 def test_what_is_refused_of_a_partition_goes_with_it() -> None:
     """For two minutes more the worker was not ready, for a partition that another had."""
-    let_go: list[int] = []
-    scheduler(lambda _: RestoredPartition(position=0), [], let_go=let_go).forget(3)
+    forgotten: list[int] = []
+    scheduler(lambda _: RestoredPartition(position=0), [], forgotten=forgotten).forget(3)
 
-    assert let_go == [3]
+    assert forgotten == [3]
 
 
 def test_what_is_refused_after_the_partition_has_gone_goes_as_well() -> None:
     gone: set[int] = set()
-    let_go: list[int] = []
+    forgotten: list[int] = []
 
     def refused(number: int) -> RestoredPartition:
         gone.add(number)
         raise BrokerError("the broker refuses this user the topic")
 
-    asyncio.run(asyncio.wait_for(scheduler(refused, [], gone, let_go).restore(3, 1), 10))
+    asyncio.run(asyncio.wait_for(scheduler(refused, [], gone, forgotten).restore(3, 1), 10))
 
-    assert let_go == [3]
+    assert forgotten == [3]
 
 
 def test_no_more_than_a_few_are_restored_at_once_and_all_in_the_end() -> None:

@@ -210,7 +210,7 @@ class Partition:
     def is_held_up(self) -> bool:
         """Whether its backlog is not empty, and an order makes its oldest open command wait."""
         oldest = next(iter(self.open_records.values()), None)
-        return isinstance(oldest, OpenCommand) and oldest.mode.waits and bool(self.backlog)
+        return isinstance(oldest, OpenCommand) and oldest.policy.waits and bool(self.backlog)
 
     @property
     def commit_lags(self) -> bool:
