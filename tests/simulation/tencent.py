@@ -66,7 +66,7 @@ class Weather:
         no_such: Targets that do not exist.
         doubtful: Targets that are refused with a code that may mean a member.
         refusing, gateway, hanging: Connection refused; 502; no answer.
-        fatal, forbidden: An app or an endpoint is not configured rightly.
+        fatal, forbidden: An app or an endpoint is misconfigured.
         strange: Whatever else an answer may say, by its window's status and code.
         limits: The true quota, where it is lower than the documented one.
         partial: How much of a refused batch is applied all the same: "none", "some", "good".

@@ -70,7 +70,7 @@ def undo(
     as_json: AsJson = False,
 ) -> None:
     """
-    Undo what was applied: unban whom an issuer had banned. A dry run, unless --send is given.
+    Undo what was applied: unban the users that an issuer banned. A dry run, unless --send is given.
 
     Each user is undone once, unless a later command touched the same user, or waits to. Not undone are what held already and
     what cannot be undone: kicks, unbans, changes of members. A ban is lifted, whoever else had set one before.

@@ -137,9 +137,9 @@ class BisectionHandler:
         if not is_targets_fault:
             call.endpoint.queue.learn(call.target.queue, bad=1)
         elif peers is not None:  # a refusal of the target says nothing about its members
-            self._refuse_rest(call, peers, result, now)
+            self._refuse_peers(call, peers, result, now)
 
-    def _refuse_rest(
+    def _refuse_peers(
         self, call: InFlightCall, peers: tuple[MemberTask, ...], result: AttemptResult, now: float
     ) -> None:
         """Fail the waiting tasks of the refused batch, except those that an order withholds now."""

@@ -178,7 +178,8 @@ class Scheduler:
                 if not batch:
                     break
                 call = self.begin(endpoint, endpoint.target(batch[0].command.spec.target), batch)
-            free -= self._send(call, now)
+            if self._send(call, now):
+                free -= 1
             any_ready |= self.apply_changes(now)
             if self._guards.tripped:
                 return any_ready

@@ -157,7 +157,7 @@ def test_in_a_stream_of_one_room_a_strange_user_is_found_by_smaller_and_smaller_
 
 @pytest.mark.parametrize("answer", CODES, ids=str)
 @pytest.mark.parametrize("refusal", [10019, 10010, 10004])
-def test_a_refusal_of_another_kind_does_not_end_a_halt_for_a_code_of_no_table(
+def test_a_refusal_of_another_kind_does_not_end_a_halt_for_an_unlisted_code(
     answer: Answer, refusal: int
 ) -> None:
     harness = EngineHarness()
