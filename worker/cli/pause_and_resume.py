@@ -19,7 +19,7 @@ from worker.printable_text import is_utf8, plain
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from worker.domain.contract.control_records import Order, Scope
+    from worker.domain.contract.control_records import Order, OrderRow, Scope
     from worker.settings import Settings
 
 App = Annotated[str | None, typer.Option(metavar="NAME", help="Only commands for this app of the settings.")]
@@ -38,10 +38,6 @@ Until = Annotated[
     ),
 ]
 
-RESUMED: Final = "Its commands are carried out again within 2 s: {}."
-RESUMED_IN_PART: Final = (
-    "Its commands are carried out again within 2 s, except where one of these orders covers them."
-)
 STRONGER: Final = "where one of these orders covers its commands, that holds instead:"
 
 
@@ -129,7 +125,7 @@ def resume(
         print_json({"scope": dict(scope.fields()), **ended, "topic": options.control_topic, "offset": offset})
         return
     was = found[scope].state.row
-    follows = RESUMED_IN_PART if orders_beside(scope, found) else RESUMED.format(was.resumed)
+    follows = what_follows(was, is_covered=bool(orders_beside(scope, found)), shadow=settings.shadow)
     del found[scope]
     print(f"resumed: {plain(scope)}, which was {was.done}\n{follows}")
     if found:
@@ -195,6 +191,13 @@ def _order(
     ]
     if lines:
         print("\n".join([STRONGER, *lines]))
+
+
+def what_follows(was: OrderRow, *, is_covered: bool, shadow: bool) -> str:
+    """Return a sentence for who ends an order: ``is_covered`` by others for other scopes, ``shadow`` as the settings have it."""
+    again = "simulated, as the setting shadow says," if shadow else "carried out again"
+    rest = ", except where one of these orders covers them" if is_covered else f": {was.resumed}"
+    return f"Its commands are {again} within 2 s{rest}."
 
 
 def orders_beside(scope: Scope, found: Mapping[Scope, Order]) -> dict[Scope, Order]:

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from tests.unit.settings.environment import KEY
 from worker.cli.app import app
 from worker.cli.control import span
-from worker.cli.pause_and_resume import _scope, orders_beside
+from worker.cli.pause_and_resume import _scope, orders_beside, what_follows
 from worker.domain.contract.control_records import Order, OrderState, Scope
 
 if TYPE_CHECKING:
@@ -153,3 +153,15 @@ def test_orders_for_the_same_commands_are_those_that_no_field_tells_apart(
     order = Order(OrderState.CANCEL, "x", "alice", "2026-11-21T03:02:11.000Z")
 
     assert orders_beside(Scope(issuer="a"), {other: order}) == ({other: order} if is_beside else {})
+
+
+def test_who_resumes_a_worker_in_shadow_reads_that_nothing_is_sent() -> None:
+    """The setting ``shadow`` holds for all commands for which no stronger order does."""
+    was = OrderState.PAUSED.row
+
+    assert what_follows(was, is_covered=False, shadow=False) == (
+        "Its commands are carried out again within 2 s: first those that have waited."
+    )
+    assert "carried out" not in what_follows(was, is_covered=False, shadow=True)
+    assert "setting shadow" in what_follows(was, is_covered=True, shadow=True)
+    assert "except where" in what_follows(was, is_covered=True, shadow=True)
