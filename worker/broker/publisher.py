@@ -38,7 +38,7 @@ from worker.errors import BrokerError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from worker.broker.kafka_refusals import Refusal, RefusalRow
+    from worker.broker.kafka_refusals import Refusal
     from worker.broker.options import KafkaOptions
     from worker.broker.partition_ownership import OwnershipClaim, OwnershipSource
     from worker.broker.producer_records import ProducerRecord
@@ -361,11 +361,11 @@ class Publisher:
             self._log("kafka.abort_failed", exc)
             return False
 
-    def _record_failure(self, *found: BaseException, otherwise: RefusalRow = OTHER) -> Refusal | None:
+    def _record_failure(self, *found: BaseException) -> Refusal | None:
         """
         Record and return the refusal that one of the errors, or a failing connection, means.
 
-        If none means one, record a refusal of the row ``otherwise``, and return None.
+        If none means one, record that Kafka does not answer, or else what has failed, and return None.
         """
         options = self._options
         failure = (
@@ -374,6 +374,7 @@ class Publisher:
         refusals = (refusal_of(error, options) for error in (*found, failure) if error is not None)
         refusal = next((each for each in refusals if each is not None), None)
         party = LETTERS if self._is_of_letters(refusal) else PARTY
+        otherwise = UNANSWERED if isinstance(found[-1], errors.KafkaTimeoutError) else OTHER
         self._refusals.failed(
             party, refusal or refusal_from(otherwise, repr(found[-1])[:ERROR_CHARACTERS], options)
         )
@@ -385,7 +386,7 @@ class Publisher:
             if self._is_over():
                 return False
             self._log("kafka.commit_unanswered", None)
-            self._record_failure(errors.KafkaTimeoutError("a commit is not answered"), otherwise=UNANSWERED)
+            self._record_failure(errors.KafkaTimeoutError("a commit is not answered"))
         return True
 
     def _resolve_commit(self, transaction: Transaction, claim: OwnershipClaim, error: Exception) -> bool:
