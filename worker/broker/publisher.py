@@ -100,6 +100,7 @@ class Publisher:
         self._failed = failed
         self._limits = RecordLimits(options, notice)
         self._producer: KafkaProducer | None = None
+        self._may_be_fenced = False
         self._wake = threading.Condition()
         self._job: tuple[Transaction, OwnershipClaim | None, Callable[[PublishResult], None]] | None = None
         self._closing_at: float | None = None
@@ -434,6 +435,9 @@ class Publisher:
 
     def _open_producer(self) -> KafkaProducer:
         if self._producer is None:
+            # A new producer ends any other process of this name. Which of the two is the zombie, the group says.
+            if self._may_be_fenced and time.monotonic() >= self._ownership.may_send_until():
+                raise errors.KafkaTimeoutError("the group has not confirmed that this name is still ours")
             producer = kafka_private_parts.open_client(
                 KafkaProducer,
                 self._limits.fitted(producer_arguments(self._options)),
@@ -454,6 +458,7 @@ class Publisher:
     def _drop_producer(self) -> None:
         producer, self._producer = self._producer, None
         if producer is not None:
+            self._may_be_fenced = isinstance(kafka_private_parts.error_of(producer), FENCED)
             kafka_private_parts.discard(producer, CLOSE_SECONDS)
 
     def _timed_out(self, began_at: float) -> bool:

@@ -14,11 +14,12 @@ from tests.unit.broker.test_client_config import options
 from worker.broker import kafka_private_parts
 from worker.broker import publisher as module
 from worker.broker.publisher import BACKOFF_SECONDS, REBALANCE_WAIT, Publisher
-from worker.domain.effects import LogEvent, Transaction
+from worker.domain.effects import Transaction
 from worker.domain.publish_results import Aborted
 from worker.errors import BrokerError
 
 if TYPE_CHECKING:
+    from worker.domain.effects import LogEvent
     from worker.errors import WorkerError
 
 CLAIM = ((0, 1),)
@@ -38,6 +39,9 @@ class Member:
 
     def group_metadata(self, _: object) -> object:
         return self.identities.pop(0)
+
+    def may_send_until(self) -> float:
+        return 0.0
 
     def is_topic_gone(self) -> bool:
         return self.topic_gone
