@@ -179,7 +179,7 @@ ROWS: Final = (
 """The first row that matches an error names the refusal."""
 
 OTHER: Final = RefusalRow(
-    "other", (), "Kafka refuses repeatedly: {error}", "look at the broker's log and at the event's error"
+    "other", (), "publishing to Kafka fails: {error}", "look at the broker's log and at the event's error"
 )
 CREDENTIALS: Final = ("secret", "token", "certificate")
 """Kinds of CredentialError: a secret's file, a token and a certificate that cannot be used."""
@@ -192,7 +192,7 @@ UNREACHABLE: Final = RefusalRow(
 UNANSWERED: Final = RefusalRow(
     "unanswered",
     (),
-    "Kafka does not answer a commit, so outcomes wait",
+    "Kafka does not answer, so outcomes wait",
     "look at the brokers that lead __transaction_state and the worker's topics: it goes on by itself when enough of their replicas "
     "are in sync",
 )

@@ -153,5 +153,8 @@ class OwnershipSource(Protocol):
     def group_metadata(self, claim: OwnershipClaim) -> Any:
         """Return the member's identity if every ownership of the claim still lasts, else None; None, too, if ``is_topic_gone``."""
 
+    def may_send_until(self) -> float:
+        """Return the monotonic time until which the membership is proven."""
+
     def is_topic_gone(self) -> bool:
         """Return whether the command topic is gone, or another has its name: unlike a rebalance, that may last for ever."""

@@ -38,7 +38,7 @@ from worker.errors import BrokerError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from worker.broker.kafka_refusals import Refusal, RefusalRow
+    from worker.broker.kafka_refusals import Refusal
     from worker.broker.options import KafkaOptions
     from worker.broker.partition_ownership import OwnershipClaim, OwnershipSource
     from worker.broker.producer_records import ProducerRecord
@@ -100,6 +100,7 @@ class Publisher:
         self._failed = failed
         self._limits = RecordLimits(options, notice)
         self._producer: KafkaProducer | None = None
+        self._may_be_fenced = False
         self._wake = threading.Condition()
         self._job: tuple[Transaction, OwnershipClaim | None, Callable[[PublishResult], None]] | None = None
         self._closing_at: float | None = None
@@ -361,11 +362,11 @@ class Publisher:
             self._log("kafka.abort_failed", exc)
             return False
 
-    def _record_failure(self, *found: BaseException, otherwise: RefusalRow = OTHER) -> Refusal | None:
+    def _record_failure(self, *found: BaseException) -> Refusal | None:
         """
         Record and return the refusal that one of the errors, or a failing connection, means.
 
-        If none means one, record a refusal of the row ``otherwise``, and return None.
+        If none means one, record that Kafka does not answer, or else what has failed, and return None.
         """
         options = self._options
         failure = (
@@ -374,6 +375,7 @@ class Publisher:
         refusals = (refusal_of(error, options) for error in (*found, failure) if error is not None)
         refusal = next((each for each in refusals if each is not None), None)
         party = LETTERS if self._is_of_letters(refusal) else PARTY
+        otherwise = UNANSWERED if isinstance(found[-1], errors.KafkaTimeoutError) else OTHER
         self._refusals.failed(
             party, refusal or refusal_from(otherwise, repr(found[-1])[:ERROR_CHARACTERS], options)
         )
@@ -385,7 +387,7 @@ class Publisher:
             if self._is_over():
                 return False
             self._log("kafka.commit_unanswered", None)
-            self._record_failure(errors.KafkaTimeoutError("a commit is not answered"), otherwise=UNANSWERED)
+            self._record_failure(errors.KafkaTimeoutError("a commit is not answered"))
         return True
 
     def _resolve_commit(self, transaction: Transaction, claim: OwnershipClaim, error: Exception) -> bool:
@@ -433,6 +435,9 @@ class Publisher:
 
     def _open_producer(self) -> KafkaProducer:
         if self._producer is None:
+            # A new producer ends any other process of this name. Which of the two is the zombie, the group says.
+            if self._may_be_fenced and time.monotonic() >= self._ownership.may_send_until():
+                raise errors.KafkaTimeoutError("the group has not confirmed that this name is still ours")
             producer = kafka_private_parts.open_client(
                 KafkaProducer,
                 self._limits.fitted(producer_arguments(self._options)),
@@ -453,6 +458,7 @@ class Publisher:
     def _drop_producer(self) -> None:
         producer, self._producer = self._producer, None
         if producer is not None:
+            self._may_be_fenced = isinstance(kafka_private_parts.error_of(producer), FENCED)
             kafka_private_parts.discard(producer, CLOSE_SECONDS)
 
     def _timed_out(self, began_at: float) -> bool:

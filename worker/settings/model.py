@@ -46,7 +46,7 @@ class QuotaSettings(SettingsSection):
     )
     window_from: types.WindowFrom = Field(
         default="answer",
-        description="When the second of a permit begins: at the answer (exact, whatever the network does) or when the request is "
+        description="When the second of a permit begins: at the answer (exact, however late that is) or when the request is "
         "sent (approximate; for distant regions, where waiting for answers would cost throughput).",
     )
     window_margin_ms: Annotated[types.Whole, Field(ge=0, le=1000)] = Field(

@@ -151,7 +151,7 @@ def test_while_kafka_is_away_no_topic_is_said_to_be_missing(
     assert not any(each.dead_letters_refused for each in results if isinstance(each, Aborted))
     logged = [notice.fields for notice in member.noticed("kafka.refused")]
     assert logged
-    assert {each["kind"] for each in logged} <= {"unreachable", "other"}, logged
+    assert {each["kind"] for each in logged} <= {"unreachable", "unanswered"}, logged
     publish_until_published(member, transaction)
 
 

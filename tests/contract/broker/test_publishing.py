@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import random
 import threading
-from typing import TYPE_CHECKING
+import time
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
+from kafka import errors
 
 from tests.contract.broker.kafka_fixture import (
     Member,
@@ -17,6 +19,8 @@ from tests.contract.broker.kafka_fixture import (
     transaction_of,
     until,
 )
+from worker.broker import kafka_private_parts
+from worker.broker.publisher import Publisher
 from worker.domain.contract.dead_letter_encoding import DeadLetter
 from worker.domain.effects import OffsetCommit
 from worker.domain.publish_results import Aborted, Fenced, MetadataRefused, Published
@@ -27,6 +31,8 @@ if TYPE_CHECKING:
     from tests.conftest import Cluster as Running
     from tests.contract.broker.conftest import Join
     from tests.contract.broker.kafka_fixture import Cluster
+
+WITHIN = 20.0
 
 
 def test_outcomes_dead_letters_offset_and_metadata_become_visible_together(
@@ -286,6 +292,44 @@ def test_a_zombie_with_the_identity_of_an_older_generation_publishes_nothing(
 
 
 @pytest.mark.kafka
+@pytest.mark.parametrize("stands_still", ["before its commit", "in its commit"])
+def test_a_zombie_that_goes_on_does_not_end_the_process_that_has_its_name_now(
+    real_cluster: RealCluster, join: Join, monkeypatch: pytest.MonkeyPatch, stands_still: str
+) -> None:
+    """It took the refusal for that of a transaction that is too old, opened a producer again, and so fenced its successor."""
+    zombie, successor = join(real_cluster, "same"), Member(real_cluster, real_cluster.options("same"))
+    assert isinstance(zombie.publisher, Publisher)
+    assert isinstance(successor.publisher, Publisher)
+    transaction = transaction_of([outcome_for(0, 1)], {0: OffsetCommit(2, "")})
+    begin_commit = kafka_private_parts.begin_commit
+    monkeypatch.setattr(zombie.publisher, "_timed_out", lambda _: True)
+
+    def stand_still(producer: Any) -> Any:
+        monkeypatch.setattr(zombie.consumer, "may_send_until", lambda: 0.0)
+        successor.publisher.start()
+        if stands_still == "before its commit":
+            raise errors.KafkaTimeoutError("the record was not answered")
+        return begin_commit(producer)
+
+    monkeypatch.setattr(kafka_private_parts, "begin_commit", stand_still)
+    result = zombie.publishing(transaction)
+    if stands_still == "before its commit":
+        assert isinstance(result.result(WITHIN), Aborted)
+        result = zombie.publishing(transaction)
+    else:
+        time.sleep(1.0)
+    zombie.consumer._ownership.ended()
+
+    assert isinstance(result.result(WITHIN), Aborted)
+    producer = successor.publisher._producer
+    assert producer is not None
+    producer.begin_transaction()
+    producer.send(successor.options.outcome_topic, b"{}", partition=0).get(WITHIN)
+    producer.commit_transaction()
+    successor.publisher.close(WITHIN)
+
+
+@pytest.mark.kafka
 def test_a_handover_while_the_topic_is_made_again_commits_nothing_in_the_new_one(
     real_cluster: RealCluster, join: Join
 ) -> None:
@@ -330,6 +374,9 @@ class _Frozen:
 
     def group_metadata(self, _: object) -> object:
         return self._metadata
+
+    def may_send_until(self) -> float:
+        return 0.0
 
     def is_topic_gone(self) -> bool:
         return False

@@ -63,8 +63,8 @@ PARTS: Final[dict[type, set[str]]] = {
     },
     ClusterMetadata: {"_last_successful_refresh_ms", "broker_metadata", "is_bootstrap", "partitions_for_topic", "topic_id"},
     ConsumerCoordinator: {
-        "_handle_heartbeat_response", "_process_join_group_response", "_process_sync_group_response",
-        "rejoin_needed", "rejoining", "request_rejoin", "time_to_next_poll",
+        "_REBALANCE_LISTENER_WARN_SECS", "_handle_heartbeat_response", "_process_join_group_response",
+        "_process_sync_group_response", "rejoin_needed", "rejoining", "request_rejoin", "time_to_next_poll",
     },
     CooperativeStickyAssignor: {"assign", "generation", "metadata", "version"},
     DefaultRecordBatch: {

@@ -8,8 +8,10 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from kafka import errors
 
 from tests.unit.broker.test_client_config import options
+from worker.broker import kafka_private_parts
 from worker.broker import publisher as module
 from worker.broker.publisher import BACKOFF_SECONDS, REBALANCE_WAIT, Publisher
 from worker.domain.effects import Transaction
@@ -17,6 +19,7 @@ from worker.domain.publish_results import Aborted
 from worker.errors import BrokerError
 
 if TYPE_CHECKING:
+    from worker.domain.effects import LogEvent
     from worker.errors import WorkerError
 
 CLAIM = ((0, 1),)
@@ -37,6 +40,9 @@ class Member:
     def group_metadata(self, _: object) -> object:
         return self.identities.pop(0)
 
+    def may_send_until(self) -> float:
+        return 0.0
+
     def is_topic_gone(self) -> bool:
         return self.topic_gone
 
@@ -53,8 +59,8 @@ class Encoding:
         return []
 
 
-def publisher_of(member: Member) -> Publisher:
-    publisher = Publisher(options(), member, lambda _: None)
+def publisher_of(member: Member, events: list[LogEvent] | None = None) -> Publisher:
+    publisher = Publisher(options(), member, (lambda _: None) if events is None else events.append)
     producer: Any = SimpleNamespace()
     publisher._producer = producer
     return publisher
@@ -106,6 +112,29 @@ def test_an_identity_that_is_lost_while_records_are_encoded_is_not_used(
     assert isinstance(result, Aborted)
     assert result.retry_soon
     assert encoding.count == 1
+
+
+def test_a_broker_that_does_not_answer_is_not_said_to_refuse(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that stood still for some seconds left an error in the log at once: `Kafka refuses repeatedly`."""
+    Encoding(monkeypatch)
+    events: list[LogEvent] = []
+    publisher = publisher_of(Member("an identity", "an identity"), events)
+    monkeypatch.setattr(kafka_private_parts, "error_of", lambda _: None)
+    monkeypatch.setattr(kafka_private_parts, "connection_failure", lambda _: None)
+    monkeypatch.setattr(kafka_private_parts, "is_broken", lambda _: True)
+    monkeypatch.setattr(publisher, "_drop_producer", lambda: None)
+
+    def unanswered(*_: object) -> None:
+        raise errors.KafkaTimeoutError("the offsets were not answered in time")
+
+    monkeypatch.setattr(publisher, "_send_all", unanswered)
+
+    publisher._process(NOTHING, CLAIM)
+
+    (refused,) = events
+    assert refused.event == "kafka.refused"
+    assert (refused.fields["kind"], refused.fields["failures"]) == ("unanswered", 1)
+    assert refused.fields["reason"] == "Kafka does not answer, so outcomes wait"
 
 
 def test_a_bug_that_ends_the_thread_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -78,6 +78,21 @@ def seconds_for(orders: int) -> float:
     return time.thread_time() - began
 
 
+def test_an_order_that_a_clock_ahead_has_ended_holds_when_it_is_given_again() -> None:
+    """Till then it stays ended on that replica, though the clock is set back: the page says so."""
+    in_force, given = (
+        OperatorOrders(shadow=False),
+        ControlRecord(Scope(issuer="a"), order(OrderState.PAUSED, NOW + 600)),
+    )
+    in_force.apply(given, NOW)
+    assert [each.order for each in in_force.expire(NOW + 3600)] == [given.order]
+    assert in_force.all == []
+
+    in_force.apply(given, NOW + 1)
+
+    assert [each.order for each in in_force.all] == [given.order]
+
+
 def test_a_record_costs_the_same_however_many_orders_there_are() -> None:
     few = min(seconds_for(FEW) for _ in range(3))
     many = min(seconds_for(4 * FEW) for _ in range(3))
