@@ -223,7 +223,9 @@ def test_what_is_paused_is_given_up_once_anothers_call_that_carried_it_comes_to_
 def test_a_pause_tells_how_much_it_holds_and_whether_a_partition_is_held_up() -> None:
     harness = EngineHarness(max_gap=100)
     harness.order("paused", **MAD)
-    harness.receive(mad("u"), *(ban(user) for user in users(101)))
+    harness.receive(mad("u"))
+    assert [each.held_up for each in harness.engine.snapshot(harness.now).partitions] == [False]
+    harness.receive(*(ban(user) for user in users(101)))
     while harness.out:
         harness.ok()
         harness.publish()

@@ -371,7 +371,7 @@ def test_a_later_command_of_the_same_member_waits_with_it() -> None:
     harness = EngineHarness()
     harness.receive(ban("u", command_id="failed"))
     harness.code(harness.request(), 10010, "no such group")
-    harness.receive(unban("u", command_id="later"), ban("v", group="h", command_id="other"))
+    harness.receive(unban("u", "w", command_id="later"), ban("v", group="h", command_id="other"))
     harness.ok()
     refuse_letters(harness)
 
