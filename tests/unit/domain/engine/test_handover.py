@@ -567,6 +567,7 @@ def test_a_transaction_under_way_when_its_partition_goes_is_forgotten_if_it_is_a
     harness.abort()
 
     assert [each.command_id for each in harness.publish()] == ["ours"]
+    assert harness.engine.snapshot(harness.now).memory["results"] == 0
 
 
 def test_a_transaction_under_way_when_its_partition_goes_may_be_committed() -> None:

@@ -284,8 +284,9 @@ def test_a_call_of_others_that_waits_for_its_retry_goes_on() -> None:
 def test_what_still_waits_for_its_connection_a_second_later_does_not_leave() -> None:
     """Where nobody answers a connection takes many seconds, and an operator was promised two."""
     harness = EngineHarness()
-    harness.receive(mad("u", command_id="a"), ban("v", group="h"))
+    harness.receive_together(mad("u", command_id="a"), ban("w"), ban("v", group="h"))
     stopped, other = (harness.request(target=each) for each in "gh")
+    assert stopped.users == ["u", "w"]
     harness.order("paused", **MAD)
     assert harness.engine.may_send(stopped.call_id, harness.now)  # it is on its way
     harness.wait(1.1)
