@@ -94,6 +94,20 @@ def test_a_replica_asks_for_about_as_many_permits_as_calls_wait() -> None:
     assert [5 <= each.wanted < 20 for each in newly_said(full)] == [True]
 
 
+def test_what_waits_for_something_else_than_a_permit_lessens_no_loan() -> None:
+    hot, stuck = replica(0), replica(1)
+    stuck.receive(ban("u", group="hangs"), partition=1)
+    stuck.timeout(stuck.request())
+    stuck.receive(ban("v", group="hangs"), partition=1)
+    stuck.wait(1.5)
+    assert stuck.limited_by("ban") == "target"
+    rooms(hot, 30)
+
+    stuck.hear_quota_messages(*hot.quota_messages)
+
+    assert [each.permits for each in newly_said(stuck)] == [9]
+
+
 def test_a_replica_with_permits_left_asks_for_none() -> None:
     hot = replica(0)
 
