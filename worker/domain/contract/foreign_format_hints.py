@@ -273,7 +273,7 @@ def command_inside(fields: Mapping[str, Any]) -> tuple[str, Mapping[str, Any], s
 def _inside(value: object) -> Mapping[str, Any]:
     """Return the fields of a command in an envelope's content, which may be an envelope itself."""
     if isinstance(value, dict) and not _is_command(value):
-        value = value.get("after")
+        value = value.get("after") or value.get("payload")
     return value if isinstance(value, dict) else {}
 
 

@@ -128,6 +128,7 @@ def test_a_foreign_format_is_named_with_its_cure(value: object, code: str, words
         DEBEZIUM,
         {"schema": {}, "payload": DEBEZIUM},
         {"specversion": "1.0", "data": CONNECT},
+        {"detail-type": "ban", "detail": CONNECT},
         {"data": BAN},
     ],
 )
