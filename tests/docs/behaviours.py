@@ -88,7 +88,7 @@ RULES: Final[dict[str, tuple[str, ...]]] = {
         "progress/test_outcome_building",
     ),
     "Publishing": ("engine/test_publishing_rules",),
-    "Memory": ("engine/test_memory", "engine/test_garbage"),
+    "Memory": ("engine/test_memory", "progress/test_partitioned_budget", "engine/test_garbage"),
     "What the engine shows": (
         "engine/test_example",
         "engine/test_snapshot",

@@ -152,11 +152,14 @@ class EngineHarness:
     # Time
 
     def wait(self, seconds: float) -> None:
-        """Time goes on, and the engine hears of it whenever it asks to, and at the end."""
+        """Time goes on, and the engine hears of it when it asks to, and no sooner: what is due by time needs its own wake-up."""
         end = self.now + seconds
         while (wake_at := self.engine.wake_at) < end:
             self._tick(min(end, wake_at if wake_at > self.now else self.now + GRAIN))
-        self._tick(end)
+        if self.engine.wake_at <= end:
+            self._tick(end)
+        else:
+            self.be_busy(end - self.now)
 
     def be_busy(self, seconds: float) -> None:
         """Time goes on, and the engine does not hear of it: its loop is late."""

@@ -55,6 +55,16 @@ def test_a_null_header_comes_back_empty() -> None:
     assert read.headers == (("a", b""),)
 
 
+def test_a_header_that_another_client_has_made_null_is_read_as_empty() -> None:
+    """A copy of a letter may have one, and a replay could not send it."""
+    headers = [(name, b"1") for name in NEEDED]
+
+    read = read_letter(b"k", b"v", [("a", None), *headers])
+
+    assert isinstance(read, ParsedDeadLetter)
+    assert read.headers == (("a", b""),)
+
+
 def test_what_was_left_out_is_known() -> None:
     read = letter_of(Original(b"k", b"v" * 2 * SMALLEST_LIMIT), SMALLEST_LIMIT)
 

@@ -121,7 +121,17 @@ def test_a_foreign_format_is_named_with_its_cure(value: object, code: str, words
     assert refused.also == ()
 
 
-@pytest.mark.parametrize("value", [CONNECT, DEBEZIUM, {"schema": {}, "payload": DEBEZIUM}, {"data": BAN}])
+@pytest.mark.parametrize(
+    "value",
+    [
+        CONNECT,
+        DEBEZIUM,
+        {"schema": {}, "payload": DEBEZIUM},
+        {"specversion": "1.0", "data": CONNECT},
+        {"detail-type": "ban", "detail": CONNECT},
+        {"data": BAN},
+    ],
+)
 def test_of_a_command_in_an_envelope_id_and_users_are_read(value: dict[str, Any]) -> None:
     """It is not carried out, but its id, its issuer and its users can be read."""
     refused = rejected(value)

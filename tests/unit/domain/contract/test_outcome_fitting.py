@@ -34,6 +34,20 @@ def test_the_forms_get_smaller_and_the_key_goes_before_the_results(outcome: Outc
     assert all(form.results for form, _ in forms[:-1])
 
 
+def test_history_goes_piece_by_piece_and_what_is_left_out_is_counted() -> None:
+    whole = msgspec.structs.replace(EVERY_FIELD, calls_omitted=3)
+
+    without_calls, without_texts, without_metadata = (
+        form for form, has_key in shorter_forms(whole, has_key=True) if has_key
+    )
+
+    assert (without_calls.calls, without_calls.calls_omitted) == ([], 3 + len(whole.calls))
+    assert any(result.error_info for result in without_calls.results)
+    assert not any(result.error_info for result in without_texts.results)
+    assert without_texts.metadata == whole.metadata
+    assert (without_metadata.metadata, without_metadata.request_ids) == (None, [])
+
+
 def test_without_a_key_no_form_is_tried_twice() -> None:
     forms = [form for form, _ in shorter_forms(EVERY_FIELD, has_key=False)]
 

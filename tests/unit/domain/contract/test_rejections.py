@@ -441,6 +441,9 @@ def test_without_app_and_default_app_a_command_is_refused() -> None:
     assert isinstance(refused, Rejected)
     assert (refused.code, refused.field) == ("unknown_app", "app")
     assert isinstance(accepted, Command)
+    unread = decoder.decode(Record(encoded({**BAN, "app": 5})))
+    assert isinstance(unread, Rejected)
+    assert (unread.code, unread.field, unread.also) == ("wrong_type", "app", ()), "it is not missing"
 
 
 def test_what_else_could_be_read_is_in_the_refusal() -> None:

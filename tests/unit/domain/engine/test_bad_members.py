@@ -468,6 +468,50 @@ def test_an_unknown_code_is_searched_for_like_a_members_where_another_room_passe
     assert harness.results("c") == {"u": "applied", "v": "failed"}
 
 
+def test_in_a_search_for_an_unknown_code_a_half_that_passes_proves_enough() -> None:
+    """Else a single bad user of the only busy room would halt the endpoint."""
+    harness = EngineHarness(default_calls_per_second=2)
+    harness.receive(ban(*users(4), command_id="c"))
+    for _ in range(2):
+        harness.code(harness.request(), 123456)
+        passing_elsewhere(harness)
+        harness.request_permit()
+        harness.wait(1.0)
+    harness.receive(ban("somebody", group="the second permit"))
+    for _ in range(6):
+        request = harness.request(target="g")
+        if "u2" in request.users:
+            harness.code(request, 123456)
+        else:
+            harness.ok(request)
+        if harness.waiting:
+            harness.request_permit()
+        harness.wait(1.0)
+
+    assert harness.results("c") == {f"u{place}": "failed" if place == 2 else "applied" for place in range(4)}
+
+
+def test_of_the_only_room_a_user_that_passes_as_a_probe_condemns_one_with_an_unknown_code() -> None:
+    """Else that one would halt the endpoint again and again."""
+    harness = EngineHarness()
+    harness.receive(ban("u", command_id="bad"))
+    for second in range(40):
+        if second == 10:
+            assert harness.engine.halts
+            harness.receive(ban("v", duration=60, command_id="good"))
+        for request in list(harness.out):
+            if "u" in request.users:
+                harness.code(request, 123456)
+            else:
+                harness.ok(request)
+        if harness.waiting:
+            harness.request_permit()
+        harness.wait(1.0)
+
+    assert [harness.status(each) for each in ("bad", "good")] == ["failed", "succeeded"]
+    assert harness.engine.halts == []
+
+
 def test_an_unknown_platform_code_from_one_target_refuses_its_call() -> None:
     """Another target passes, so it is not the app's fault."""
     harness = EngineHarness()

@@ -62,6 +62,15 @@ def test_a_batch_waits_a_moment_to_be_filled_and_not_for_ever() -> None:
     assert sum(len(each.users) for each in harness.out) == CATCH_UP_FETCH
 
 
+def test_while_permits_are_scarce_no_batch_waits_to_be_filled() -> None:
+    """Batches fill by themselves then, and a permit that waits is lost."""
+    harness = EngineHarness(default_calls_per_second=1)
+
+    harness.receive_together(*(ban("u", group=f"g{number}") for number in range(CATCH_UP_FETCH)))
+
+    assert len(harness.out) == 1
+
+
 def test_batches_of_few_records_at_once_do_not_wait_to_be_filled() -> None:
     harness = EngineHarness()
 
@@ -104,6 +113,15 @@ def test_commands_that_differ_in_more_than_the_user_do_not_share_a_call(other: d
     harness.receive_together(ban("u"), other)
 
     assert [each.users for each in harness.out] == [["u"], ["v"]]
+
+
+def test_bans_until_the_same_instant_share_a_call_however_that_is_written() -> None:
+    harness = EngineHarness()
+    harness.receive_together(
+        ban("u", banned_until="2031-01-01T00:00:00Z"), ban("v", banned_until="2031-01-01T01:00:00+01:00")
+    )
+
+    assert [each.users for each in harness.out] == [["u", "v"]]
 
 
 def test_commands_with_different_reasons_share_a_call_when_the_settings_say_so() -> None:

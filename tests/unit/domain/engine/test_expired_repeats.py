@@ -57,11 +57,13 @@ def test_a_repeat_that_expires_while_the_first_is_out_waits_for_its_answer() -> 
 
 
 def test_a_repeat_that_is_too_late_has_expired_once_the_first_one_has_failed() -> None:
-    harness = EngineHarness()
+    harness = EngineHarness(default_calls_per_second=1)
     harness.receive(kick("u", command_id="c"), kick("u", command_id="c", not_after=SOON))
     harness.wait(9.0)
     harness.code(harness.request(), 10010)
+    assert statuses(harness) == ["failed", "expired"], "it needs no permit for that"
     harness.receive(kick("u", command_id="c"))
+    harness.wait(1.0)
     harness.ok()
 
     assert len(harness.sent) == 2

@@ -87,6 +87,31 @@ def test_a_pause_that_ends_by_itself_lets_count_from_zero() -> None:
     assert not harness.ordered
 
 
+def test_members_count_for_as_long_as_the_guard_says() -> None:
+    harness = EngineHarness(guards=(PER_ISSUER,))
+    flood(harness, "mad", 40)
+    harness.ok()
+    harness.wait(55.0)
+
+    flood(harness, "mad", 10, "v")
+
+    assert len(harness.ordered) == 1
+
+
+def test_members_of_long_ago_count_no_more() -> None:
+    harness = EngineHarness(guards=(PER_ISSUER,))
+    flood(harness, "good", 40)
+    harness.ok()
+    harness.wait(61.0)
+    flood(harness, "good", 49, "v")
+    harness.ok()
+    assert not harness.ordered
+
+    flood(harness, "good", 1, "w")
+
+    assert len(harness.ordered) == 1
+
+
 def test_issuers_whose_members_share_a_call_are_paused_together() -> None:
     harness = EngineHarness(guards=(RunawayGuard(Scope(issuer="*"), members=2, per_seconds=60.0),))
     flood(harness, "good", 1, "v")

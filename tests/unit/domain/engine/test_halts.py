@@ -241,7 +241,7 @@ def test_an_unknown_code_of_the_platform_from_two_targets_halts_the_app() -> Non
     harness.receive(ban("u", group="a", command_id="a"), ban("u", group="b", command_id="b"))
     try_thrice(harness, 70999)
 
-    assert [halt.error_code for halt in harness.engine.halts] == [70999]
+    assert [(halt.endpoint, halt.error_code) for halt in harness.engine.halts] == [(None, 70999)]
     assert harness.publish() == []
 
     harness.wait(1.0)

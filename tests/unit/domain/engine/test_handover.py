@@ -350,6 +350,21 @@ def test_an_answer_after_the_partition_has_gone_publishes_nothing() -> None:
     assert harness.engine.snapshot(harness.now).memory["commands"] == 0
 
 
+def test_what_is_on_its_way_when_its_partition_goes_and_comes_back_is_waited_for() -> None:
+    """Its answer may take longer than the wait after an assignment, and what comes later must not overtake it."""
+    harness = EngineHarness()
+    harness.receive(ban("u"))
+    harness.revoked(0)
+    harness.assign(0, position=1)
+    harness.wait(4.0)
+    harness.receive(unban("u", command_id="later"))
+    assert [each.action for each in harness.out] == ["ban"]
+
+    harness.ok()
+
+    assert [each.action for each in harness.out] == ["unban"]
+
+
 def test_what_still_waits_for_a_connection_when_its_partition_goes_may_not_leave() -> None:
     """
     A replica that had stood still sent what had been permitted before, when it was a member again: the next owner had begun.
@@ -552,6 +567,7 @@ def test_a_transaction_under_way_when_its_partition_goes_is_forgotten_if_it_is_a
     harness.abort()
 
     assert [each.command_id for each in harness.publish()] == ["ours"]
+    assert harness.engine.snapshot(harness.now).memory["results"] == 0
 
 
 def test_a_transaction_under_way_when_its_partition_goes_may_be_committed() -> None:

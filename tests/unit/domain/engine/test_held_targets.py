@@ -114,7 +114,7 @@ def test_one_target_without_permission_for_five_seconds_halts_the_endpoint() -> 
     harness = held("a")
     harness.wait(4.75)
     assert harness.engine.halts == []
-    harness.wait(0.25)
+    harness.wait(1.0)
 
     assert len(harness.engine.halts) == 1
     assert harness.publish() == []
@@ -377,6 +377,37 @@ def test_targets_that_were_shown_to_be_at_fault_are_no_witnesses_against_the_end
     assert harness.engine.halts == [], "one witness, and one that was at fault itself"
 
 
+def test_one_held_after_another_by_their_own_faults_do_not_put_off_the_halt() -> None:
+    """Nothing was applied for five seconds, whoever was refused since."""
+    harness = held("a")
+    harness.receive(ban("u", group="b"))
+    harness.wait(0.25)
+    harness.receive(ban("v", group="c"))
+    harness.ok(harness.request(target="c"))
+    harness.wait(5.25)
+    refuse(harness, "a")
+    harness.wait(4.0)
+    refuse(harness, "b")
+
+    harness.wait(2.0)
+
+    assert len(harness.engine.halts) == 1
+
+
+def test_a_target_not_refused_yet_is_the_next_probe_again_after_one_without_an_answer() -> None:
+    harness = held("a", "b")
+    for _ in range(5):
+        harness.wait(1.0)
+        refuse(harness, harness.request().target)
+    harness.wait(2.5)
+    harness.receive(ban("v", group="fresh"))
+    harness.timeout(harness.request(target="fresh"))
+
+    harness.wait(1.5)
+
+    assert [each.target for each in harness.out] == ["fresh"]
+
+
 def test_a_hold_takes_the_waiting_calls_of_its_target_back() -> None:
     harness = EngineHarness()
     harness.receive(ban("u", group="a"), ban("v", group="a"), ban("w", group="b"))
@@ -440,5 +471,5 @@ def test_an_undone_command_of_a_held_target_holds_nothing_up() -> None:
     harness.receive(unban("u", group="a", command_id="unban"))
 
     assert [each.action for each in harness.out] == []
-    harness.wait(5.0)
+    harness.wait(6.0)
     assert len(harness.engine.halts) == 1

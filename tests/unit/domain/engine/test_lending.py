@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.unit.domain.engine_harness import ENDPOINT_OF, EngineHarness, ban
+from tests.unit.domain.engine_harness import ENDPOINT_OF, EngineHarness, ban, users
 from worker.domain.calls.lending_router import lane_of
 from worker.domain.calls.replica_lending import LEASE, LoanGrant, LoanRequest, LoanReturn, decode, encode
 from worker.domain.contract.outcomes import Worker
@@ -80,6 +80,32 @@ def test_without_a_pool_nobody_asks() -> None:
     rooms(hot, 30)
 
     assert hot.quota_messages == []
+
+
+def test_a_replica_asks_for_about_as_many_permits_as_calls_wait() -> None:
+    """More would be idle here, and others would have to wait for them."""
+    hot, full = replica(0), replica(0)
+
+    rooms(hot, 30)
+    rooms(full, 10)
+    full.receive_together(ban(*users(100), group="t0"))
+
+    assert [each.wanted for each in newly_said(hot)] == [20]
+    assert [5 <= each.wanted < 20 for each in newly_said(full)] == [True]
+
+
+def test_what_waits_for_something_else_than_a_permit_lessens_no_loan() -> None:
+    hot, stuck = replica(0), replica(1)
+    stuck.receive(ban("u", group="hangs"), partition=1)
+    stuck.timeout(stuck.request())
+    stuck.receive(ban("v", group="hangs"), partition=1)
+    stuck.wait(1.5)
+    assert stuck.limited_by("ban") == "target"
+    rooms(hot, 30)
+
+    stuck.hear_quota_messages(*hot.quota_messages)
+
+    assert [each.permits for each in newly_said(stuck)] == [9]
 
 
 def test_a_replica_with_permits_left_asks_for_none() -> None:

@@ -224,6 +224,7 @@ def test_equal_commands_share_what_is_equal_in_them_whatever_came_between(
     harness.wait(1.0)
 
     assert harness.request().users == ["second", "third"]
+    assert len(harness.engine._admission._shared_keys) <= MAX_SHARED_KEYS + 1
 
 
 def test_ids_and_effects_are_forgotten_oldest_first_and_counted() -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 import pytest
 
-from tests.unit.domain.engine_harness import EngineHarness, ban, users
+from tests.unit.domain.engine_harness import ENDPOINT_OF, EngineHarness, ban, users
 from worker.domain.calls.endpoint_state import PACE, SLOWEST_PACE, TIMER_GRAIN
+from worker.domain.calls.lending_router import lane_of
+from worker.domain.calls.replica_lending import LoanRequest, encode
 
 QUOTA = 200
 LIMIT = QUOTA * 20
@@ -16,9 +19,9 @@ INTERVAL = 1 / (PACE * QUOTA)
 assert PACE * QUOTA >= SLOWEST_PACE
 
 
-def backlog(members: int) -> EngineHarness:
+def backlog(members: int, **settings: Any) -> EngineHarness:
     """This many members wait at once, over forty rooms."""
-    harness = EngineHarness(default_calls_per_second=QUOTA)
+    harness = EngineHarness(default_calls_per_second=QUOTA, **settings)
     harness.receive_together(
         *(ban(*users(20, f"u{place}-"), group=f"g{place % 40}") for place in range(members // 20))
     )
@@ -110,8 +113,11 @@ def test_a_paced_endpoint_is_limited_by_its_quota_though_a_permit_is_free() -> N
 
 
 def test_a_paced_endpoint_lends_nothing() -> None:
-    harness = backlog(3 * LIMIT)
-    endpoint = next(each for each in harness.engine.snapshot(harness.now).endpoints if each.waiting)
+    harness = backlog(3 * LIMIT, quota_pools={"main": "pool"})
+    lane = lane_of(harness.settings, "main", ENDPOINT_OF["ban"])
 
+    harness.hear_quota_messages(encode(LoanRequest(lane, "another", 1, 5, {})))
+
+    endpoint = next(each for each in harness.engine.snapshot(harness.now).endpoints if each.waiting)
     assert endpoint.permits_used < endpoint.permits_owned
     assert endpoint.permits_lent == 0

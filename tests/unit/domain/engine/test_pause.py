@@ -223,7 +223,9 @@ def test_what_is_paused_is_given_up_once_anothers_call_that_carried_it_comes_to_
 def test_a_pause_tells_how_much_it_holds_and_whether_a_partition_is_held_up() -> None:
     harness = EngineHarness(max_gap=100)
     harness.order("paused", **MAD)
-    harness.receive(mad("u"), *(ban(user) for user in users(101)))
+    harness.receive(mad("u"))
+    assert [each.held_up for each in harness.engine.snapshot(harness.now).partitions] == [False]
+    harness.receive(*(ban(user) for user in users(101)))
     while harness.out:
         harness.ok()
         harness.publish()
@@ -282,8 +284,9 @@ def test_a_call_of_others_that_waits_for_its_retry_goes_on() -> None:
 def test_what_still_waits_for_its_connection_a_second_later_does_not_leave() -> None:
     """Where nobody answers a connection takes many seconds, and an operator was promised two."""
     harness = EngineHarness()
-    harness.receive(mad("u", command_id="a"), ban("v", group="h"))
+    harness.receive_together(mad("u", command_id="a"), ban("w"), ban("v", group="h"))
     stopped, other = (harness.request(target=each) for each in "gh")
+    assert stopped.users == ["u", "w"]
     harness.order("paused", **MAD)
     assert harness.engine.may_send(stopped.call_id, harness.now)  # it is on its way
     harness.wait(1.1)

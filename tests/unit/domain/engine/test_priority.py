@@ -70,6 +70,14 @@ def test_where_nothing_else_waits_urgent_ones_have_all() -> None:
     assert order_of(harness, 3) == ["now1", "now2", "now3"]
 
 
+def test_what_urgent_ones_had_while_nothing_else_waited_is_not_held_against_them() -> None:
+    harness = slow()
+    harness.receive_together(*(ban("u", group=f"now{place}", priority=URGENT) for place in range(4)))
+    backlog(harness, 2)
+
+    assert order_of(harness, 2) == ["now1", "g0"]
+
+
 def test_users_of_an_urgent_command_share_a_call() -> None:
     harness = slow()
     backlog(harness, 2)

@@ -318,6 +318,21 @@ def test_after_a_transaction_that_took_too_long_the_next_is_half_as_large() -> N
     assert sizes[4] == PER_TRANSACTION // 8 * 5 // 4
 
 
+def test_transactions_that_were_not_full_make_the_next_no_larger() -> None:
+    """They say nothing of how long a larger one takes."""
+    harness = EngineHarness()
+    harness.receive(*({"oops": 1} for _ in range(8)))
+    harness.take()
+    harness.abort(took_too_long=True)
+    harness.publish()
+    for _ in range(9):
+        harness.receive({"oops": 1})
+        harness.publish()
+    harness.receive(*({"oops": 1} for _ in range(8)))
+
+    assert len(harness.take().dead_letters) < 8
+
+
 def test_however_often_it_takes_too_long_one_command_goes() -> None:
     harness = EngineHarness()
     harness.fetch([Record(0, offset, b"k", None) for offset in range(5)])
@@ -371,7 +386,7 @@ def test_a_later_command_of_the_same_member_waits_with_it() -> None:
     harness = EngineHarness()
     harness.receive(ban("u", command_id="failed"))
     harness.code(harness.request(), 10010, "no such group")
-    harness.receive(unban("u", command_id="later"), ban("v", group="h", command_id="other"))
+    harness.receive(unban("u", "w", command_id="later"), ban("v", group="h", command_id="other"))
     harness.ok()
     refuse_letters(harness)
 

@@ -5,7 +5,8 @@
 from __future__ import annotations
 
 import gc
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 import pytest
@@ -18,6 +19,8 @@ from worker.domain.progress.open_commands import OpenCommand
 
 if TYPE_CHECKING:
     from worker.domain.contract.outcomes import Outcome
+
+TRACE: Final = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 
 # The same record again
@@ -329,10 +332,14 @@ def test_a_command_id_that_stands_for_something_else_is_refused(other: dict[str,
     harness.receive(ban("u", "v", command_id="c"))
     harness.ok()
     harness.publish()
-    harness.receive(other | {"command_id": "c", "issuer": "i", "metadata": {"n": 1}})
+    reused = other | {"command_id": "c", "issuer": "i", "metadata": {"n": 1}}
+    harness.fetch([replace(harness.record(reused), headers=(("traceparent", TRACE.encode()),))])
 
-    (again,) = harness.publish()
+    transaction = harness.take()
+    harness.commit(transaction)
 
+    assert [each.traceparent for each in transaction.outcomes] == [TRACE]
+    again = transaction.outcomes[0].outcome
     assert again.status.value == "rejected"
     assert again.error is not None
     assert (again.error.code, again.error.field) == ("command_id_reused", "command_id")
@@ -405,6 +412,17 @@ def test_a_rejected_command_counts_as_an_outcome_of_its_partition() -> None:
     harness.receive(kick("u", command_id="a"))
 
     assert len(harness.out) == 1
+
+
+def test_a_record_without_an_outcome_makes_no_id_forgotten() -> None:
+    harness = EngineHarness(restore_records=2)
+    harness.receive(kick("u", command_id="a"))
+    harness.ok()
+    harness.fetch([replace(harness.record({}), value=b"garbage") for _ in range(9)])
+    harness.publish()
+    harness.receive(kick("u", command_id="a"))
+
+    assert harness.out == []
 
 
 def test_an_id_that_is_too_old_takes_no_memory() -> None:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from worker.domain.effects import OffsetCommit
-from worker.domain.progress.commit_metadata import MAX_SPAN, decode, encode
+from worker.domain.progress.commit_metadata import MAX_SPAN, decode, encode, mark_of, owner_of
 from worker.domain.progress.offset_tracker import OffsetTracker
 
 HERE = "id:AAAAAAAAAAAAAAAAAAAAAQ;3"
@@ -165,6 +165,17 @@ def test_each_refusal_of_the_metadata_halves_the_span_down_to_one() -> None:
         spans.append(offsets.span)
 
     assert spans == [2, 1, 1, 1]
+
+
+def test_a_refusal_of_the_metadata_ends_the_naming_of_the_owner() -> None:
+    """With a span of one record as well, a commit that names it is longer than one that does not."""
+    offsets = OffsetTracker(0, 0, 5, HERE, owner=mark_of("worker-0"))
+    offsets.admit(0)
+    before = owner_of(offsets.propose([]).metadata)
+
+    offsets.halve()
+
+    assert (before, owner_of(offsets.propose([]).metadata)) == (mark_of("worker-0"), "")
 
 
 def test_with_nothing_open_a_position_behind_the_last_record_is_committed() -> None:
