@@ -70,7 +70,7 @@ def test_an_empty_key_file_is_called_empty(tmp_path: Path, content: bytes) -> No
     path = tmp_path / "key"
     path.write_bytes(content)
 
-    with pytest.raises(SignatureError, match="is empty$"):
+    with pytest.raises(SignatureError, match=r"is empty$"):
         UserSigSigner(replace(APP, secret_key=None, secret_key_file=path))
 
 
