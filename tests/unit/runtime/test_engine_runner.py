@@ -396,6 +396,25 @@ def test_a_call_gets_its_attempts_one_by_one_from_the_engine() -> None:
     run_scenario(scenario)
 
 
+def test_a_permit_for_a_call_that_was_just_taken_back_is_no_bug() -> None:
+    async def scenario(harness: RunnerHarness) -> None:
+        harness.move([StartCall(attempt())])
+        await settled()
+        call, end = harness.calls["call-1"]
+        harness.engine.effects["attempt_finished"] = [RetryCall("call-1")]
+        assert call.finished(result(Verdict.RETRY))
+        end.set_exception(asyncio.CancelledError())
+        waiting = asyncio.ensure_future(call.next_attempt())
+        await settled()
+        waiting.cancel()
+        harness.move([AllowAttempt(attempt(number=2))])
+        await settled()
+
+        assert not harness.runner.fatal_error.done()
+
+    run_scenario(scenario)
+
+
 def test_a_call_that_is_taken_back_ends_and_the_engine_hears_no_more_of_it() -> None:
     async def scenario(harness: RunnerHarness) -> None:
         harness.move([StartCall(attempt())])
