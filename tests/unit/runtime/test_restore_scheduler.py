@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     import pytest
 
-Line = tuple[str, dict[str, Any]]
+Line = tuple[str, dict[str, object]]
 
 
 def scheduler(
@@ -29,6 +29,10 @@ def scheduler(
     lines: list[Line] | None = None,
     took: list[float] | None = None,
 ) -> RestoreScheduler:
+    def log(event: str, /, **fields: object) -> None:
+        if lines is not None:
+            lines.append((event, fields))
+
     restorer: Any = SimpleNamespace(
         restore=restore, forget_refusals=([] if forgotten is None else forgotten).append
     )
@@ -36,7 +40,7 @@ def scheduler(
     return RestoreScheduler(
         restorer,
         metrics,
-        lambda event, **fields: None if lines is None else lines.append((event, fields)),
+        log,
         is_ours=lambda number, _: number not in (gone or ()),
         begin=lambda number, *_: begun.append(number),
     )

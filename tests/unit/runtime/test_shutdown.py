@@ -38,15 +38,19 @@ FLUSHED: list[float] = []
 """
 How many seconds the log was given for its last lines.
 """
-LOGGED: list[tuple[str, dict[str, Any]]] = []
+LOGGED: list[tuple[str, dict[str, object]]] = []
 """
 What was logged, with its fields.
 """
 
 
+def _log(event: str, /, **fields: object) -> None:
+    LOGGED.append((event, fields))
+
+
 def run(step: Callable[[ShutdownRequest], Any]) -> Any:
     async def main() -> Any:
-        stop = ShutdownRequest(lambda event, **fields: LOGGED.append((event, fields)), FLUSHED.append)
+        stop = ShutdownRequest(_log, FLUSHED.append)
         try:
             return await step(stop)
         finally:

@@ -80,8 +80,11 @@ def test_a_problem_is_logged_with_the_setting_and_the_topic() -> None:
         looks.append(time.monotonic())
         return None, [], [SHORT]
 
+    def log(event: str, /, **fields: object) -> None:
+        lines.append((event, fields))
+
     async def two_looks() -> None:
-        watch = TopicWatch(look, 0.05, lambda event, **fields: lines.append((event, fields)), print)
+        watch = TopicWatch(look, 0.05, log, print)
         watching = asyncio.create_task(watch.run())
         await until(lambda: len(looks) == 2)
         watching.cancel()
