@@ -12,6 +12,7 @@ import pytest
 from kafka import errors
 
 from tests.unit.broker.test_client_config import options
+from worker.broker import kafka_private_parts
 from worker.broker import publisher as module
 from worker.broker.publisher import BACKOFF_SECONDS, REBALANCE_WAIT, Publisher
 from worker.domain.effects import Transaction
@@ -153,8 +154,8 @@ def test_a_bug_in_a_transaction_ends_it_alone_and_costs_the_producer(monkeypatch
     producer: Any = SimpleNamespace()
     publisher._producer = producer
     monkeypatch.setattr(module, "producer_records", {}.__getitem__)
-    monkeypatch.setattr(module.kafka_private_parts, "discard", lambda discarded, _: dropped.append(discarded))
-    monkeypatch.setattr(module.kafka_private_parts, "connection_failure", lambda _: None)
+    monkeypatch.setattr(kafka_private_parts, "discard", lambda discarded, _: dropped.append(discarded))
+    monkeypatch.setattr(kafka_private_parts, "connection_failure", lambda _: None)
 
     result = publisher._process(NOTHING, CLAIM)
 
