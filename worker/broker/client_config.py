@@ -205,7 +205,7 @@ def control_arguments(options: KafkaOptions) -> dict[str, Any]:
 
 def order_arguments(options: KafkaOptions) -> dict[str, Any]:
     """Return the arguments of a producer of the control topic: each order is in all replicas before it counts as written."""
-    return _arguments(
+    arguments = _arguments(
         KafkaProducer,
         options,
         ours={
@@ -214,8 +214,11 @@ def order_arguments(options: KafkaOptions) -> dict[str, Any]:
             "delivery_timeout_ms": 2 * REQUEST_TIMEOUT_MS,
             "max_block_ms": REQUEST_TIMEOUT_MS,
         },
-        fixed={"acks": "all", "enable_idempotence": True},
+        fixed={"acks": "all", "enable_idempotence": True, "linger_ms": 0},
     )
+    # kafka-python takes no less, and a longer request timeout must not keep an order from being given.
+    arguments["delivery_timeout_ms"] = max(arguments["delivery_timeout_ms"], arguments["request_timeout_ms"])
+    return arguments
 
 
 def quota_reader_arguments(options: KafkaOptions) -> dict[str, Any]:
@@ -246,13 +249,11 @@ def quota_writer_arguments(options: KafkaOptions) -> dict[str, Any]:
     return _arguments(
         KafkaProducer,
         options,
-        ours={
-            "client_id": f"{options.client_name}-quota",
+        ours={"client_id": f"{options.client_name}-quota"},
+        fixed={
             "request_timeout_ms": QUOTA_TIMEOUT_MS,
             "delivery_timeout_ms": QUOTA_TIMEOUT_MS + 1,
             "max_block_ms": QUOTA_TIMEOUT_MS,
-        },
-        fixed={
             "acks": 1,
             "retries": 0,
             "linger_ms": 0,

@@ -430,7 +430,6 @@ class EngineRunner:
 
     def _tick(self) -> None:
         self._timer = None
-        self._timer_at = NEVER
         now = time.monotonic()
         self.last_tick_at = now
         self._carry_out(self._engine.tick(now, time.time()))

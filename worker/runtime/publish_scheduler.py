@@ -108,8 +108,6 @@ class PublishScheduler:
     def close(self) -> None:
         """Start no more transactions. The result of a running one is still taken."""
         self.is_closed = True
-        if self._timer is not None:
-            self._timer.cancel()
 
     def publisher_ended(self) -> None:
         """Start no more transactions, and wait for the result of none: nobody will bring it."""
@@ -128,7 +126,6 @@ class PublishScheduler:
     def _ended(self, transaction: Transaction, result: PublishResult) -> None:
         self.is_running = False
         now = time.monotonic()
-        self._interval = INTERVAL
         match result:
             case Published():
                 self._interval = interval_after(len(transaction.outcomes), now - self._began)

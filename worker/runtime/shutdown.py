@@ -54,7 +54,6 @@ class ShutdownRequest:
 
     def _on_first_signal(self, number: signal.Signals) -> None:
         for handled in self._signals:
-            self._loop.remove_signal_handler(handled)
             self._loop.add_signal_handler(handled, self._on_second_signal, handled)
         if not self._asked.done():
             self._asked.set_result(number.name)

@@ -130,7 +130,7 @@ class UserSigSigner:
 
     def accepted(self, serial: int) -> None:
         """Note that Tencent accepted the signature ``serial``, whatever it said of the request."""
-        if self._unproven and serial == self._current.serial:
+        if serial == self._current.serial:
             self._unproven = False
 
     def lock(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,8 +17,8 @@ from worker.broker.active_kafka_refusals import (
     STALE_SECONDS,
     ActiveKafkaRefusals,
 )
-from worker.broker.error_mapping import RecordRefusedError
-from worker.broker.kafka_refusals import KINDS, OTHER, ROWS, UNREACHABLE, refusal_from, refusal_of
+from worker.broker.error_mapping import CredentialError, RecordRefusedError
+from worker.broker.kafka_refusals import KINDS, OTHER, ROWS, UNANSWERED, UNREACHABLE, refusal_from, refusal_of
 from worker.broker.options import KafkaOptions
 from worker.broker.producer_records import ProducerRecord
 from worker.broker.publisher import culprit_of
@@ -32,7 +33,7 @@ OPTIONS = KafkaOptions(
 
 
 def refusal(kind: str, error: str = "x") -> Refusal:
-    row = next(row for row in (*ROWS, OTHER, UNREACHABLE) if row.kind == kind)
+    row = next(row for row in (*ROWS, OTHER, UNREACHABLE, UNANSWERED) if row.kind == kind)
     return refusal_from(row, error, OPTIONS)
 
 
@@ -210,6 +211,118 @@ def test_the_most_telling_reason_is_kept_and_not_the_last(
 
     assert [each.kind for each in kept] == ["sign_in"]
     assert [each.kind for each in refusals.lasting] == [vague]
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "kept"),
+    [
+        ("sign_in", "unanswered", "sign_in"),
+        ("unreachable", "unanswered", "unreachable"),
+        ("unreachable", "other", "unreachable"),
+        ("other", "unanswered", "unanswered"),
+        ("unanswered", "other", "other"),
+        ("other", "unreachable", "unreachable"),
+    ],
+)
+def test_a_reason_is_replaced_only_by_one_that_tells_as_much(
+    refusals: ActiveKafkaRefusals, first: str, then: str, kept: str
+) -> None:
+    refusals.failed("publish", refusal(first))
+    for _ in range(FAILURES):
+        refusals.failed("publish", refusal(then))
+
+    assert [each.kind for each in refusals.lasting] == [kept]
+
+
+def test_what_is_refused_again_and_again_stays_an_obstacle_with_its_reason(
+    refusals: ActiveKafkaRefusals, clock: Clock
+) -> None:
+    for _ in range(5):
+        clock.now += LOG_SECONDS - 1
+        refusals.failed("publish", refusal("sign_in"))
+    refusals.failed("publish", refusal("other"))
+
+    assert [each.kind for each in refusals.lasting] == ["sign_in"]
+
+
+def test_a_refusal_is_logged_with_who_and_what_since_when_and_its_remedy(
+    refusals: ActiveKafkaRefusals, clock: Clock, events: list[LogEvent]
+) -> None:
+    denied = refusal_of(errors.TopicAuthorizationFailedError({"outcomes"}), OPTIONS)
+    assert denied is not None
+    refusals.failed("publish", denied)
+    clock.now += LOG_SECONDS + 0.5
+    refusals.failed("publish", denied)
+    clock.now += 1
+    refusals.passed("publish")
+
+    said = {
+        "party": "publish",
+        "kind": "topic_denied",
+        "topic": "outcomes",
+        "error": denied.error,
+        "reason": denied.reason,
+        "remedy": denied.remedy,
+    }
+    assert [(each.event, each.level, each.fields) for each in events] == [
+        ("kafka.refused", "error", {**said, "failures": 1, "seconds": 0.0}),
+        ("kafka.refused", "error", {**said, "failures": 2, "seconds": LOG_SECONDS + 0.5}),
+        (
+            "kafka.accepted",
+            "info",
+            {"party": "publish", "kind": "topic_denied", "seconds": LOG_SECONDS + 1.5},
+        ),
+    ]
+
+
+def test_a_token_that_cannot_be_had_is_the_refusal_that_its_server_gave() -> None:
+    error = errors.KafkaConnectionError("no connection")
+    error.__cause__ = CredentialError("token", "the server refuses the client", "put the right secret there")
+
+    found = refusal_of(error, OPTIONS)
+
+    assert found is not None
+    assert (found.kind, found.reason) == ("token", "the server refuses the client")
+    assert found.remedy == "put the right secret there"
+
+
+@pytest.mark.parametrize("topic", ["eu.commands", "eu.outcomes", "eu.letters"])
+def test_a_text_that_names_a_topic_of_ours_makes_it_the_refused_one(topic: str) -> None:
+    options = replace(
+        OPTIONS, command_topic="eu.commands", outcome_topic="eu.outcomes", dead_letter_topic="eu.letters"
+    )
+
+    found = refusal_of(errors.KafkaError(f"TopicAuthorizationFailedError: {{'{topic}'}}"), options)
+
+    assert found is not None
+    assert found.topic == topic
+    assert topic in found.reason
+
+
+def test_a_refusal_that_names_no_topic_may_be_of_any() -> None:
+    found = refusal_of(errors.TopicAuthorizationFailedError(), OPTIONS)
+
+    assert found is not None
+    assert "of commands, outcomes or dead letters" in found.reason
+
+
+def test_of_topics_of_which_one_contains_the_other_the_longest_is_meant() -> None:
+    alike = replace(OPTIONS, command_topic="moderation", outcome_topic="eu.moderation")
+
+    found = refusal_of(errors.TopicAuthorizationFailedError({"eu.moderation"}), alike)
+
+    assert found is not None
+    assert found.topic == "eu.moderation"
+
+
+def test_what_a_refusal_led_to_tells_of_it_too() -> None:
+    error = errors.KafkaTimeoutError("slow")
+    error.__context__ = errors.SaslAuthenticationFailedError("no")
+
+    found = refusal_of(error, OPTIONS)
+
+    assert found is not None
+    assert found.kind == "sign_in"
 
 
 def test_it_is_logged_when_it_begins_when_it_changes_and_once_a_minute(

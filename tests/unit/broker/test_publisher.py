@@ -1,8 +1,9 @@
-# What the publisher makes of a member without an identity, before it begins a transaction. All else needs a broker, and is in
-# tests/contract/broker/test_publishing.py.
+# What the publisher does without a transaction at a broker: its start and end, bugs, and a member without an identity. All else
+# needs a broker, and is in tests/contract/broker/test_publishing.py.
 
 from __future__ import annotations
 
+import time
 from concurrent.futures import Future
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ from worker.errors import BrokerError
 
 if TYPE_CHECKING:
     from worker.domain.effects import LogEvent
+    from worker.domain.publish_results import PublishResult
     from worker.errors import WorkerError
 
 CLAIM = ((0, 1),)
@@ -160,3 +162,91 @@ def test_a_bug_at_the_start_ends_the_start(monkeypatch: pytest.MonkeyPatch) -> N
 
     with pytest.raises(BrokerError, match="the publisher has ended: KeyError"):
         publisher.start(WITHIN)
+
+
+def test_a_revoked_partition_is_no_failure_and_tried_again_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    publisher = publisher_of(Member())
+
+    result = publisher._process(NOTHING, None)
+
+    assert isinstance(result, Aborted)
+    assert waits_after(publisher, result, 2, monkeypatch) == [REBALANCE_WAIT] * 2
+
+
+def test_a_bug_in_a_transaction_ends_it_alone_and_costs_the_producer(monkeypatch: pytest.MonkeyPatch) -> None:
+    logged: list[LogEvent] = []
+    dropped: list[object] = []
+    publisher = Publisher(options(), Member("an identity"), logged.append)
+    producer: Any = SimpleNamespace()
+    publisher._producer = producer
+    monkeypatch.setattr(module, "producer_records", {}.__getitem__)
+    monkeypatch.setattr(kafka_private_parts, "discard", lambda discarded, _: dropped.append(discarded))
+    monkeypatch.setattr(kafka_private_parts, "connection_failure", lambda _: None)
+
+    result = publisher._process(NOTHING, CLAIM)
+
+    assert isinstance(result, Aborted)
+    assert not result.retry_soon
+    assert dropped == [producer]
+    assert [event.event for event in logged] == ["kafka.publish_failed", "kafka.refused"]
+
+
+def test_a_second_transaction_beside_the_first_is_a_bug_of_the_caller() -> None:
+    publisher = publisher_of(Member())
+    publisher.publish(NOTHING, lambda _: None)
+
+    with pytest.raises(RuntimeError, match="already"):
+        publisher.publish(NOTHING, lambda _: None)
+
+
+def test_a_closed_publisher_says_so_at_once_and_does_not_wait_for_what_never_began() -> None:
+    publisher = publisher_of(Member())
+    results: list[PublishResult] = []
+    began = time.monotonic()
+
+    assert publisher.close(60.0)
+    publisher.publish(NOTHING, results.append)
+
+    assert time.monotonic() - began < WITHIN
+    assert results == [Aborted("the publisher is closed")]
+
+
+def test_kafka_that_is_away_at_the_start_is_tried_ever_later_and_the_end_says_why(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    logged: list[LogEvent] = []
+    dropped: list[None] = []
+    publisher = Publisher(options(), Member(), logged.append)
+
+    def away() -> None:
+        raise errors.KafkaConnectionError("broker-3: no route")
+
+    monkeypatch.setattr(publisher, "_open_producer", away)
+    monkeypatch.setattr(publisher, "_drop_producer", lambda: dropped.append(None))
+    monkeypatch.setattr(module, "BACKOFF_SECONDS", (0.02, 0.05))
+
+    with pytest.raises(BrokerError, match=r"could not be reached within 1 s: .*broker-3: no route"):
+        publisher.start(1.0)
+
+    assert publisher.close(WITHIN)
+    assert dropped
+    waits = [event.fields["next_try_seconds"] for event in logged if event.event == "kafka.connect_failed"]
+    assert waits[:4] == [0.02, 0.04, 0.05, 0.05]
+    assert "kafka.refused" in [event.event for event in logged]
+
+
+def test_what_retrying_cannot_help_ends_the_start_at_once_with_the_remedy(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    publisher = Publisher(options(), Member(), lambda _: None)
+
+    def refused() -> None:
+        raise errors.TransactionalIdAuthorizationFailedError
+
+    monkeypatch.setattr(publisher, "_open_producer", refused)
+
+    with pytest.raises(BrokerError, match=r"cannot be created: .*transactional id") as caught:
+        publisher.start(60.0)
+
+    assert isinstance(caught.value.__cause__, errors.TransactionalIdAuthorizationFailedError)
+    assert publisher.close(WITHIN)

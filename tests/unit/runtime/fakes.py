@@ -119,6 +119,7 @@ class RunnerHarness:
         engine: What decides.
         begun: (partition, position, epoch) of each partition that may be fetched.
         forgotten: The partitions of which nothing is sent any more.
+        paused: The partitions that are not fetched for now.
         proven_until: The fence.
         batches_taken: How many batches were acknowledged.
         published: The transactions that were started, each with its ``done``.
@@ -127,6 +128,8 @@ class RunnerHarness:
         restoring: What happens just before a restoration ends.
         order_failures: How many writings of an order fail next.
         written: The orders that were written.
+        metrics: What the runner has counted.
+        is_closed: Whether the client was closed.
 
     """
 
@@ -136,17 +139,20 @@ class RunnerHarness:
         self.engine = FakeEngine()
         self.begun: list[tuple[int, int, int]] = []
         self.forgotten: list[int] = []
+        self.paused: set[int] = set()
         self.proven_until = inf
         self.batches_taken = 0
+        self.is_closed = False
         self.published: list[tuple[Transaction, Callable[[PublishResult], None]]] = []
         self.calls: dict[str, tuple[CallTask, asyncio.Future[AttemptResult]]] = {}
         self.failures: list[BrokerError] = []
         self.restoring: Callable[[], None] = lambda: None
         self.lines: list[tuple[str, dict[str, object]]] = []
         self.signers: dict[str, Any] = {}
+        self.metrics = Metrics(["main"])
         self.runner = EngineRunner(
             cast("Engine", self.engine),
-            Metrics(["main"]),
+            self.metrics,
             self._log,
             handover_seconds,
             [CallLog(self._log)],
@@ -173,9 +179,11 @@ class RunnerHarness:
     def forget(self, partitions: Iterable[int]) -> None:
         self.forgotten += partitions
 
-    def pause(self, partition: int) -> None: ...
+    def pause(self, partition: int) -> None:
+        self.paused.add(partition)
 
-    def resume(self, partition: int) -> None: ...
+    def resume(self, partition: int) -> None:
+        self.paused.discard(partition)
 
     def acknowledge(self) -> None:
         self.batches_taken += 1
@@ -230,7 +238,8 @@ class RunnerHarness:
         self.calls[call.attempt.call_id] = call, end
         return await end
 
-    async def aclose(self) -> None: ...
+    async def aclose(self) -> None:
+        self.is_closed = True
 
     # What a test does
 

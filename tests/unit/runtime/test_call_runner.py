@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from tests.unit.runtime.fakes import FakeEngine, attempt, result, settled
+from tests.unit.runtime.fakes import DEADLINE, FakeEngine, attempt, result, settled
 from worker.domain.contract.error_codes import Verdict
 from worker.runtime.call_runner import CallRunner, CallTask
 from worker.runtime.metrics import Metrics
@@ -42,7 +42,7 @@ class Watcher:
         self.seen.append(("attempt", attempt.call_id, result.verdict))
 
     def call_finished(self, last: Attempt, verdict: Verdict | None, seconds: float) -> None:
-        assert seconds >= 0.0
+        assert 0.0 <= seconds < DEADLINE
         self.seen.append(("finished", last.call_id, verdict))
 
 
@@ -137,6 +137,7 @@ def test_a_call_that_started_ends_exactly_once_and_last_of_all(
     what_happens: Callable[[Calls], Coroutine[Any, Any, None]],
     verdict: Verdict | None,
     attempts: list[Verdict],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """With its verdict, or with none if it was cancelled; then no call is left behind, and only one with a verdict is counted."""
 
@@ -153,6 +154,7 @@ def test_a_call_that_started_ends_exactly_once_and_last_of_all(
         *(("attempt", "call-1", each) for each in attempts),
         ("finished", "call-1", verdict),
     ]
+    assert caplog.records == []
     assert bool(calls.faults) == (what_happens is the_client_has_a_bug)
     assert repr(calls.tasks) == "<CallRunner 0 calls>"
     counted = [

@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.unit.runtime.fakes import attempt, result, run_scenario, settled, until
+from tests.unit.runtime.fakes import DEADLINE, attempt, result, run_scenario, settled, until
 from worker.domain.contract.error_codes import Verdict
 from worker.domain.effects import (
     AllowAttempt,
     CancelWaitingCall,
     HaltReason,
+    LogEvent,
+    PausePartition,
+    ResumePartition,
     RetryCall,
     SendQuotaMessage,
     StartCall,
@@ -27,7 +30,7 @@ from worker.domain.publish_results import (
     MetadataRefused,
     Published,
 )
-from worker.errors import BrokerError, FencedError
+from worker.errors import BrokerError, CommittedOffsetLostError, FencedError
 from worker.runtime import restore_scheduler
 from worker.runtime.publish_scheduler import INTERVAL
 
@@ -99,6 +102,95 @@ def test_a_restoration_that_fails_is_tried_again(monkeypatch: pytest.MonkeyPatch
     run_scenario(scenario)
 
 
+def test_what_the_engine_makes_of_partitions_that_come_and_go_is_carried_out() -> None:
+    async def scenario(harness: RunnerHarness) -> None:
+        for event in ("assigned", "revoked"):
+            harness.engine.effects[event] = [SendQuotaMessage(event.encode())]
+        harness.runner.assigned({3: 8})
+        await until(lambda: bool(harness.begun))
+        harness.runner.revoking([3])
+        await settled()
+
+        assert harness.said == [b"assigned", b"revoked"]
+
+    run_scenario(scenario)
+
+
+def test_a_partition_that_has_gone_is_waited_for_only_when_it_comes_back() -> None:
+    async def scenario(harness: RunnerHarness) -> None:
+        harness.runner.assigned({3: 8})
+        await until(lambda: bool(harness.begun))
+        harness.runner.lost([3])
+        harness.failures = [BrokerError("Kafka is away")]
+        harness.runner.assigned({3: 9})
+        await settled()
+        assert harness.runner.unready_reason == "partitions are being restored"
+        harness.runner.lost([3])
+        await settled()
+
+        assert harness.runner.unready_reason is None
+
+    run_scenario(scenario)
+
+
+def test_a_partition_in_doubt_is_reported_until_it_goes() -> None:
+    async def scenario(harness: RunnerHarness) -> None:
+        harness.failures = [CommittedOffsetLostError("outcomes and no offset", "decide")]
+        harness.runner.assigned({3: 8})
+        await until(lambda: bool(harness.runner.partitions_in_doubt))
+        harness.runner.lost([3])
+        await settled()
+
+        assert harness.runner.partitions_in_doubt == []
+
+    run_scenario(scenario)
+
+
+def test_the_log_says_which_partitions_come_and_go_and_what_was_left_open() -> None:
+    async def scenario(harness: RunnerHarness) -> None:
+        harness.engine.busy = {3, 4, 5}
+        harness.runner.assigned({4: 8, 3: 9, 6: 10, 5: 11})
+        harness.runner.lost([6, 5])
+        done = harness.runner.revoking([4, 3])
+        await until(done.done)
+        await settled()
+
+        lines = [each for each in harness.lines if each[0].startswith("partitions.")]
+        seconds = lines[2][1].pop("seconds")
+        assert lines == [
+            ("partitions.assigned", {"partitions": [3, 4, 5, 6]}),
+            ("partitions.lost", {"partitions": [5, 6], "left_open": 1}),
+            ("partitions.revoked", {"partitions": [3, 4], "left_open": 2}),
+        ]
+        assert seconds == pytest.approx(0.01, abs=DEADLINE)
+        assert harness.runner.left_open == 3
+
+    run_scenario(scenario, handover_seconds=0.01)
+
+
+@pytest.mark.parametrize(("goes_on_at", "lost"), [(25, 8), (17, 0), (5, 0)], ids=["later", "same", "shorter"])
+def test_a_jump_is_logged_and_one_back_halts_the_worker(goes_on_at: int, lost: int) -> None:
+    async def scenario(harness: RunnerHarness) -> None:
+        harness.runner.out_of_range(3, 17, goes_on_at)
+        await settled()
+
+        fields = {"partition": 3, "was": 17, "now": goes_on_at, "lost": lost}
+        assert harness.lines[0] == ("offset.out_of_range", fields)
+        assert (harness.runner.unready_reason is not None) == (goes_on_at < 17)
+
+    run_scenario(scenario)
+
+
+def test_how_far_the_consumer_has_come_is_told_to_the_engine() -> None:
+    async def scenario(harness: RunnerHarness) -> None:
+        harness.runner.reached({3: 17})
+        await settled()
+
+        assert harness.engine.events == [("reached", {3: 17})]
+
+    run_scenario(scenario)
+
+
 def test_a_handover_is_over_when_nothing_of_it_is_in_progress() -> None:
     """And the engine knows that the partition is gone."""
 
@@ -145,6 +237,57 @@ def test_a_handover_ends_when_its_time_is_over() -> None:
     run_scenario(scenario, handover_seconds=0.01)
 
 
+def test_the_time_of_a_handover_that_is_over_already_changes_nothing() -> None:
+    async def scenario(harness: RunnerHarness) -> None:
+        done = harness.runner.revoking([3])
+        await settled()
+        assert done.done()
+        await asyncio.sleep(0.02)
+
+        assert harness.engine.event_names() == ["revoking", "revoked"]
+        assert not harness.runner.fatal_error.done()
+
+    run_scenario(scenario, handover_seconds=0.01)
+
+
+def test_a_handover_waits_for_a_transaction_though_no_other_will_start() -> None:
+    async def scenario(harness: RunnerHarness) -> None:
+        harness.owe()
+        harness.move()
+        await settled()
+        harness.runner.refuse_work("another topic has the name", can_publish=False)
+        done = harness.runner.revoking([3])
+        await settled()
+        assert not done.done()
+        harness.end(Published())
+        await settled()
+
+        assert done.done()
+
+    run_scenario(scenario)
+
+
+def test_after_a_bug_a_handover_waits_for_the_open_calls() -> None:
+    """The engine may have missed one of this partition, which the next owner would make again beside it."""
+
+    async def scenario(harness: RunnerHarness) -> None:
+        harness.move([StartCall(attempt())])
+        await settled()
+        harness.engine.broken = {"received"}
+        harness.move()
+        done = harness.runner.revoking([3])
+        await settled()
+        assert not done.done()
+        call, end = harness.calls["call-1"]
+        call.finished(result())
+        end.set_result(result())
+        await settled()
+
+        assert done.done()
+
+    run_scenario(scenario)
+
+
 def test_what_is_lost_is_gone_at_once() -> None:
     async def scenario(harness: RunnerHarness) -> None:
         harness.engine.busy = {3}
@@ -165,6 +308,22 @@ def test_another_batch_may_come_once_the_engine_has_the_one_before() -> None:
 
         assert harness.engine.event_names() == ["received", "received"]
         assert harness.batches_taken == 2
+
+    run_scenario(scenario)
+
+
+def test_a_partition_is_paused_and_resumed_and_a_line_logged_as_the_engine_says() -> None:
+    async def scenario(harness: RunnerHarness) -> None:
+        harness.move(
+            [PausePartition(3), PausePartition(4), LogEvent("record.misplaced", "warning", {"offset": 7})]
+        )
+        await settled()
+        assert harness.paused == {3, 4}
+        harness.move([ResumePartition(3)])
+        await settled()
+
+        assert harness.paused == {4}
+        assert harness.lines == [("record.misplaced", {"offset": 7})]
 
     run_scenario(scenario)
 
@@ -233,6 +392,25 @@ def test_a_call_gets_its_attempts_one_by_one_from_the_engine() -> None:
         assert harness.engine.event_names() == [
             "received", "attempt_finished", "permit_requested", "received", "attempt_finished",
         ]  # fmt: skip
+
+    run_scenario(scenario)
+
+
+def test_a_permit_for_a_call_that_was_just_taken_back_is_no_bug() -> None:
+    async def scenario(harness: RunnerHarness) -> None:
+        harness.move([StartCall(attempt())])
+        await settled()
+        call, end = harness.calls["call-1"]
+        harness.engine.effects["attempt_finished"] = [RetryCall("call-1")]
+        assert call.finished(result(Verdict.RETRY))
+        end.set_exception(asyncio.CancelledError())
+        waiting = asyncio.ensure_future(call.next_attempt())
+        await settled()
+        waiting.cancel()
+        harness.move([AllowAttempt(attempt(number=2))])
+        await settled()
+
+        assert not harness.runner.fatal_error.done()
 
     run_scenario(scenario)
 
@@ -474,6 +652,22 @@ def test_a_callback_of_a_library_that_fails_does_not_end_the_worker(caplog: pyte
     run_scenario(scenario)
 
 
+# Time
+
+
+def test_a_worker_to_which_nothing_happens_ticks() -> None:
+    """A replica without partitions: /livez tells by its ticks that it lives."""
+
+    async def scenario(harness: RunnerHarness) -> None:
+        harness.engine.wake_at = 0.0
+        harness.runner.connect(harness, harness, harness, harness, harness)
+        await until(lambda: "tick" in harness.engine.event_names())
+        began = time.monotonic()
+        await until(lambda: harness.runner.last_tick_at > began)
+
+    run_scenario(scenario)
+
+
 # Transactions
 
 
@@ -553,6 +747,33 @@ def test_a_worker_whose_place_was_taken_stops_and_publishes_nothing_more() -> No
 
 
 # Stopping, and being ready
+
+
+def test_at_the_end_nothing_ticks_or_runs_and_the_connections_are_closed() -> None:
+    async def scenario(harness: RunnerHarness) -> None:
+        harness.engine.wake_at = 0.0
+        harness.move()
+        waiting = asyncio.Event()
+        harness.runner.spawn(_until_cancelled(waiting))
+        await waiting.wait()
+        waiting.clear()
+        await harness.runner.aclose()
+        harness.engine.events.clear()
+        await asyncio.sleep(0.02)
+
+        assert harness.engine.events == []
+        assert harness.is_closed
+        assert waiting.is_set()
+
+    run_scenario(scenario)
+
+
+async def _until_cancelled(event: asyncio.Event) -> None:
+    event.set()
+    try:
+        await asyncio.sleep(DEADLINE)
+    finally:
+        event.set()
 
 
 def test_a_drain_is_over_when_all_that_was_started_is_published() -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     import pytest
 
-NOBODY: Any = SimpleNamespace(restored=lambda _: None)
+Line = tuple[str, dict[str, object]]
 
 
 def scheduler(
@@ -26,17 +26,76 @@ def scheduler(
     begun: list[int],
     gone: set[int] | None = None,
     forgotten: list[int] | None = None,
+    lines: list[Line] | None = None,
+    took: list[float] | None = None,
 ) -> RestoreScheduler:
+    def log(event: str, /, **fields: object) -> None:
+        if lines is not None:
+            lines.append((event, fields))
+
     restorer: Any = SimpleNamespace(
         restore=restore, forget_refusals=([] if forgotten is None else forgotten).append
     )
+    metrics: Any = SimpleNamespace(restored=([] if took is None else took).append)
     return RestoreScheduler(
         restorer,
-        NOBODY,
-        lambda *_, **__: None,
+        metrics,
+        log,
         is_ours=lambda number, _: number not in (gone or ()),
         begin=lambda number, *_: begun.append(number),
     )
+
+
+def failing(*failures: Exception) -> Callable[[int], RestoredPartition]:
+    """Return a restoration that fails so often, and then succeeds."""
+    left = list(failures)
+
+    def restore(_: int) -> RestoredPartition:
+        if left:
+            raise left.pop(0)
+        return RestoredPartition(position=17)
+
+    return restore
+
+
+def test_a_restoration_is_tried_again_after_waits_that_grow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(restore_scheduler, "BACKOFF", (0.01, 0.025))
+    begun: list[int] = []
+    lines: list[Line] = []
+    took: list[float] = []
+    restore = failing(*(BrokerError("Kafka is away") for _ in range(3)))
+
+    began = time.monotonic()
+    asyncio.run(scheduler(restore, begun, lines=lines, took=took).restore(3, 1))
+    whole = time.monotonic() - began
+
+    assert begun == [3]
+    assert whole > 0.05
+    assert 0.05 < took[0] < whole
+    reason = "Kafka is away"
+    assert lines == [
+        ("partition.restore_failed", {"partition": 3, "reason": reason, "next_try_seconds": wait})
+        for wait in (0.01, 0.02, 0.025)
+    ]
+
+
+def test_a_partition_in_doubt_is_logged_once_and_looked_at_until_a_person_has_decided(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(restore_scheduler, "DOUBT_SECONDS", 0.02)
+    begun: list[int] = []
+    lines: list[Line] = []
+    doubt = CommittedOffsetLostError("outcomes and no offset", "decide")
+    restoring = scheduler(failing(doubt, doubt, doubt), begun, lines=lines)
+
+    began = time.monotonic()
+    asyncio.run(restoring.restore(3, 1))
+
+    assert begun == [3]
+    assert time.monotonic() - began > 0.06
+    fields = {"partition": 3, "reason": "outcomes and no offset", "remedy": "decide"}
+    assert lines == [("partition.refused", fields)]
+    assert restoring.partitions_in_doubt == {}
 
 
 def test_a_partition_that_goes_while_it_is_restored_leaves_no_doubt_behind() -> None:

@@ -8,13 +8,18 @@ import time
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+from msgspec import structs
+
 from tests.unit.runtime.fakes import run_scenario, settled, until
+from worker.domain.contract.control_records import Order, OrderState, Scope
 from worker.domain.contract.outcomes import Worker
-from worker.domain.engine_snapshot import EngineSnapshot, EventCounts, PartitionSnapshot
+from worker.domain.engine_snapshot import EngineSnapshot, EventCounts, OrderSnapshot, PartitionSnapshot
+from worker.errors import CommittedOffsetLostError
 from worker.runtime import self_monitor as observer_module
 from worker.runtime.failed_command_log import FailedCommandLog
 from worker.runtime.metrics import Metrics
 from worker.runtime.readiness import Readiness
+from worker.runtime.readyz_operator_orders import notes_of
 from worker.runtime.recent_outcomes import RecentOutcomes
 from worker.runtime.self_monitor import SelfMonitor, TopicFault
 from worker.runtime.status_page import StatusPage
@@ -32,6 +37,11 @@ STATE = EngineSnapshot(
     unpublished=0,
     memory={},
     counts=EventCounts(),
+)
+PAUSE = OrderSnapshot(
+    Scope(issuer="detector-7"),
+    Order(OrderState.PAUSED, "bans everybody", "alice", "2026-11-28T03:00:00Z"),
+    12,
 )
 
 
@@ -55,6 +65,7 @@ def monitor(
         FailedCommandLog(harness._log),
         log.get("page"),
         topic_fault=lambda: fault,
+        follower=log.get("follower"),
     )
 
 
@@ -74,6 +85,46 @@ def test_the_gauges_show_what_only_the_loop_knows() -> None:
         assert 'moderation_worker_kafka_refused{kind="sign_in"} 1.0' in served
         assert "moderation_worker_log_lines_dropped_total 4.0" in served
         assert "moderation_worker_ready 0.0" in served
+
+    run_scenario(scenario)
+
+
+def test_the_gauges_show_how_old_things_are_and_what_waits_for_a_person() -> None:
+    async def scenario(harness: RunnerHarness) -> None:
+        metrics = Metrics(["main"])
+        harness.failures = [CommittedOffsetLostError("outcomes and no offset", "decide")]
+        harness.runner.assigned({3: 8})
+        await until(lambda: bool(harness.runner.partitions_in_doubt))
+        watching = monitor(harness, metrics, follower=SimpleNamespace(unreadable=2))
+        harness.engine.state = structs.replace(STATE, orders=(PAUSE,))
+
+        watching.observe()
+
+        def value(name: str) -> float:
+            return metrics.registry.get_sample_value(f"moderation_worker_{name}") or 0.0
+
+        assert value("partitions_in_doubt") == 1
+        assert value("control_unreadable_records_total") == 2
+        assert 0 <= value("pulse_age_seconds") < 60
+        assert value("control_oldest_pause_seconds") > 3600
+        assert watching.notes == notes_of(harness.engine.state)
+
+    run_scenario(scenario)
+
+
+def test_once_a_second_it_looks_and_says_how_many_failures_had_no_line(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(observer_module, "OBSERVE_SECONDS", 0.01)
+    looks: list[str] = []
+
+    async def scenario(harness: RunnerHarness) -> None:
+        log: Any = SimpleNamespace(dropped=0)
+        watching = monitor(harness, Metrics(["main"]), log=log)
+        monkeypatch.setattr(FailedCommandLog, "summarize", lambda _: looks.append("summary"))
+        task = asyncio.create_task(watching.run())
+        await until(lambda: len(looks) == 2)
+        task.cancel()
 
     run_scenario(scenario)
 
@@ -119,8 +170,9 @@ def test_another_number_of_partitions_does_not_end_publishing() -> None:
 
 def test_a_blocked_loop_is_logged_with_how_long_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
     """Late calls look like a slow network, unless the log names the cause."""
-    monkeypatch.setattr(observer_module, "OBSERVE_SECONDS", 0.0)
+    monkeypatch.setattr(observer_module, "OBSERVE_SECONDS", 0.05)
     monkeypatch.setattr(observer_module, "STALL_SECONDS", 0.0)
+    began = time.monotonic()
     logged: list[tuple[str, dict[str, Any]]] = []
 
     class Log:
@@ -132,7 +184,7 @@ def test_a_blocked_loop_is_logged_with_how_long_it_was(monkeypatch: pytest.Monke
     async def scenario(harness: RunnerHarness) -> None:
         watching = asyncio.create_task(monitor(harness, Metrics(["main"]), log=Log()).run())
         await asyncio.sleep(0)
-        blocked = time.monotonic() + 0.01
+        blocked = time.monotonic() + 0.06
         while time.monotonic() < blocked:
             pass
         await until(lambda: bool(logged))
@@ -142,4 +194,4 @@ def test_a_blocked_loop_is_logged_with_how_long_it_was(monkeypatch: pytest.Monke
 
     event, fields = logged[0]
     assert event == "loop.stalled"
-    assert fields["seconds"] >= 0.01
+    assert 0.01 <= fields["seconds"] < time.monotonic() - began - 0.05

@@ -23,6 +23,7 @@ from worker.runtime.shutdown import (
     StoppedEarlyError,
     drain,
     unless_stopped,
+    until_stopped,
 )
 from worker.runtime.status_server import StatusServer
 from worker.runtime.wiring import listen
@@ -37,11 +38,19 @@ FLUSHED: list[float] = []
 """
 How many seconds the log was given for its last lines.
 """
+LOGGED: list[tuple[str, dict[str, object]]] = []
+"""
+What was logged, with its fields.
+"""
+
+
+def _log(event: str, /, **fields: object) -> None:
+    LOGGED.append((event, fields))
 
 
 def run(step: Callable[[ShutdownRequest], Any]) -> Any:
     async def main() -> Any:
-        stop = ShutdownRequest(lambda *_, **__: None, FLUSHED.append)
+        stop = ShutdownRequest(_log, FLUSHED.append)
         try:
             return await step(stop)
         finally:
@@ -155,7 +164,31 @@ def test_a_second_signal_ends_the_process_at_once(monkeypatch: pytest.MonkeyPatc
     run(two)
 
     assert codes == [FAILED]
+    assert LOGGED == [("worker.killed", {"signal": "SIGINT"})]
     assert FLUSHED == [LAST_LINES_SECONDS]
+
+
+def test_a_worker_that_runs_ends_with_a_signal_or_with_what_it_cannot_go_on_from() -> None:
+    error = BrokerError("the poll thread has ended")
+    ends: list[object] = []
+
+    async def scenario(harness: RunnerHarness) -> None:
+        stop = ShutdownRequest(lambda *_, **__: None, FLUSHED.append)
+        harness.runner.failed(error)
+        ends.append(await asyncio.wait_for(until_stopped(harness.runner, stop), DEADLINE))
+
+    async def signalled(harness: RunnerHarness) -> None:
+        stop = ShutdownRequest(lambda *_, **__: None, FLUSHED.append)
+        running = asyncio.ensure_future(until_stopped(harness.runner, stop))
+        await settled()
+        assert not running.done()
+        os.kill(os.getpid(), signal.SIGTERM)
+        ends.append(await asyncio.wait_for(running, DEADLINE))
+
+    run_scenario(scenario)
+    run_scenario(signalled)
+
+    assert ends == [error, "SIGTERM"]
 
 
 def test_a_drain_takes_no_longer_than_its_time() -> None:

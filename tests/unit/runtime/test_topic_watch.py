@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+from tests.unit.runtime.fakes import until
 from worker.errors import BrokerError, SettingProblem
 from worker.runtime.topic_watch import TopicWatch
 
@@ -68,6 +70,31 @@ def test_a_problem_is_logged_once_and_again_when_it_comes_back() -> None:
     assert logged == [COMPACTED.remedy, SHORT.remedy] * 2
     assert watch.obstacles == [COMPACTED]
     assert stopped == []
+
+
+def test_a_problem_is_logged_with_the_setting_and_the_topic() -> None:
+    lines: list[tuple[str, dict[str, object]]] = []
+    looks: list[float] = []
+
+    def look() -> Changes:
+        looks.append(time.monotonic())
+        return None, [], [SHORT]
+
+    def log(event: str, /, **fields: object) -> None:
+        lines.append((event, fields))
+
+    async def two_looks() -> None:
+        watch = TopicWatch(look, 0.05, log, print)
+        watching = asyncio.create_task(watch.run())
+        await until(lambda: len(looks) == 2)
+        watching.cancel()
+
+    asyncio.run(two_looks())
+
+    remedy = "retention.ms is too short"
+    fields = {"setting": "kafka.outcome_topic", "topic": "outcomes", "remedy": remedy}
+    assert lines == [("topic.unfit", fields)]
+    assert looks[1] - looks[0] > 0.04
 
 
 def test_what_the_follower_of_the_control_topic_has_logged_is_not_logged_again() -> None:

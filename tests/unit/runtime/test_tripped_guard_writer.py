@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import dataclass, field
 
 import pytest
@@ -31,14 +32,16 @@ class Topic:
     is_away: bool = False
     written: list[ControlRecord] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
+    fields: list[dict[str, object]] = field(default_factory=list)
 
     def write(self, record: ControlRecord) -> None:
         if self.is_away or len(self.lines) < self.failures:
             raise BrokerError("Kafka is away")
         self.written.append(record)
 
-    def log(self, event: str, /, **_: object) -> None:
+    def log(self, event: str, /, **fields: object) -> None:
         self.lines.append(event)
+        self.fields.append(fields)
 
 
 @pytest.fixture(autouse=True)
@@ -56,6 +59,20 @@ def test_an_order_of_a_guard_is_written_until_kafka_has_it() -> None:
     assert topic.written == [PAUSE]
     assert topic.lines == ["control.write_failed"] * 3
     assert repr(writer) == "<TrippedGuardWriter, 0 unwritten>"
+
+
+def test_each_failure_is_logged_and_the_waits_after_them_grow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tripped_guard_writer, "BACKOFF", (0.01, 0.025))
+    topic = Topic(failures=3)
+
+    began = time.monotonic()
+    asyncio.run(TrippedGuardWriter(topic.write, topic.log).write(PAUSE))
+
+    assert time.monotonic() - began > 0.05
+    assert topic.fields == [
+        {"scope": str(SCOPE), "reason": "Kafka is away", "next_try_seconds": wait}
+        for wait in (0.01, 0.02, 0.025)
+    ]
 
 
 @pytest.mark.parametrize("newer", [ControlRecord(SCOPE, None), SHADOW])

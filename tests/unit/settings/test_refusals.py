@@ -42,6 +42,7 @@ def at(name: str, value: object) -> dict[str, Any]:
         ("kafka.command_topics", ["a b"], "a-z A-Z"),
         ("kafka.outcome_topic", "moderation.commands", "kafka.command_topics is the same"),
         ("kafka.dead_letter_topic", "moderation.outcomes", "kafka.outcome_topic is the same"),
+        ("kafka.quota_topic", "moderation.outcomes", "kafka.outcome_topic is the same"),
         ("kafka.group_id", "", "1 to 249 bytes"),
         ("kafka.start", "yesterday", "RFC 3339"),
         ("kafka.start", "2026-01-01T00:00:00", "offset from UTC"),
@@ -118,6 +119,35 @@ def test_one_wrong_value_is_refused_with_its_name_and_its_remedy(
         return
     assert any(problem == name or problem.startswith(f"{name}.") for problem in found), found
     assert remedy in " ".join(problem.remedy for problem in found.values())
+
+
+@pytest.mark.parametrize(
+    ("kafka", "drain", "name", "value"),
+    [
+        ({"session_timeout_ms": 5999}, 30, "kafka.consumer.session_timeout_ms", 5999),
+        ({"session_timeout_ms": 1_800_001}, 30, "kafka.consumer.session_timeout_ms", 1_800_001),
+        ({"session_timeout_ms": 6000}, 30, None, None),
+        ({"heartbeat_interval_ms": 5001}, 30, "kafka.consumer.heartbeat_interval_ms", 5001),
+        ({"heartbeat_interval_ms": 5000}, 30, None, None),
+        ({}, 5, "kafka.handover_seconds", 5),
+        ({}, 5.5, None, None),
+        ({"max_poll_interval_ms": 30_001}, 30, None, None),
+    ],
+)
+def test_timings_are_refused_with_the_value_that_was_given_and_only_where_they_contradict(
+    kafka: dict[str, int], drain: float, name: str | None, value: int | None
+) -> None:
+    found = problems(
+        minimal(kafka={"handover_seconds": 5, "consumer": kafka}, drain_seconds=drain),
+    )
+
+    assert {problem: refused.value for problem, refused in found.items()} == (
+        {} if name is None else {name: value}
+    )
+
+
+def test_two_topics_that_there_shall_not_be_are_not_the_same_one() -> None:
+    assert problems(minimal(kafka={"control_topic": None, "quota_topic": None})) == {}
 
 
 @pytest.mark.parametrize(

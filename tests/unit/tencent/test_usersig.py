@@ -65,6 +65,15 @@ def test_a_key_file_without_a_key_is_refused_at_the_start(tmp_path: Path, conten
         UserSigSigner(replace(APP, secret_key=None, secret_key_file=path))
 
 
+@pytest.mark.parametrize("content", [b"", b"  \n"])
+def test_an_empty_key_file_is_called_empty(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "key"
+    path.write_bytes(content)
+
+    with pytest.raises(SignatureError, match=r"is empty$"):
+        UserSigSigner(replace(APP, secret_key=None, secret_key_file=path))
+
+
 def test_neither_the_key_nor_a_signature_is_ever_shown(filed: Bench) -> None:
     renew(filed)
     signed = filed.signer.signature()

@@ -36,6 +36,16 @@ def test_nothing_is_signed_by_force_while_the_app_is_locked_and_then_at_once(ben
     assert not bench.signer.refused(first + 1)
 
 
+def test_a_probe_after_a_lock_renews_the_signature_once(bench: Bench) -> None:
+    first = bench.serial
+    bench.signer.lock()
+    bench.clock.passes(LOCK_SECONDS)
+
+    bench.signer.refresh_for_probe()
+
+    assert [bench.serial, bench.serial] == [first + 1, first + 1]
+
+
 def test_each_further_lock_starts_the_minute_again(bench: Bench) -> None:
     first = bench.serial
     bench.signer.lock()
@@ -149,6 +159,18 @@ def test_a_verdict_on_the_key_says_nothing_of_a_key_that_came_later(filed: Bench
 
     assert not filed.signer.outdated(filed.serial)
     assert made_with(filed.signer.signature().value, OTHER_KEY)
+
+
+def test_a_new_key_that_is_refused_like_the_old_one_is_the_end(filed: Bench) -> None:
+    first = filed.serial
+    write_key(filed, OTHER_KEY)
+    assert filed.signer.refused(first)
+
+    assert not filed.signer.refused(filed.serial)
+
+    write_key(filed, KEY)
+    assert filed.signer.outdated(filed.serial)
+    assert not filed.signer.refused(filed.serial)
 
 
 def test_a_new_key_waits_for_the_end_of_a_lock(filed: Bench) -> None:
