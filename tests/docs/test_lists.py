@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from typing import Final
 
 import pytest
@@ -11,7 +12,10 @@ import pytest
 from tests.docs.markdown import rows, text
 from tests.docs.test_prose import DOCUMENTS
 from worker.domain.contract.actions import ACTIONS, ENDPOINTS
+from worker.domain.contract.command_decoding import LATEST_BAN_END
 from worker.domain.contract.control_records import OrderState
+from worker.domain.contract.outcomes import ResultStatus
+from worker.domain.contract.parameters import Parameters
 from worker.testing.checker import contract as checker
 from worker.testing.demo.scenario import MIX
 from worker.testing.simulator.endpoint_specs import SPECS
@@ -29,6 +33,31 @@ def test_every_action_is_named_by_a_page_that_names_them_all(page: str) -> None:
     assert [
         name for name in ACTIONS if f"`{name}`" not in text(page) and f"## {name}" not in text(page)
     ] == []
+
+
+def test_every_status_of_a_user_is_in_the_contract() -> None:
+    (listed,) = re.findall(
+        r"^In `results` each user has (.*?)[.] A", text("config/contract.md"), re.MULTILINE | re.DOTALL
+    )
+
+    assert re.findall(r"`(\w+)`", listed) == list(ResultStatus)
+
+
+def test_the_contract_says_what_an_id_stands_for() -> None:
+    (says,) = (
+        cells[2]
+        for cells in rows("config/contract.md", "## Fields of a command")
+        if cells[0] == "`command_id`"
+    )
+
+    assert {*Parameters.__struct_fields__, "command_id_reused"} <= set(re.findall(r"`(\w+)`", says))
+
+
+def test_the_contract_and_the_schema_say_until_when_a_ban_may_last() -> None:
+    latest = datetime.fromtimestamp(LATEST_BAN_END, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+    assert latest in text("config/contract.md")
+    assert latest in text("config/command.schema.json")
 
 
 def test_what_tries_the_worker_out_knows_every_action() -> None:

@@ -96,23 +96,21 @@ def test_an_example_sends_a_valid_command_to_where_its_target_belongs(
 
 @pytest.fixture
 def outcomes(kafka: Cluster, make_topic: Callable[..., str]) -> str:
-    """A topic with an outcome of a transaction that was aborted, and then one of a transaction that was committed."""
+    """A topic with an outcome of a transaction that was aborted, one of a rejected command, which has no results, and one that is done."""
     topic = make_topic("outcomes", partitions=1)
     producer: Any = KafkaProducer(
         bootstrap_servers=kafka.bootstrap_servers, transactional_id=f"{topic}-examples"
     )
     producer.init_transactions()
-    for command_id, end in (
-        ("aborted-1", producer.abort_transaction),
-        ("done-2", producer.commit_transaction),
+    results = {"results": [{"user_id": "u", "status": "applied"}]}
+    for command_id, status, more, end in (
+        ("aborted-1", "succeeded", results, producer.abort_transaction),
+        ("rejected-2", "rejected", {}, producer.commit_transaction),
+        ("done-3", "succeeded", results, producer.commit_transaction),
     ):
         producer.begin_transaction()
-        value = {
-            "command_id": command_id,
-            "status": "succeeded",
-            "results": [{"user_id": "u", "status": "applied"}],
-        }
-        headers = [("command_id", command_id.encode()), ("status", b"succeeded")]
+        value = {"command_id": command_id, "status": status, **more}
+        headers = [("command_id", command_id.encode()), ("status", status.encode())]
         producer.send(topic, value=json.dumps(value).encode(), key=b"group-42", headers=headers)
         producer.flush()
         end()
@@ -121,7 +119,7 @@ def outcomes(kafka: Cluster, make_topic: Callable[..., str]) -> str:
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_an_example_reads_what_is_committed_and_nothing_else(
+def test_an_example_reads_what_is_committed_whatever_became_of_it_and_nothing_else(
     language: str, kafka: Cluster, outcomes: str, tmp_path: Path
 ) -> None:
     log = tmp_path / "log"
@@ -131,9 +129,10 @@ def test_an_example_reads_what_is_committed_and_nothing_else(
     )
     reader.start()
     try:
-        reader.wait_until(lambda: "done-2" in log.read_text(), PATIENCE, "reading")
+        reader.wait_until(lambda: "done-3" in log.read_text(), PATIENCE, "reading")
     finally:
         reader.stop()
 
+    assert "rejected-2" in log.read_text()
     assert "succeeded" in log.read_text()
     assert "aborted-1" not in log.read_text()

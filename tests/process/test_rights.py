@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import closing
 from typing import TYPE_CHECKING, Final
 
 import pytest
@@ -16,7 +17,7 @@ from kafka.admin import (
     ResourceType,
 )
 
-from tests.docs.markdown import rows
+from tests.docs.markdown import rows, text
 from tests.process.environment import Environment, command
 from tests.process.test_readme import worker
 from worker.testing.demo.environment import DemoEnvironment
@@ -80,6 +81,19 @@ def rights(stage: DemoEnvironment, group: str) -> list[ACL]:
     return made
 
 
+def more_rights(stage: DemoEnvironment) -> list[ACL]:
+    """What the page asks for below its table, for those commands that send again or read dead letters."""
+    (sentence,) = re.findall(r"^Who runs `send`,.*$", text("config/running.md"), re.MULTILINE)
+    topics = {"the command topic": stage.topics.commands, "its topic": stage.topics.dead_letters}
+    return [
+        ACL(
+            f"User:{USER}", "*", ACLOperation[operation.upper()], ACLPermissionType.ALLOW,
+            ResourcePattern(ResourceType.TOPIC, topics[on], ACLResourcePatternType.LITERAL),
+        )
+        for operation, on in re.findall(r"needs (\w+) on ([a-z ]+topic)", sentence)
+    ]  # fmt: skip
+
+
 def test_the_rights_of_the_table_are_enough_for_check_run_and_outcomes(
     locked: tuple[str, str], tmp_path: Path
 ) -> None:
@@ -111,6 +125,17 @@ def test_the_rights_of_the_table_are_enough_for_check_run_and_outcomes(
         shown = worker("undo", "--config", config, "--target", "g")
         undone = worker("undo", "--config", config, "--target", "g", "--send")
         letters = worker("dead-letters", "list", "--config", config)
+        with closing(KafkaAdminClient(bootstrap_servers=open_to_all)) as admin:
+            admin.create_acls(more_rights(stage))
+        allowed = [
+            worker(*words, "--config", config)
+            for words in (
+                ("send", "--action", "group.unban_group_member", "--group-id", "h", "--user", "v", "--wait"),
+                ("undo", "--target", "g", "--send"),
+                ("dead-letters", "list"),
+                ("dead-letters", "replay", "--code", "not_json", "--rejected", "--send"),
+            )
+        ]
         ((_, code),) = stage.stop_workers()
 
     assert shown.returncode == 0, "a dry run needs no right to write"
@@ -120,6 +145,8 @@ def test_the_rights_of_the_table_are_enough_for_check_run_and_outcomes(
     assert f"the broker refuses this user the topic {stage.topics.commands}: grant it" in undone.stderr
     assert "the Kafka user may not do this with the topic" in letters.stderr
     assert "Traceback" not in undone.stderr + letters.stderr
+
+    assert [each.returncode for each in allowed] == [0, 0, 0, 0], allowed
 
     assert paused.returncode == listed.returncode == 0, paused.stderr + listed.stderr
     assert "paused    issuer detector-7" in listed.stdout

@@ -263,7 +263,7 @@ def _id_reused(spec: Command, outcome_id: str) -> Rejected:
     return Rejected(
         "command_id_reused",
         "command_id",
-        f"{outcome_id} had the same command_id with another action, target, users or parameters: use a new id",
+        f"{outcome_id} had the same command_id with another app, action, target, users or parameters: use a new id",
         command_id=spec.command_id,
         action=spec.action.name,
         app=spec.app,

@@ -1,4 +1,5 @@
-# Reads outcomes as they come: kafka-python. With confluent-kafka, read_committed is the default.
+# Reads outcomes as they come: kafka-python with lz4, which outcomes are compressed with. With confluent-kafka, read_committed is
+# the default.
 
 from __future__ import annotations
 
@@ -18,6 +19,6 @@ consumer = KafkaConsumer(
 for record in consumer:
     outcome = json.loads(record.value)
     print(outcome["command_id"], outcome["status"], flush=True)
-    for result in outcome["results"]:
+    for result in outcome.get("results", []):  # none for a rejected command
         print("  ", result["user_id"], result["status"], flush=True)
     consumer.commit()  # after the outcome has been dealt with

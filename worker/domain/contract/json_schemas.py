@@ -33,7 +33,7 @@ _NOTES: Final = {
     "room_id": "The room. Use it as the record's key.",
     "user_ids": f"Whom to act on: at most {USERS}, repeats included; repeats count once.",
     "duration": "How long a ban lasts, in seconds from when it is sent. What 0 means is not documented by Tencent.",
-    "banned_until": "When a ban ends: RFC 3339 with an offset from UTC, in 2106 at the latest. "
+    "banned_until": "When a ban ends: RFC 3339 with an offset from UTC, at the latest 2106-02-07T06:28:15Z. "
     "The seconds are counted when the ban is sent.",
     "reason": "Why, for the user to read. A kick needs one that is not empty.",
     "member_info": "What to set; at least one field.",

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 TEXT_BYTES: Final = 512
 """The most of a text that came from Tencent or the transport; what the command brought is never cut."""
 CALLS_AT_EITHER_END: Final = 50
-"""Of a command with more than twice as many tries, only this many at each end are listed."""
+"""Of a command with more than twice as many attempts, only this many at each end are listed."""
 
 
 class Status(StrEnum):
@@ -182,7 +182,7 @@ class AttemptRecord(Struct, frozen=True, omit_defaults=True):
     One HTTP request that carried the command.
 
     Attributes:
-        call_id: Ours; tries of one call share it.
+        call_id: Ours; attempts of one call share it.
         error: What kept an answer away (``timeout``, ``connect``, ``reset``, ``cut``, ``not_json`` …).
         sent_at: RFC 3339.
         members: How many members the request carried, of all commands.
@@ -256,9 +256,9 @@ class Outcome(Struct, frozen=True, omit_defaults=True, gc=False):
     Fields without a value are left out. Times are RFC 3339 in UTC, milliseconds exact.
 
     Attributes:
-        calling_ms: From the first try to the last answer; absent when nothing was sent.
-        queued_ms: From the receipt to the first try, or to the end when nothing was sent.
-        calls_omitted: How many tries between the first and last 50 are not listed.
+        calling_ms: From the first attempt to the last answer; absent when nothing was sent.
+        queued_ms: From the receipt to the first attempt, or to the end when nothing was sent.
+        calls_omitted: How many attempts between the first and last 50 are not listed.
         user_ids: Of a rejected command, whom it named, as far as that can be read; of all others ``results`` tell.
         results_omitted: How many results are not listed, because Kafka takes only very small records.
 

@@ -41,7 +41,7 @@ REJECTIONS: Final = {
     "wrong_parameter": "The action does not take this parameter, or takes only one of two that are given.",
     "unknown_app": "No such app is configured, or none is named and there is no default.",
     "protected_user": "The user must never be acted on: an app's administrator, or one of protected_users.",
-    "command_id_reused": "The same command_id came before with another action, target, users or parameters.",
+    "command_id_reused": "The same command_id came before with another app, action, target, users or parameters.",
 }
 """Every code that a rejected outcome can carry, and what it means. The last is found by the engine, not by the decoder."""
 

@@ -77,6 +77,16 @@ def test_a_scope_that_is_resumed_is_counted_from_zero() -> None:
     assert len(harness.ordered) == 1
 
 
+def test_what_has_waited_counts_and_trips_a_guard_again_after_a_resume() -> None:
+    harness = EngineHarness(guards=(PER_ISSUER,))
+    flood(harness, "mad", 180)
+    harness.ok()
+    harness.resume(issuer="mad")
+    harness.ok()
+    assert sent(harness) < 180
+    assert len(harness.ordered) == 2
+
+
 def test_a_pause_that_ends_by_itself_lets_count_from_zero() -> None:
     harness = EngineHarness(guards=(PER_ISSUER,))
     flood(harness, "mad", 40)
