@@ -232,8 +232,10 @@ async def prefixed(port: int) -> AsyncIterator[str]:
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
     assert runner.addresses
-    yield f"http://127.0.0.1:{runner.addresses[0][1]}/pods/worker-0"
-    await runner.cleanup()
+    try:
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}/pods/worker-0"
+    finally:
+        await runner.cleanup()
 
 
 @pytest.mark.parametrize("slash", ["", "/"], ids=["without a slash", "with a slash"])

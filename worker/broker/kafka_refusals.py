@@ -181,8 +181,6 @@ ROWS: Final = (
 OTHER: Final = RefusalRow(
     "other", (), "publishing to Kafka fails: {error}", "look at the broker's log and at the event's error"
 )
-CREDENTIALS: Final = ("secret", "token", "certificate")
-"""Kinds of CredentialError: a secret's file, a token and a certificate that cannot be used."""
 UNREACHABLE: Final = RefusalRow(
     "unreachable",
     (),
@@ -196,8 +194,6 @@ UNANSWERED: Final = RefusalRow(
     "look at the brokers that lead __transaction_state and the worker's topics: it goes on by itself when enough of their replicas "
     "are in sync",
 )
-KINDS: Final = (*(row.kind for row in ROWS), *CREDENTIALS, UNREACHABLE.kind, UNANSWERED.kind, OTHER.kind)
-"""All kinds: the values of the metric's label."""
 
 
 def refusal_of(error: BaseException, options: KafkaOptions, topic: str | None = None) -> Refusal | None:

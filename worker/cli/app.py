@@ -37,7 +37,7 @@ from worker.cli.text_wrapping import wrapped
 from worker.cli.topics import topics
 from worker.cli.undo import undo
 from worker.cli.watch import watch
-from worker.errors import ControlTopicError, SettingsError, WorkerError
+from worker.errors import ControlTopicError, SettingProblem, SettingsError, WorkerError
 from worker.printable_text import JSON_ESCAPES, plain
 from worker.redaction import Redaction, without_keys
 
@@ -70,6 +70,9 @@ COMMANDS: Final[tuple[tuple[str, Callable[..., None] | typer.Typer], ...]] = (
 )
 """Every command with its group, in the order of the help: a function, or a Typer with commands of its own."""
 
+OPTIMIZED: Final = SettingProblem(
+    "PYTHONOPTIMIZE", "unset it, and leave out -O: kafka-python reads a part of each answer inside an assert"
+)
 _CANNOT_WRITE: Final = frozenset({errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EFBIG, errno.EBADF})
 """How a write to a full or broken standard output fails."""
 
@@ -114,6 +117,7 @@ def main(command: Callable[[], object] = app) -> None:
             # A terminal or log in another encoding gets escapes for what it cannot show: JSON's own in JSON.
             stream.reconfigure(errors=JSON_ESCAPES if as_json else "backslashreplace")
     try:
+        _refuse_without_asserts()
         command()
     except SystemExit as end:
         _end("", end.code if isinstance(end.code, int) else 0)
@@ -129,6 +133,11 @@ def main(command: Callable[[], object] = app) -> None:
             _end(_unwritable(error), FAILED)
         _end(_redacted(traceback.format_exc()), FAILED)
     _end("", 0)
+
+
+def _refuse_without_asserts() -> None:
+    if sys.flags.optimize:
+        raise SettingsError([OPTIMIZED])
 
 
 def _end(text: str, code: int) -> NoReturn:

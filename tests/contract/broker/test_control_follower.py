@@ -307,9 +307,8 @@ def test_a_broker_that_goes_and_comes_back_costs_no_order(
 
 @contextlib.contextmanager
 def _admin(servers: str) -> Iterator[Any]:
-    admin = KafkaAdminClient(bootstrap_servers=servers)
-    yield admin
-    admin.close()
+    with contextlib.closing(KafkaAdminClient(bootstrap_servers=servers)) as admin:
+        yield admin
 
 
 def test_a_resume_is_heard_though_the_topic_could_not_be_read_to_its_end_before(

@@ -12,7 +12,7 @@ import pytest
 
 from tests.contract.tencent.call_owner import FakeSleep, RecordingCallOwner, until
 from tests.fakes.tencent import SECRET_KEY, an_app
-from worker.domain.contract.actions import ACTIONS
+from worker.domain.contract.actions import ACTIONS, TargetField
 from worker.domain.contract.error_codes import Verdict
 from worker.domain.contract.parameters import MemberInfo, Parameters
 from worker.domain.effects import Attempt
@@ -67,7 +67,7 @@ async def test_every_action_is_carried_out(client: Client, tencent: Simulator, a
     last = await client.call(RecordingCallOwner(attempt=a_call(action)))
 
     assert (last.verdict, last.error_info) == (Verdict.DONE, "")
-    assert (last.request_id is not None) == ACTIONS[action].returns_request_id
+    assert (last.request_id is not None) == (ACTIONS[action].target is TargetField.ROOM)
     (line,) = tencent.log
     assert line.applied == ("u1",)
     assert line.endpoint == ACTIONS[action].endpoint

@@ -213,6 +213,25 @@ def test_wrong_settings_are_listed_and_end_with_2() -> None:
     assert "  kafka.bootstrap_servers\n      is missing: " in done.stderr
 
 
+@pytest.mark.parametrize("how", [{"PYTHONOPTIMIZE": "1"}, {"PYTHONOPTIMIZE": "2"}])
+def test_a_python_without_asserts_is_refused_as_it_cannot_read_kafkas_answers(how: dict[str, str]) -> None:
+    """It said that Kafka could not be reached: "Unable to decode response"."""
+    done = subprocess.run(
+        [sys.executable, "-m", "worker", "check"],
+        env=how,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[2:4] == [
+        "  PYTHONOPTIMIZE",
+        "      unset it, and leave out -O: kafka-python reads a part of each answer inside an assert",
+    ]
+
+
 PATIENCE = 30.0
 
 

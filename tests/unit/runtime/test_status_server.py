@@ -69,8 +69,11 @@ async def served(
         page=page,
     )
     bound = await server.start()
-    yield bound
-    await server.close()
+    # A test that fails must leave nothing open: with connections of it uvloop's loop would never close.
+    try:
+        yield bound
+    finally:
+        await server.close()
 
 
 def ask(worker: Worker, path: str, method: str = "GET", page: StatusPageSource | None = None) -> Answer:

@@ -64,7 +64,6 @@ class Action:
         changed_elsewhere: The part of its state that others change as well: ``EVERYTHING``, or fields of ``member_info``. There an
             effect that was applied a moment ago may hold no longer, so a repeat of it is sent.
         reason_key: The field of Tencent's body with the ``reason``.
-        returns_request_id: Whether Tencent answers with a RequestId (the group service does not).
         source: The title of Tencent's page.
 
     """
@@ -82,7 +81,6 @@ class Action:
     undone_by: tuple[str, ...] = ()
     changed_elsewhere: tuple[str, ...] = ()
     reason_key: str = "Reason"
-    returns_request_id: bool = True
 
     def is_changed_elsewhere(self, info: MemberInfo | None) -> bool:
         """Return whether anybody but this worker changes the state that a command sets; ``info`` is the command's ``member_info``."""
@@ -133,7 +131,6 @@ ACTIONS: Final[dict[str, Action]] = {
             takes=("duration", "banned_until", "reason"),
             needs=(("duration", "banned_until"),),
             reason_key="Description",
-            returns_request_id=False,
             source="Banning Group Members",
         ),
         Action(
@@ -147,7 +144,6 @@ ACTIONS: Final[dict[str, Action]] = {
             undone_by=("group.ban_group_member",),
             takes=(),
             needs=(),
-            returns_request_id=False,
             source="Unbanning Group Members",
         ),
         Action(

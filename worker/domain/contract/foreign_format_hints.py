@@ -92,18 +92,18 @@ def _frame(value: bytes) -> str | None:
 
 def _binary(value: bytes) -> str | None:
     """Recognise formats without a signature by the look of their first entry."""
-    first = value[0]
+    first, second = value[0], value[1] if len(value) > 1 else 0
     if value[:2] in _ZLIB and not value.isascii():
         return "the record is compressed with zlib: send it as it is and set the producer's compression.type"
     if int.from_bytes(value[:4], "little") == len(value) > 4 and value.endswith(b"\x00"):
         return "the record is BSON: commands are JSON; encode the object as JSON text"
-    is_map = 0x80 <= first <= 0x8F and 0xA1 <= _byte(value, 1) <= 0xBF and _NAME(value, 2)
+    is_map = 0x80 <= first <= 0x8F and 0xA1 <= second <= 0xBF and _NAME(value, 2)
     if is_map or (first in (0xDE, 0xDF) and _NAME(value, 4 if first == 0xDE else 6)):
         return "the record is MessagePack: commands are JSON; encode the object as JSON text"
-    if 0xA0 <= first <= 0xBF and 0x61 <= _byte(value, 1) <= 0x77 and _NAME(value, 2):
+    if 0xA0 <= first <= 0xBF and 0x61 <= second <= 0x77 and _NAME(value, 2):
         return "the record is CBOR: commands are JSON; encode the object as JSON text"
     # A first field of Protobuf: its number with the wire type of a text, the text's length, the text.
-    if first in (0x0A, 0x12, 0x1A) and 2 < _byte(value, 1) <= len(value) - 2 and _NAME(value, 2):
+    if first in (0x0A, 0x12, 0x1A) and 2 < second <= len(value) - 2 and _NAME(value, 2):
         return "the record looks like Protobuf: commands are JSON; encode the object as JSON text"
     if b"{" in value[:4] and value.rstrip().endswith(b"}"):
         return _other_encoding(value)
@@ -120,10 +120,6 @@ def _other_encoding(value: bytes) -> str | None:
             f"such as GBK or Latin-1: encode it as UTF-8"
         )
     return None
-
-
-def _byte(value: bytes, at: int) -> int:
-    return value[at] if at < len(value) else 0
 
 
 _TEXTS: Final[tuple[tuple[str, str], ...]] = (

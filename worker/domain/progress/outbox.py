@@ -78,7 +78,7 @@ class Outbox:
 
     """
 
-    def __init__(self, settings: EngineSettings, max_unpublished: int = MAX_UNPUBLISHED) -> None:
+    def __init__(self, settings: EngineSettings) -> None:
         self._settings = settings
         self._emitted: deque[OpenRecord] = deque()
         # So far above the oldest open record that the bitmap cannot hold them.
@@ -93,7 +93,7 @@ class Outbox:
         self._under_way: _RunningTransaction | None = None
         self._in_transaction = 0  # how many records are in `_under_way`
         self._anchors: set[Partition] = set()
-        self.max_unpublished = max_unpublished
+        self.max_unpublished = MAX_UNPUBLISHED
         self._limit = share("results", settings.memory_budget)
         self._aside = PartitionedBudget(int(self._limit * ASIDE))  # the results in `_far` and `_held_back`
         self.bytes_used = 0

@@ -85,9 +85,9 @@ class DemoEnvironment:
 
     """
 
-    def __init__(self, bootstrap_servers: str | None = None, topics: DemoTopics | None = None) -> None:
+    def __init__(self, bootstrap_servers: str | None = None) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="moderation-worker-demo-"))
-        self.topics = topics or DemoTopics.fresh()
+        self.topics = DemoTopics.fresh()
         self.replicas: list[ChildProcess] = []
         self.bootstrap_servers = bootstrap_servers or ""
         self.api = ""
