@@ -26,8 +26,19 @@ HEADERS: Final[dict[str, dict[str, str]]] = {
         "x-source-partition": "Its partition.",
         "x-source-offset": "Its offset.",
         "x-outcome-id": "Its outcome.",
+        "x-null-headers": "The names of its null headers, which are written empty. Optional.",
+        "x-value-null": "1 where an empty value stands for null. Optional.",
+        **{
+            f"x-{part}-{what}": f"{about} of its {part}, if that would not fit and was left out. Optional."
+            for part in ("value", "headers", "key")
+            for what, about in (("omitted", "The bytes"), ("sha256", "The hash"))
+        },
     },
-    "outcome": {"command_id": "As in the outcome.", "status": f"One of {', '.join(Status)}."},
+    "outcome": {
+        "command_id": "As in the outcome.",
+        "status": f"One of {', '.join(Status)}.",
+        "traceparent": "That of the command. Optional.",
+    },
     "command": {"traceparent": "W3C trace context; carried to the outcome. Optional."},
 }
 """The headers of each message; of a dead letter those that are added to the original's."""

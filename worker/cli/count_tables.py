@@ -79,7 +79,8 @@ class CountTable:
             "counted": self.counted,
             "without": self.without,
             "rows": [
-                {self.by: value, "count": total, self.parts: dict(row.most_common())}
+                {self.by: value, "count": total}
+                | ({} if self.by == self.parts else {self.parts: dict(row.most_common())})
                 for value, total, row in rows[:limit]
             ],
             "rows_omitted": max(0, len(rows) - limit),

@@ -236,8 +236,12 @@ def _calls(outcome: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "calls", f"and {more} more"
 
 
+_ANSWER: Final = (("HTTP", "http_status"), ("code", "error_code"))
+
+
 def _call(call: Mapping[str, Any]) -> str:
-    answer = call.get("error") or f"HTTP {call.get('http_status')}, code {call.get('error_code')}"
+    answers = (f"{word} {call[field]}" for word, field in _ANSWER if call.get(field) is not None)
+    answer = call.get("error") or ", ".join(answers) or "not sent"
     members = call.get("members", 0)
     columns = (
         call.get("sent_at", ""),

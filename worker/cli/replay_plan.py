@@ -77,6 +77,18 @@ class ReplayCandidate(Struct, eq=False):
         letter = self.letter
         return CommandMoment(letter.topic, letter.partition, letter.offset, self.timestamp / 1000)
 
+    @property
+    def uses_id_anew(self) -> bool:
+        """Whether its command_id was that of another command, which is known by it."""
+        return self.letter is not None and self.letter.error_code == "command_id_reused"
+
+    @property
+    def rejection(self) -> str | None:
+        """Why the worker would reject it again; None if it would not."""
+        if isinstance(self.command, Rejected):
+            return self.command.message
+        return self.letter.error_message if self.letter is not None and self.uses_id_anew else None
+
     def refuse(self, refusal: ReplayRefusal, detail: str = "") -> None:
         """Refuse it, unless it is refused already."""
         if self.refusal is None:
@@ -120,6 +132,10 @@ class ReplayPlanner:
 
     def see_outcome(self, view: Any) -> None:
         """Take note of a command that has its outcome: it may have come after a letter."""
+        if (
+            view.status == Status.REJECTED
+        ):  # it touched nobody, and may be another command under a letter's id
+            return
         first = self._first_moments.get(view.command_id)
         moment = None if first is None else moment_of(view)
         if first is None or moment is None or not moment.is_after(first):
@@ -191,15 +207,15 @@ class ReplayPlanner:
             candidate.refuse(ReplayRefusal.OTHER_TOPIC, candidate.letter.topic)
         elif candidate.letter.omitted or candidate.letter.value is None:
             candidate.refuse(ReplayRefusal.INCOMPLETE, " and ".join(candidate.letter.omitted) or "value")
-        elif isinstance(candidate.command, Rejected) and ReplayRefusal.REJECTED not in self._forced:
-            candidate.refuse(ReplayRefusal.REJECTED, candidate.command.message)
+        elif candidate.rejection is not None and ReplayRefusal.REJECTED not in self._forced:
+            candidate.refuse(ReplayRefusal.REJECTED, candidate.rejection)
         elif isinstance(candidate.command, Command) and (candidate.command.last_moment or now) < now:
             candidate.refuse(ReplayRefusal.OVER, "not_after or banned_until has passed")
 
     def _keep_last_of_id(self, candidate: ReplayCandidate) -> None:
         """Keep only the last letter of each command_id: an earlier one was replayed already, so it is refused."""
         command_id = None if candidate.command is None or candidate.refusal else candidate.command.command_id
-        if command_id is None:
+        if command_id is None or candidate.uses_id_anew:
             return
         earlier = self._by_id.get(command_id)
         if earlier is not None:

@@ -395,7 +395,7 @@ def _json_object(text: str) -> Any:
     try:
         return msgspec.json.decode(text, type=dict[str, Any])
     except (msgspec.MsgspecError, UnicodeEncodeError, RecursionError) as error:
-        raise typer.BadParameter("give a JSON object") from error
+        raise typer.BadParameter(f"give a JSON object ({error})") from error
 
 
 _TYPES: Final[dict[str, Any]] = {"integer": int, "array": list[str]}

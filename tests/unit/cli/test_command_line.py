@@ -167,6 +167,14 @@ def test_an_option_with_one_value_that_is_given_twice_is_refused(arguments: tupl
     assert "it is given twice" in text
 
 
+def test_metadata_that_is_refused_is_told_why() -> None:
+    """It was asked for a JSON object, which it was."""
+    code, text = invoke("send", "--action", "x", "--metadata", '{"score": 1e400}')
+
+    assert code == 2
+    assert "give a JSON object (Number out of range" in text
+
+
 def test_what_may_be_repeated_and_a_question_for_help_are_not_refused() -> None:
     assert invoke("undo", "--since", "1h", "--since", "2h", "--help")[0] == 0
     code, text = invoke("outcomes", "--user", "a", "--user", "b", "--json", "--json", "--since", "never")

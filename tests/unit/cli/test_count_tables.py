@@ -108,6 +108,16 @@ def test_what_is_not_shown_is_counted() -> None:
     }
 
 
+@pytest.mark.parametrize("by", COUNTED)
+def test_each_row_of_a_report_has_its_value_under_what_is_counted_by(by: str) -> None:
+    table = CountTable(by)
+    table.count(["failed"], "failed", 3)
+
+    (row,) = table.report(1)["rows"]
+
+    assert (row[by], row["count"]) == ("failed", 3)
+
+
 @pytest.mark.parametrize("length", [1, 30, 48, 128])
 def test_lines_fit_80_columns_and_no_id_is_cut(length: int) -> None:
     table = filled(*(("x" * length, status.value, 3) for status in Status))

@@ -164,14 +164,26 @@ def test_a_rejection_for_several_reasons_says_each() -> None:
 def test_each_call_is_shown_by_time_endpoint_id_and_answer() -> None:
     calls = [
         call(1, request_id="Id-1", members=1),
-        call(2, http_status=None, error_code=None, error="timeout"),
+        call(2, http_status=404, error_code=None),
+        call(3, http_status=None, error_code=None, error="timeout"),
     ]
 
     text = format_outcome(outcome(applied("u"), calls=calls, calling_ms=70.0))
 
     assert "room_engine_http_srv/kick_user_out  Id-1  with 1 member, 32 ms: HTTP 200, code 0\n" in text
-    assert "room_engine_http_srv/kick_user_out  c-2  with 2 members, 32 ms: timeout" in text
+    assert "room_engine_http_srv/kick_user_out  c-3  with 2 members, 32 ms: timeout" in text
+    assert "room_engine_http_srv/kick_user_out  c-2  with 2 members, 32 ms: HTTP 404\n" in text
     assert "queued 1,234 ms, calls took 70 ms" in text
+
+
+def test_a_call_in_shadow_is_shown_as_one_that_was_not_sent() -> None:
+    shared = call(2, http_status=None, error_code=None, elapsed_ms=0.0)
+    simulated = Result("u", ResultStatus.SIMULATED)
+
+    text = format_outcome(outcome(simulated, status=Status.SIMULATED, calls=[shared]))
+
+    assert "c-2  with 2 members, 0 ms: not sent" in text
+    assert "None" not in text
 
 
 def test_of_many_calls_the_first_are_shown_and_the_rest_is_counted() -> None:

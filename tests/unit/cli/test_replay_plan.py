@@ -207,6 +207,24 @@ def test_of_several_letters_of_one_command_the_last_is_sent() -> None:
     assert planner.candidates[0].detail == "its dead letter is letters-1-5"
 
 
+def test_a_letter_that_used_its_id_anew_is_refused_and_takes_no_others_place() -> None:
+    """Its id is that of another command, whose own letter is sent; a copy of it would be rejected again."""
+    planner = planner_of(letter(2, command_id="x"), letter(5, "b", command_id="x", code="command_id_reused"))
+    planner.see_outcome(structs.replace(view(5, command_id="x"), status="rejected", results=()))
+
+    assert refusals(planner) == [None, ReplayRefusal.REJECTED]
+    assert planner.candidates[1].detail == "no such group"
+
+
+def test_a_letter_that_used_its_id_anew_takes_no_others_place_though_it_is_sent() -> None:
+    letters = (letter(2, command_id="x"), letter(5, "b", command_id="x", code="command_id_reused"))
+
+    assert sent(planner_of(*letters, forced=frozenset({ReplayRefusal.REJECTED}))) == [
+        "letters-1-2",
+        "letters-1-5",
+    ]
+
+
 @pytest.mark.parametrize(
     ("changes", "why"),
     [

@@ -104,7 +104,7 @@ def decode(payload: bytes) -> Message | None:
     """Return the message; None for one of another version, or of somebody else."""
     try:
         return _decoder.decode(payload)
-    except (msgspec.MsgspecError, RecursionError):
+    except (ValueError, RecursionError):
         return None
 
 

@@ -308,7 +308,7 @@ class CommandDecoder:
         """Return the faults of a record's fields together, as far as the fields that are right by themselves show any."""
         wire = _as_wire(reading)
         if not (wire.command_id or envelope.command_id):
-            what = "command_id is missing, and no usable header ce_id stands in for it"
+            what = "command_id is missing, and no usable header ce_id or id of a CloudEvent stands in for it"
             yield OutcomeError("missing_field", what, "command_id")
         prepared = self._actions.get(wire.action)
         if prepared is not None:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 INFO: Final[dict[int, str]] = {
     60002: "the request's URL is malformed",
+    60003: "the body is no JSON object",
     60004: "the URL names no account",
     60006: "the SDKAppID is not valid",
     60007: "too many requests to this API",

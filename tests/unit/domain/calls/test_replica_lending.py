@@ -70,6 +70,9 @@ def test_a_message_is_compact_and_names_its_version() -> None:
         b'["request1","lane","",1,2,{}]',
         b'["grant1","lane","l","b",5,1000001]',
         b"[" * 2000,
+        b'["request1","\xff","b",1,1,{}]',
+        b'["return1","lane","\xed\xa0\x80",1]',
+        b'["grant1","lane","l","b\xc3',
     ],
 )
 def test_what_is_of_another_version_or_of_somebody_else_is_no_message(payload: bytes) -> None:

@@ -265,6 +265,14 @@ def test_who_waits_for_an_event_without_a_command_in_it_is_told(data: bytes) -> 
     assert (refused.code, refused.field, refused.command_id) == ("unknown_field", "data", "e-1")
 
 
+@pytest.mark.parametrize("unusable", [None, 7, "", "e\u200b"])
+def test_an_event_whose_id_cannot_be_used_is_told_that_it_might_have_one(unusable: object) -> None:
+    refused = rejected({**EVENT, "id": unusable, "data": without(BAN, "command_id")})
+
+    assert (refused.code, refused.field) == ("missing_field", "command_id")
+    assert "no usable header ce_id or id of a CloudEvent" in refused.message
+
+
 @pytest.mark.parametrize("event", [without(EVENT, "data"), {**without(EVENT, "data"), "data_base64": "e30="}])
 def test_who_waits_for_an_event_without_an_object_is_told(event: dict[str, Any]) -> None:
     assert rejected(event).command_id == "e-1"

@@ -10,6 +10,7 @@ import pytest
 from tests.unit.testing.simulator.calls import BAN, KICK, LIVE_UNBAN, SAMPLES, UNBAN, UPDATE
 from worker.testing.simulator.body_validation import NOT_JSON, read
 from worker.testing.simulator.endpoint_specs import SPECS
+from worker.testing.simulator.reference_page import reference
 
 BAD_FIELD = {BAN: 10004, UNBAN: 10004, LIVE_UNBAN: 100002, KICK: 100002, UPDATE: 100002}
 TOO_MANY = {BAN: 10005, UNBAN: 10005, LIVE_UNBAN: 100002, KICK: 100002}
@@ -150,3 +151,7 @@ def test_a_refused_body_still_yields_target_users_and_parameters() -> None:
     assert parsed.ignored == ("Descripton",)
     assert parsed.refusal
     assert "Duration" in parsed.refusal.info
+
+
+def test_the_code_of_a_body_that_is_no_json_is_in_the_reference() -> None:
+    assert f"| {NOT_JSON} |" in reference()
