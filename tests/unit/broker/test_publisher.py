@@ -182,6 +182,7 @@ def test_a_bug_in_a_transaction_ends_it_alone_and_costs_the_producer(monkeypatch
     monkeypatch.setattr(module, "producer_records", {}.__getitem__)
     monkeypatch.setattr(kafka_private_parts, "discard", lambda discarded, _: dropped.append(discarded))
     monkeypatch.setattr(kafka_private_parts, "connection_failure", lambda _: None)
+    monkeypatch.setattr(kafka_private_parts, "error_of", lambda _: None)
 
     result = publisher._process(NOTHING, CLAIM)
 

@@ -22,6 +22,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from TLSSigAPIv2 import TLSSigAPIv2
 
+from tests.restored_logging import restored_logging
 from worker.broker.msk_iam import signed
 from worker.cli.app import main
 from worker.domain.effects import LogEvent
@@ -64,10 +65,6 @@ class CapturedLog:
 @pytest.fixture
 def configure() -> Iterator[Callable[..., CapturedLog]]:
     """Configures logging into a text, and puts everything back at the end."""
-    root = logging.getLogger()
-    loggers = [root, *(logging.getLogger(name) for name in LIBRARIES)]
-    before = [(logger, logger.handlers[:], logger.level, logger.propagate) for logger in loggers]
-    hooks = (sys.excepthook, threading.excepthook, sys.unraisablehook)
 
     def configured(
         level: str = "debug", style: str = "json", stream: io.StringIO | None = None
@@ -75,12 +72,8 @@ def configure() -> Iterator[Callable[..., CapturedLog]]:
         stream = stream or io.StringIO()
         return CapturedLog(configure_logging(level, style, [KEY, PASSWORD], stream), stream)
 
-    yield configured
-    for logger, handlers, level, propagate in before:
-        logger.handlers[:], logger.propagate = handlers, propagate
-        logger.setLevel(level)
-    sys.excepthook, threading.excepthook, sys.unraisablehook = hooks
-    logging.captureWarnings(capture=False)
+    with restored_logging():
+        yield configured
 
 
 @pytest.fixture(params=["json", "console", "console on a terminal"])
