@@ -86,6 +86,7 @@ def test_each_command_of_the_runbook_answers(
         if (
             done.returncode not in fine
             or "Traceback" in done.stderr
+            or "Usage:" in done.stderr
             or (done.returncode == 0 and not done.stdout)
         ):
             unanswered.append(f"{line}\n{done.returncode}\n{done.stdout}{done.stderr}")

@@ -30,6 +30,7 @@ FIELDS: Final = (
     "room_id",
     "results",
     "results_omitted",
+    "error",
     "source",
     "received_at",
 )

@@ -38,12 +38,15 @@ class ReplayRefusal(StrEnum):
     NO_LETTER = "it is no dead letter of this worker"
     OTHER_TOPIC = "it came from another topic than the command topic"
     INCOMPLETE = "a part of it was too large to be kept"
+    OTHERS_ID = "its command_id is another command's: send it with an id of its own"
     REJECTED = "it would be rejected again"
     OVER = "its time is over"
     AGAIN = "the same command_id came again later"
     OVERTAKES = "a later command for the same user came since"
 
 
+ID_REUSED: Final = "command_id_reused"
+"""The code of a command under an id that stands for another one."""
 TOUCHING: Final = {RESULTS[result].status for result in DONE_FOR_ID} | {Status.PARTIALLY_SUCCEEDED}
 """The statuses of commands that touched at least some of their users."""
 MAY_BE_FORCED: Final = {ReplayRefusal.REJECTED: "--rejected", ReplayRefusal.OVERTAKES: "--allow-overtaking"}
@@ -76,18 +79,6 @@ class ReplayCandidate(Struct, eq=False):
         assert self.letter is not None
         letter = self.letter
         return CommandMoment(letter.topic, letter.partition, letter.offset, self.timestamp / 1000)
-
-    @property
-    def uses_id_anew(self) -> bool:
-        """Whether its command_id was that of another command, which is known by it."""
-        return self.letter is not None and self.letter.error_code == "command_id_reused"
-
-    @property
-    def rejection(self) -> str | None:
-        """Why the worker would reject it again; None if it would not."""
-        if isinstance(self.command, Rejected):
-            return self.command.message
-        return self.letter.error_message if self.letter is not None and self.uses_id_anew else None
 
     def refuse(self, refusal: ReplayRefusal, detail: str = "") -> None:
         """Refuse it, unless it is refused already."""
@@ -132,10 +123,8 @@ class ReplayPlanner:
 
     def see_outcome(self, view: Any) -> None:
         """Take note of a command that has its outcome: it may have come after a letter."""
-        if (
-            view.status == Status.REJECTED
-        ):  # it touched nobody, and may be another command under a letter's id
-            return
+        if view.error is not None and view.error.code == ID_REUSED:
+            return  # it touched nobody, and is another command than the letter of its id
         first = self._first_moments.get(view.command_id)
         moment = None if first is None else moment_of(view)
         if first is None or moment is None or not moment.is_after(first):
@@ -207,15 +196,17 @@ class ReplayPlanner:
             candidate.refuse(ReplayRefusal.OTHER_TOPIC, candidate.letter.topic)
         elif candidate.letter.omitted or candidate.letter.value is None:
             candidate.refuse(ReplayRefusal.INCOMPLETE, " and ".join(candidate.letter.omitted) or "value")
-        elif candidate.rejection is not None and ReplayRefusal.REJECTED not in self._forced:
-            candidate.refuse(ReplayRefusal.REJECTED, candidate.rejection)
+        elif candidate.letter.error_code == ID_REUSED:
+            candidate.refuse(ReplayRefusal.OTHERS_ID, candidate.letter.error_message)
+        elif isinstance(candidate.command, Rejected) and ReplayRefusal.REJECTED not in self._forced:
+            candidate.refuse(ReplayRefusal.REJECTED, candidate.command.message)
         elif isinstance(candidate.command, Command) and (candidate.command.last_moment or now) < now:
             candidate.refuse(ReplayRefusal.OVER, "not_after or banned_until has passed")
 
     def _keep_last_of_id(self, candidate: ReplayCandidate) -> None:
         """Keep only the last letter of each command_id: an earlier one was replayed already, so it is refused."""
         command_id = None if candidate.command is None or candidate.refusal else candidate.command.command_id
-        if command_id is None or candidate.uses_id_anew:
+        if command_id is None:
             return
         earlier = self._by_id.get(command_id)
         if earlier is not None:

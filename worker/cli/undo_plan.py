@@ -37,7 +37,7 @@ FIELDS: Final = (*last_command_per_user.FIELDS, "finished_at", "parameters")
 TOUCHED: Final = "a later command touched them"
 UNANSWERED: Final = "nobody knows whether it was applied: their call had no answer"
 UNLISTED: Final = "their outcome does not list them: Kafka took only a very small record"
-OVER: Final = "the ban is over by itself"
+OVER: Final = "it is over by itself"
 APPLYING: Final = frozenset(status for status, row in STATUSES.items() if row.applies)
 REPEATING: Final = HOLDS - {ResultStatus.APPLIED}
 

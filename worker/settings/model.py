@@ -90,7 +90,7 @@ class DedupeSettings(SettingsSection):
     effect_window_seconds: Annotated[types.Number, Field(ge=0, le=3600)] = Field(
         default=CORE.effect_window,
         description="Seconds for which the same effect on the same member needs no second call: several detectors report one user "
-        "within seconds. At most a tenth of a ban's duration. 0 turns it off.",
+        "within seconds. At most a tenth of its duration, if it has one. 0 turns it off.",
     )
     effects: types.Effects = Field(
         default="ours",

@@ -226,7 +226,7 @@ def test_a_python_without_asserts_is_refused_as_it_cannot_read_kafkas_answers(ho
     """It said that Kafka could not be reached: "Unable to decode response"."""
     done = subprocess.run(
         [sys.executable, "-m", "worker", "check"],
-        env=how,
+        env={**how, "PYTHONDONTWRITEBYTECODE": "1"},
         capture_output=True,
         text=True,
         timeout=60,

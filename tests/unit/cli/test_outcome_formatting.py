@@ -129,7 +129,7 @@ def test_another_command_that_explains_a_result_is_named(result: Result, text: s
 @pytest.mark.parametrize(
     ("status", "why"),
     [
-        (ResultStatus.FAILED, "an earlier try without an answer may have taken effect"),
+        (ResultStatus.FAILED, "an earlier attempt without an answer may have taken effect"),
         (ResultStatus.CANCELLED, "cancelled by alice: it went mad"),
         (ResultStatus.SIMULATED, "its time was over: it would have expired"),
     ],

@@ -207,22 +207,26 @@ def test_of_several_letters_of_one_command_the_last_is_sent() -> None:
     assert planner.candidates[0].detail == "its dead letter is letters-1-5"
 
 
-def test_a_letter_that_used_its_id_anew_is_refused_and_takes_no_others_place() -> None:
-    """Its id is that of another command, whose own letter is sent; a copy of it would be rejected again."""
-    planner = planner_of(letter(2, command_id="x"), letter(5, "b", command_id="x", code="command_id_reused"))
-    planner.see_outcome(structs.replace(view(5, command_id="x"), status="rejected", results=()))
+def test_a_letter_under_anothers_id_is_never_sent_and_takes_no_others_place() -> None:
+    """It would be rejected again, as often as it is sent; the letter of the command whose id it is goes, in its turn."""
+    letters = (
+        letter(2, command_id="x"),
+        letter(5, command_id="x", code="command_id_reused"),
+        letter(6),
+    )
+    planner = planner_of(*letters, forced=frozenset({ReplayRefusal.REJECTED}))
+    of_reused = view(5, command_id="x", status="rejected", error={"code": "command_id_reused"})
+    planner.see_outcome(of_reused)
 
-    assert refusals(planner) == [None, ReplayRefusal.REJECTED]
-    assert planner.candidates[1].detail == "no such group"
+    assert refusals(planner) == [None, ReplayRefusal.OTHERS_ID, None]
+    assert sent(planner) == ["letters-1-2", "letters-1-6"]
 
 
-def test_a_letter_that_used_its_id_anew_takes_no_others_place_though_it_is_sent() -> None:
-    letters = (letter(2, command_id="x"), letter(5, "b", command_id="x", code="command_id_reused"))
+def test_a_copy_that_was_rejected_is_not_sent_again() -> None:
+    planner = planner_of(letter(2, command_id="x"), forced=frozenset({ReplayRefusal.REJECTED}))
+    planner.see_outcome(view(9, command_id="x", status="rejected", error={"code": "protected_user"}))
 
-    assert sent(planner_of(*letters, forced=frozenset({ReplayRefusal.REJECTED}))) == [
-        "letters-1-2",
-        "letters-1-5",
-    ]
+    assert refusals(planner) == [ReplayRefusal.AGAIN]
 
 
 @pytest.mark.parametrize(

@@ -75,7 +75,7 @@ class Request:
 
     @property
     def call_id(self) -> str:
-        """Tries of one call share it."""
+        """The attempts of one call share it."""
         return self.send.call_id
 
     @property

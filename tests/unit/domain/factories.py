@@ -71,8 +71,8 @@ def give(made: OpenCommand, *results: ResultStatus, **details: Any) -> OpenComma
     return made
 
 
-def call_try(number: int = 1, **changes: Any) -> AttemptRecord:
-    """A try as the outcome lists it."""
+def call_attempt(number: int = 1, **changes: Any) -> AttemptRecord:
+    """An attempt as the outcome lists it."""
     fields: dict[str, Any] = {
         "call_id": f"call-{number}",
         "endpoint": "group_open_http_svc/ban_group_member",

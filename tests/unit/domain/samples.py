@@ -1,4 +1,4 @@
-# What the tests of the domain's values share: a record, the rules of a worker with two apps, one command of each action.
+# What the tests of the domain's values share: a record, the settings of a worker with two apps, one command of each action.
 #
 # Holds no tests, and decides nothing.
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from worker.domain.calls.bisection_handler import BisectionHandler
 from worker.domain.calls.halt_handler import HaltHandler
 from worker.domain.contract.error_codes import (
-    BRIEF_TRIES,
+    BRIEF_ATTEMPTS,
     RetryBudget,
     Verdict,
     is_foreign,
@@ -120,7 +120,7 @@ class ResponseHandler:
         ):
             return False
         if retry_budget is RetryBudget.BRIEFLY:
-            return call.number < BRIEF_TRIES
+            return call.number < BRIEF_ATTEMPTS
         if retry_budget is RetryBudget.WITHIN_ATTEMPTS:
             return not any(self._is_spent(task, endpoint, now) for task in call.tasks)
         return True
@@ -271,7 +271,7 @@ class ResponseHandler:
         targets = endpoint.app.unknown_codes.get(code, ()) if code is not None else ()
         if of_platform and (len(targets) >= UNKNOWN_TARGETS or endpoint.is_halted):
             self._halts.fatal(call, result, now)
-        elif call.number < BRIEF_TRIES and not endpoint.halt.gate.is_shut:
+        elif call.number < BRIEF_ATTEMPTS and not endpoint.halt.gate.is_shut:
             # It was a probe of the breaker or the app, or an outage or a halt came between: its other attempts are still to come.
             self._scheduler.give_back(call, now)
         elif self._halts.hold_unless_at_fault(

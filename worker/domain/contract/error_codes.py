@@ -92,7 +92,7 @@ class RetryBudget(Enum):
 
     NEVER = 0
     BRIEFLY = 1
-    """Until ``BRIEF_TRIES`` attempts, whatever the settings say: then the answer is believed."""
+    """Until ``BRIEF_ATTEMPTS`` attempts, whatever the settings say: then the answer is believed."""
     WITHIN_ATTEMPTS = 2
     """Until its members have used up their attempts, or their time."""
     ALWAYS = 3
@@ -102,8 +102,7 @@ class RetryBudget(Enum):
         return self is not RetryBudget.NEVER
 
 
-BRIEF_TRIES: Final = 3
-"""Attempts."""
+BRIEF_ATTEMPTS: Final = 3
 
 
 @dataclass(frozen=True, slots=True)

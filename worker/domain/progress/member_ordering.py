@@ -432,7 +432,7 @@ class MemberOrdering:
 def expired_result(task: MemberTask) -> Result:
     """Make the result of an expired task: FAILED if an unanswered attempt may have taken effect."""
     if task.unknown_end:
-        text = "its time was over before a try was answered; an earlier try without an answer may have taken effect"
+        text = "its time was over before an attempt was answered; an earlier one without an answer may have taken effect"
         return Result(task.user, ResultStatus.FAILED, error_info=text)
     if task.command.policy.simulates:  # an expired id is remembered, and shadow must leave no trace
         return Result(
@@ -458,7 +458,7 @@ def _stopped_after_unknown_end(task: MemberTask) -> Result | None:
         return None
     order = task.command.order
     assert order is not None
-    text = f"stopped by {order.order.by}; an earlier try without an answer may have taken effect"
+    text = f"stopped by {order.order.by}; an earlier attempt without an answer may have taken effect"
     return Result(task.user, ResultStatus.FAILED, error_info=cut(text))
 
 

@@ -102,7 +102,7 @@ def test_what_may_have_been_applied_is_not_said_to_be_cancelled() -> None:
     harness.order("cancel", **MAD)
     assert harness.cancelled
     assert harness.status("a") == "failed"
-    assert "an earlier try without an answer may have taken effect" in str(
+    assert "an earlier attempt without an answer may have taken effect" in str(
         harness.result("a", "u").error_info
     )
 

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from tests.unit.domain.engine_harness import COOLING_OFF, WALL, EngineHarness, ban, kick, unban
+from tests.unit.domain.engine_harness import COOLING_OFF, GRAIN, WALL, EngineHarness, ban, kick, unban
 from tests.unit.domain.factories import steps
 from worker.domain.contract.timestamps import rfc3339
 
@@ -114,7 +114,7 @@ def test_one_target_without_permission_for_five_seconds_halts_the_endpoint() -> 
     harness = held("a")
     harness.wait(4.75)
     assert harness.engine.halts == []
-    harness.wait(1.0)
+    harness.wait(0.25 + 2 * GRAIN)
 
     assert len(harness.engine.halts) == 1
     assert harness.publish() == []

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.unit.domain.factories import (
-    call_try,
+    call_attempt,
     give,
     members,
     open_command,
@@ -173,8 +173,8 @@ def test_a_task_leaves_a_member_queue_as_fast_however_many_there_are() -> None:
 def test_its_first_try_begins_and_its_last_ends_the_calling() -> None:
     command = open_command()
 
-    command.record_attempt(call_try(1), 10.0, 10.5)
-    command.record_attempt(call_try(2), 11.0, 12.5)
+    command.record_attempt(call_attempt(1), 10.0, 10.5)
+    command.record_attempt(call_attempt(2), 11.0, 12.5)
 
     assert (command.first_sent_at, command.last_ended_at) == (10.0, 12.5)
     assert command.attempts == 2
@@ -182,7 +182,7 @@ def test_its_first_try_begins_and_its_last_ends_the_calling() -> None:
 
 
 def test_a_try_that_carried_several_of_its_members_counts_once() -> None:
-    command, once = open_command(), call_try()
+    command, once = open_command(), call_attempt()
 
     for _ in command.tasks:
         command.record_attempt(once, 10.0, 10.5)
@@ -196,7 +196,7 @@ def test_a_try_without_a_request_id_is_listed_without_one() -> None:
     """The group service returns none."""
     command = open_command()
 
-    command.record_attempt(call_try(1, request_id=None), 10.0, 10.5)
+    command.record_attempt(call_attempt(1, request_id=None), 10.0, 10.5)
 
     assert command.request_ids is None
     assert len(command.attempt_records or ()) == 1
@@ -206,7 +206,7 @@ def test_of_very_many_tries_the_first_and_the_last_fifty_are_listed() -> None:
     command = open_command()
 
     for number in range(1, MOST + 31):
-        command.record_attempt(call_try(number), 10.0, 10.5)
+        command.record_attempt(call_attempt(number), 10.0, 10.5)
 
     listed = [f"{number}" for number in (*range(1, 51), *range(81, 131))]
     assert [each.call_id for each in command.attempt_records or ()] == [f"call-{number}" for number in listed]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-from tests.unit.domain.factories import call_try, give, open_command, rejected_record
+from tests.unit.domain.factories import call_attempt, give, open_command, rejected_record
 from tests.unit.domain.samples import BAN, EVERYTHING, KICK, LIVE_UNBAN, ONE_OF_EACH, SETTINGS, UNBAN, UPDATE
 from worker.domain.contract.outcomes import (
     Result,
@@ -115,8 +115,8 @@ def test_an_update_tells_what_it_sets() -> None:
 
 def test_times_are_from_receipt_to_first_attempt_and_from_there_to_last_answer() -> None:
     command = give(open_command(BAN), APPLIED, APPLIED)
-    command.record_attempt(call_try(1), 100.25, 100.5)
-    command.record_attempt(call_try(2), 101.0, 102.0)
+    command.record_attempt(call_attempt(1), 100.25, 100.5)
+    command.record_attempt(call_attempt(2), 101.0, 102.0)
 
     outcome = outcome_made(command, now=104.0)
 
@@ -136,7 +136,7 @@ def test_of_a_command_that_was_never_sent_all_time_was_waiting() -> None:
 
 def test_a_clock_that_was_read_too_early_makes_no_negative_time() -> None:
     command = give(open_command(BAN), APPLIED, APPLIED)
-    command.record_attempt(call_try(), 99.9, 99.8)
+    command.record_attempt(call_attempt(), 99.9, 99.8)
 
     outcome = outcome_made(command)
 
