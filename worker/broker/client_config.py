@@ -155,6 +155,8 @@ def command_producer_arguments(options: KafkaOptions) -> dict[str, Any]:
     arguments = _producer_arguments(options)
     for name in ("transactional_id", "transaction_timeout_ms"):
         del arguments[name]
+    if "linger_ms" not in options.producer:  # a common one may be longer than its delivery timeout allows
+        arguments["linger_ms"] = LINGER_MS
     return {**arguments, "client_id": f"{options.client_name}-sender"}
 
 

@@ -154,7 +154,7 @@ class OwnershipSource(Protocol):
         """Return the member's identity if every ownership of the claim still lasts, else None; None, too, if ``is_topic_gone``."""
 
     def may_send_until(self) -> float:
-        """Return the monotonic time until which the membership is proven."""
+        """Return the monotonic time until which the broker gives no owned partition to another process; minus infinity for never."""
 
     def is_topic_gone(self) -> bool:
         """Return whether the command topic is gone, or another has its name: unlike a rebalance, that may last for ever."""

@@ -413,7 +413,7 @@ class Publisher:
             except Exception as exc:  # noqa: BLE001 - any other result would be a guess until it is known
                 self._log("kafka.commit_unknown", exc, next_try_seconds=wait)
                 self._record_failure(exc)
-                self._sleep(wait)
+                time.sleep(self._remaining(wait))  # also while the publisher closes
                 wait = min(2 * wait, BACKOFF_SECONDS[1])
                 continue
             self._refusals.passed(PARTY)
@@ -437,7 +437,7 @@ class Publisher:
         if self._producer is None:
             # A new producer ends any other process of this name. Which of the two is the zombie, the group says.
             if self._may_be_fenced and time.monotonic() >= self._ownership.may_send_until():
-                raise errors.KafkaTimeoutError("the group has not confirmed that this name is still ours")
+                raise errors.KafkaError("the group has not confirmed that this name is still ours")
             producer = kafka_private_parts.open_client(
                 KafkaProducer,
                 self._limits.fitted(producer_arguments(self._options)),

@@ -126,6 +126,7 @@ class PublishScheduler:
     def _ended(self, transaction: Transaction, result: PublishResult) -> None:
         self.is_running = False
         now = time.monotonic()
+        self._interval = INTERVAL  # what has failed is not tried again at once, however fast the last one was
         match result:
             case Published():
                 self._interval = interval_after(len(transaction.outcomes), now - self._began)

@@ -320,13 +320,15 @@ def test_a_zombie_that_goes_on_does_not_end_the_process_that_has_its_name_now(
         time.sleep(1.0)
     zombie.consumer._ownership.ended()
 
-    assert isinstance(result.result(WITHIN), Aborted)
-    producer = successor.publisher._producer
-    assert producer is not None
-    producer.begin_transaction()
-    producer.send(successor.options.outcome_topic, b"{}", partition=0).get(WITHIN)
-    producer.commit_transaction()
-    successor.publisher.close(WITHIN)
+    try:
+        assert isinstance(result.result(WITHIN), Aborted)
+        producer = successor.publisher._producer
+        assert producer is not None
+        producer.begin_transaction()
+        producer.send(successor.options.outcome_topic, b"{}", partition=0).get(WITHIN)
+        producer.commit_transaction()
+    finally:
+        successor.publisher.close(WITHIN)
 
 
 @pytest.mark.kafka

@@ -283,6 +283,7 @@ def test_records_wait_for_a_flush_where_there_is_one(
         ({"common": {"request_timeout_ms": 400}, "consumer": {"request_timeout_ms": 9_000}}, "kafka.common.request_timeout_ms"),
         ({"common": {"request_timeout_ms": 40_000}}, None),
         ({"common": {"linger_ms": 20_000}}, None),
+        ({"common": {"linger_ms": 50_000}}, None),
         ({"common": {"delivery_timeout_ms": 15_100}}, None),
         ({"producer": {"delivery_timeout_ms": 15_004}}, "kafka.producer.delivery_timeout_ms"),
         ({"producer": {"delivery_timeout_ms": 15_005}}, None),

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from concurrent.futures import Future
 from types import SimpleNamespace
@@ -171,6 +172,30 @@ def test_a_revoked_partition_is_no_failure_and_tried_again_soon(monkeypatch: pyt
 
     assert isinstance(result, Aborted)
     assert waits_after(publisher, result, 2, monkeypatch) == [REBALANCE_WAIT] * 2
+
+
+@pytest.mark.parametrize(("proven_for", "opened"), [(-1.0, 0), (60.0, 1)], ids=["unproven", "proven"])
+def test_after_a_fence_a_producer_is_opened_only_as_a_proven_member(
+    monkeypatch: pytest.MonkeyPatch, proven_for: float, opened: int
+) -> None:
+    """A zombie that goes on opened one, and so ended the process that had its name by then."""
+    clients: list[object] = []
+    member = Member("an identity")
+    publisher = publisher_of(member)
+    monkeypatch.setattr(kafka_private_parts, "error_of", lambda _: errors.ProducerFencedError())
+    monkeypatch.setattr(kafka_private_parts, "discard", lambda *_: None)
+    monkeypatch.setattr(member, "may_send_until", lambda: time.monotonic() + proven_for)
+
+    def made(*_: object) -> object:
+        clients.append(SimpleNamespace(init_transactions=lambda: None))
+        return clients[-1]
+
+    monkeypatch.setattr(kafka_private_parts, "open_client", made)
+    publisher._drop_producer()
+    with contextlib.suppress(errors.KafkaError):
+        publisher._open_producer()
+
+    assert len(clients) == opened
 
 
 def test_a_bug_in_a_transaction_ends_it_alone_and_costs_the_producer(monkeypatch: pytest.MonkeyPatch) -> None:

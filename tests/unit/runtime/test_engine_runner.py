@@ -692,13 +692,17 @@ def test_after_a_transaction_that_failed_the_next_keeps_its_distance_and_is_not_
         harness.owe()
         harness.move()
         await settled()
+        harness.end(Published())  # so soon that the next may follow at once
+        harness.owe()
+        harness.move()
+        await until(lambda: len(harness.published) == 2)
         began = time.monotonic()
         harness.end(Aborted("the group is rebalancing", retry_soon=True))
         harness.owe()
         harness.move()
         await settled()
-        assert len(harness.published) == 1
-        await until(lambda: len(harness.published) == 2)
+        assert len(harness.published) == 2
+        await until(lambda: len(harness.published) == 3)
 
         assert time.monotonic() - began > INTERVAL / 2
 
