@@ -67,6 +67,8 @@ MAY_REFER: Final = frozenset({"simulated"})
 """Results that may name another outcome in either field."""
 REPEATED: Final = frozenset({"duplicate", "simulated"})
 """Results that a command may have for a user for whom its id is settled already."""
+REMEMBERED: Final = 5_000
+"""After so many more outcomes of its partition a command_id need not be known any more: ``dedupe.restore_records``, by default."""
 DEAD_LETTERED: Final = frozenset({"rejected", "failed", "cancelled"})
 """Statuses with a dead letter."""
 UNDONE: Final = ("failed", "cancelled", "simulated", "expired")

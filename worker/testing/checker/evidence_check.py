@@ -19,6 +19,7 @@ from worker.testing.checker.contract import (
     NOT_IN_ROOM,
     ORDERED,
     QUOTA,
+    REMEMBERED,
     REPEATED,
     SETTLED,
     TARGET_FIELDS,
@@ -78,14 +79,17 @@ class CheckReport:
             self.counts[finding.violation] += 1
 
 
-def check(evidence: Evidence, quota: int = QUOTA) -> CheckReport:
-    """Judge a complete run: everything is published and read, and the API's log is complete."""
+def check(evidence: Evidence, quota: int = QUOTA, remembered: int = REMEMBERED) -> CheckReport:
+    """
+    Judge a complete run: everything is published and read, and the API's log is complete. ``remembered`` is the number of outcomes
+    for which the worker was told to know a command_id.
+    """
     report = CheckReport()
     by_id = _by_id(evidence)
     first = {name: found[0] for name, found in by_id.items()}
     report.add(_lost_or_doubled(evidence, by_id))
     report.add(_wrong_status(evidence, first))
-    report.add(_repeated_ids(evidence, first))
+    report.add(_repeated_ids(evidence, first, remembered))
     report.add(_members(evidence, first))
     report.add(judge_answers(evidence.outcomes, evidence.requests, evidence.interruptions))
     report.add(_letters(evidence, first))
@@ -224,8 +228,12 @@ def _wrong_result(sent: ProducedCommand, result: SeenResult, *, is_bad: bool, wa
     return f"{result.user_id} exists, and is {result.status} with {result.error_code}"
 
 
-def _repeated_ids(evidence: Evidence, first: Mapping[str, PublishedOutcome]) -> Iterator[Finding]:
-    # A record without a key may be in another partition than its repeat: nothing is promised for those.
+def _repeated_ids(
+    evidence: Evidence, first: Mapping[str, PublishedOutcome], remembered: int
+) -> Iterator[Finding]:
+    # A record without a key may be in another partition than its repeat: nothing is promised for those. Nor is it for a repeat that
+    # comes when more outcomes than ``remembered`` were published, as behind a long backlog of the partition.
+    places = _places(evidence.outcomes)
     records: dict[tuple[int, str], list[ProducedCommand]] = defaultdict(list)
     for sent in sorted(evidence.sent, key=lambda one: (one.partition, one.offset)):
         if sent.planned.command_id is not None and sent.planned.effect is not None:
@@ -236,11 +244,26 @@ def _repeated_ids(evidence: Evidence, first: Mapping[str, PublishedOutcome]) -> 
             name = _name(evidence, sent)
             published = first.get(name)
             for result in published.body.results if published else ():
-                if result.user_id in done and result.status not in REPEATED:
-                    what = f"{name} repeats {done[result.user_id]}, and {result.user_id} is {result.status}"
+                earlier = done.get(result.user_id)
+                if (
+                    earlier is not None
+                    and result.status not in REPEATED
+                    and places[name] - places[earlier] <= remembered
+                ):
+                    what = f"{name} repeats {earlier}, and {result.user_id} is {result.status}"
                     yield Finding(ViolationKind.EXECUTED_AGAIN, what)
                 if result.status in SETTLED:
-                    done.setdefault(result.user_id, name)
+                    done[result.user_id] = name  # of several the newest: its outcome renews what is known
+
+
+def _places(outcomes: Iterable[PublishedOutcome]) -> dict[str, int]:
+    """Return for each record how many outcomes its partition had before its first one."""
+    counts: Counter[int] = Counter()
+    places: dict[str, int] = {}
+    for published in outcomes:
+        places.setdefault(published.body.outcome_id, counts[published.partition])
+        counts[published.partition] += 1
+    return places
 
 
 UserKey = tuple[str, str]

@@ -282,6 +282,35 @@ def test_a_repeated_id_that_is_executed_is_found(status: str) -> None:
     assert " repeats commands-" in details(evidence)
 
 
+def test_a_repeated_id_is_excused_behind_more_outcomes_than_are_remembered() -> None:
+    worker = StandIn()
+    first, *others = (_unban(name) for name in ("one", "two", "three", "four"))
+    for planned in (first, *others, first):
+        worker.carry_out(planned)
+    change = result_with(status="already_applied", duplicate_of=None)
+    evidence = with_outcome(change, lambda one: one.body.status == "duplicate", worker.evidence)
+
+    def executed_again(remembered: int) -> int:
+        return check(evidence, remembered=remembered).counts[ViolationKind.EXECUTED_AGAIN]
+
+    assert executed_again(remembered=3) == 0
+    assert executed_again(remembered=4) == 1
+
+
+def test_a_duplicate_renews_how_long_its_id_must_be_known() -> None:
+    worker = StandIn()
+    for name in ("one", "two", "one", "three", "one"):
+        worker.carry_out(_unban(name))
+    change = result_with(status="already_applied", duplicate_of=None)
+    run = worker.evidence
+    last = run.outcomes[-1]
+    evidence = with_outcome(change, lambda one: one is last, run)
+
+    assert check(run, remembered=2).clean
+    assert check(evidence, remembered=2).counts[ViolationKind.EXECUTED_AGAIN] == 1
+    assert check(evidence, remembered=1).counts[ViolationKind.EXECUTED_AGAIN] == 0
+
+
 def test_an_effect_that_happened_twice_is_found() -> None:
     again = _shifted(_applied_requests()[0], 1000)
 
