@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 import contextlib
 import errno
-import math
 import time
 import uuid
 from itertools import islice
@@ -262,10 +261,7 @@ NO_PARTITIONS: Final[bytes] = ConsumerProtocolAssignment(
 
 
 class GroupCoordinator(PacedCoordinator):
-    """A coordinator for a member that may be assigned nothing, and whose handovers may take seconds."""
-
-    _REBALANCE_LISTENER_WARN_SECS = math.inf
-    """Its warning, after a second, advises the kind of listener that rebalance_listener.py has already."""
+    """A coordinator for a member that may be assigned nothing."""
 
     def _process_sync_group_response(self, response: Any, send_time: float) -> bytes:
         """

@@ -1,9 +1,10 @@
-# How long a poll waits when a heartbeat is due. Nothing is sent here.
+# How long a poll waits when a heartbeat is due, and how long a handover may take without a warning. Nothing is sent here.
 #
 # kafka-python's own coordinator, which kafka_private_parts.py replaces by this one, spins while a heartbeat has no answer.
 
 from __future__ import annotations
 
+import math
 from typing import Any, Final
 
 from kafka.coordinator.consumer import ConsumerCoordinator
@@ -14,6 +15,9 @@ SHORTEST_POLL: Final = 0.02
 
 class PacedCoordinator(ConsumerCoordinator):
     """kafka-python's coordinator, for which a poll never waits for nothing."""
+
+    _REBALANCE_LISTENER_WARN_SECS = math.inf
+    """No handover is too long: its warning, after a second, advises the kind of listener that rebalance_listener.py has already."""
 
     def time_to_next_poll(self) -> float:
         """

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from kafka.coordinator import consumer
 
-from worker.broker.kafka_private_parts import GroupCoordinator
 from worker.broker.paced_coordinator import SHORTEST_POLL, PacedCoordinator
 
 
@@ -33,7 +32,7 @@ def test_a_handover_of_some_seconds_advises_no_other_kind_of_listener(
     async def handed_over(_: object) -> None:
         pass
 
-    kind: Any = GroupCoordinator
+    kind: Any = PacedCoordinator
     coordinator = kind.__new__(kind)
     listener = SimpleNamespace(on_partitions_revoked=handed_over)
     coordinator._subscription = SimpleNamespace(rebalance_listener=listener)
