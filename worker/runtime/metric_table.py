@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from worker.domain.contract.actions import MEMBERS_PER_CALL
 from worker.domain.contract.control_records import OrderState
 from worker.domain.engine_snapshot import LIMITED_BY
 from worker.domain.memory_budget import PARTS
@@ -22,7 +23,8 @@ SECONDS: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """Buckets for one request: Tencent answers in tens of milliseconds, and 10 s is the default timeout."""
 LONG_SECONDS: Final = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0)
 """Buckets for a command: from an idle worker to a backlog of half an hour."""
-SIZES: Final = (1.0, 2.0, 4.0, 8.0, 12.0, 16.0, 19.0, 20.0)
+FULL_CALL: Final = float(max(MEMBERS_PER_CALL.values()))
+SIZES: Final = (1.0, 2.0, 4.0, 8.0, 12.0, 16.0, FULL_CALL - 1, FULL_CALL)
 """Buckets for members of a call: Tencent allows 20, and a backlog reaches 19."""
 COUNTS: Final = (1.0, 10.0, 50.0, 100.0, 250.0, 500.0, 1000.0, 2500.0)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 from msgspec import to_builtins
 from pydantic import PlainSerializer, PlainValidator, WithJsonSchema
 
-from worker.domain.contract.actions import ACTIONS
+from worker.domain.contract.actions import ACTIONS, MEMBERS_PER_CALL
 from worker.domain.contract.control_records import SCOPE_FIELDS, OrderState, Scope, scope_fault
 from worker.domain.contract.spelling_suggestions import meant_actions
 from worker.domain.runaway_guards import ANY, RunawayGuard
@@ -195,11 +195,11 @@ def _call_size(guard: RunawayGuard) -> int:
 
 def _quota_of(settings: Settings, guard: RunawayGuard) -> int:
     """Return the most members of one counter that the quota lets through in the guard's time."""
-    limits, rows = settings.limits, [ACTIONS[name] for name in _actions(guard)]
+    limits, endpoints = settings.limits, {ACTIONS[name].endpoint for name in _actions(guard)}
     seconds = ceil(guard.per_seconds)  # the quota holds for any rolling second, so for a part of one as well
-    members_per_action = [
-        row.members_per_call * limits.per_endpoint.get(row.endpoint, limits.calls_per_second) * seconds
-        for row in rows
+    members_per_endpoint = [
+        MEMBERS_PER_CALL[endpoint] * limits.per_endpoint.get(endpoint, limits.calls_per_second) * seconds
+        for endpoint in endpoints
     ]
     apps = len(settings.tencent.apps) if guard.scope.app is None else 1
-    return apps * (max(members_per_action) if guard.scope.action == ANY else sum(members_per_action))
+    return apps * (max(members_per_endpoint) if guard.scope.action == ANY else sum(members_per_endpoint))
