@@ -29,7 +29,7 @@ HEADERS: Final[dict[str, dict[str, str]]] = {
         "x-null-headers": "The names of its null headers, which are written empty. Optional.",
         "x-value-null": "1 where an empty value stands for null. Optional.",
         **{
-            f"x-{part}-{what}": f"{about} of its {part}, which would not fit and was left out. Optional."
+            f"x-{part}-{what}": f"{about} of its {part}, left out because too large. Optional."
             for part in ("value", "headers", "key")
             for what, about in (("omitted", "The size in bytes"), ("sha256", "The hash"))
         },

@@ -20,9 +20,11 @@ def restored_logging() -> Iterator[None]:
     loggers = [logging.getLogger(), *(logging.getLogger(name) for name in LIBRARIES)]
     before = [(logger, logger.handlers[:], logger.level, logger.propagate) for logger in loggers]
     hooks = (sys.excepthook, threading.excepthook, sys.unraisablehook)
-    yield
-    for logger, handlers, level, propagate in before:
-        logger.handlers[:], logger.propagate = handlers, propagate
-        logger.setLevel(level)
-    sys.excepthook, threading.excepthook, sys.unraisablehook = hooks
-    logging.captureWarnings(capture=False)
+    try:
+        yield
+    finally:
+        for logger, handlers, level, propagate in before:
+            logger.handlers[:], logger.propagate = handlers, propagate
+            logger.setLevel(level)
+        sys.excepthook, threading.excepthook, sys.unraisablehook = hooks
+        logging.captureWarnings(capture=False)

@@ -413,7 +413,10 @@ class Publisher:
             except Exception as exc:  # noqa: BLE001 - any other result would be a guess until it is known
                 self._log("kafka.commit_unknown", exc, next_try_seconds=wait)
                 self._record_failure(exc)
-                time.sleep(self._remaining(wait))  # also while the publisher closes
+                if self._closing_at is None:
+                    self._sleep(wait)
+                else:
+                    time.sleep(self._remaining(wait))  # `_sleep` would return at once
                 wait = min(2 * wait, BACKOFF_SECONDS[1])
                 continue
             self._refusals.passed(PARTY)

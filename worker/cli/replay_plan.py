@@ -123,8 +123,9 @@ class ReplayPlanner:
 
     def see_outcome(self, view: Any) -> None:
         """Take note of a command that has its outcome: it may have come after a letter."""
-        if view.error is not None and view.error.code == ID_REUSED:
-            return  # it touched nobody, and is another command than the letter of its id
+        is_reused = view.error is not None and view.error.code == ID_REUSED
+        if view.status == Status.REJECTED and (is_reused or ReplayRefusal.REJECTED not in self._forced):
+            return  # it touched nobody, and is no copy of a letter that is sent
         first = self._first_moments.get(view.command_id)
         moment = None if first is None else moment_of(view)
         if first is None or moment is None or not moment.is_after(first):

@@ -207,26 +207,38 @@ def test_of_several_letters_of_one_command_the_last_is_sent() -> None:
     assert planner.candidates[0].detail == "its dead letter is letters-1-5"
 
 
+def rejected_view(offset: int, command_id: str, code: str) -> Any:
+    """The outcome of a rejected command."""
+    seen = view(offset, command_id=command_id, error={"code": code})
+    return structs.replace(seen, status="rejected")
+
+
 def test_a_letter_under_anothers_id_is_never_sent_and_takes_no_others_place() -> None:
-    """It would be rejected again, as often as it is sent; the letter of the command whose id it is goes, in its turn."""
+    """Forced, it would be rejected again each time; the letter of the command whose id it is goes, in its turn."""
     letters = (
         letter(2, command_id="x"),
         letter(5, command_id="x", code="command_id_reused"),
         letter(6),
     )
     planner = planner_of(*letters, forced=frozenset({ReplayRefusal.REJECTED}))
-    of_reused = view(5, command_id="x", status="rejected", error={"code": "command_id_reused"})
-    planner.see_outcome(of_reused)
+    planner.see_outcome(rejected_view(5, "x", "command_id_reused"))
 
     assert refusals(planner) == [None, ReplayRefusal.OTHERS_ID, None]
     assert sent(planner) == ["letters-1-2", "letters-1-6"]
 
 
-def test_a_copy_that_was_rejected_is_not_sent_again() -> None:
+def test_a_copy_that_was_rejected_again_is_not_sent_once_more() -> None:
     planner = planner_of(letter(2, command_id="x"), forced=frozenset({ReplayRefusal.REJECTED}))
-    planner.see_outcome(view(9, command_id="x", status="rejected", error={"code": "protected_user"}))
+    planner.see_outcome(rejected_view(9, "x", "protected_user"))
 
     assert refusals(planner) == [ReplayRefusal.AGAIN]
+
+
+def test_a_rejected_slip_under_its_id_does_not_keep_a_failed_command_back() -> None:
+    planner = planner_of(letter(2, command_id="x"))
+    planner.see_outcome(rejected_view(9, "x", "missing_field"))
+
+    assert sent(planner) == ["letters-1-2"]
 
 
 @pytest.mark.parametrize(
