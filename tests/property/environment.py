@@ -350,6 +350,8 @@ class EngineEnvironment:
         assert publication is not None
         assert publication.committed is not None
         if publication.committed:
+            for outgoing in publication.transaction.outcomes:
+                self.requests.remembered_at[outgoing.outcome.outcome_id] = self.engine_wall
             self.settle(self.engine.published(self.now))
             return
         self.publication = publication

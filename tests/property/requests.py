@@ -126,6 +126,7 @@ class Requests:
     Attributes:
         ordered: What was ever ordered for a record, by its outcome_id.
         latest: The latest time since 1970 that any engine was given: what is old then may be forgotten.
+        remembered_at: Outcome → when its engine heard that it is published, by a clock that may have been set back since it was made.
 
     """
 
@@ -139,6 +140,7 @@ class Requests:
         self.by_id: dict[str, Request] = {}
         self.ordered: defaultdict[str, set[OrderState]] = defaultdict(set)
         self.latest = 0.0
+        self.remembered_at: dict[str, float] = {}
         self.counted = 0
 
     def left(self, request: Request, owned: dict[int, PartitionAssignment], wall: float) -> None:
@@ -219,13 +221,21 @@ class Requests:
         """Whether an outcome with the record's command_id, within what is remembered, says that the effect is in place."""
         assert record.fields is not None
         outcomes = self._topic.partitions[record.partition].outcomes[-self._settings.restore_records :]
+        command_id, window = record.fields["command_id"], self._settings.dedupe_window - 1
+        of_id = [each for each in outcomes if each.command_id == command_id and each.status != "rejected"]
+        if not of_id or self._age(of_id[-1]) >= window:  # the newest replaces what the others said
+            return False
         return any(
-            outcome.command_id == record.fields["command_id"]
-            and outcome.status != "rejected"
-            and instant_of(outcome.finished_at) > self.latest - self._settings.dedupe_window + 1
-            and any(each.user_id == user and each.status in HOLDS for each in outcome.results)
-            for outcome in outcomes
+            each.user_id == user and each.status in HOLDS
+            for outcome in of_id
+            if self._age(outcome) < window
+            for each in outcome.results
         )
+
+    def _age(self, outcome: Outcome) -> float:
+        """The most seconds that any engine may take for the age of its command_id: a step of the clock ages it."""
+        finished_at = instant_of(outcome.finished_at)
+        return self.latest - min(finished_at, self.remembered_at.get(outcome.outcome_id, finished_at))
 
     def _judge_order(self, request: Request) -> None:
         now = request.left_at
