@@ -1,4 +1,4 @@
-# The core's own defaults. The settings take theirs from here, so that each default is defined once.
+# The core's own defaults (domain/engine_settings.py) handed on: the settings take theirs from here, so that each is defined once.
 #
 # No setting is defined here (model.py, kafka_section.py, tencent_section.py).
 

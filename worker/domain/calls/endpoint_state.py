@@ -399,7 +399,7 @@ class EndpointState:
         """Note the probe that is about to be sent."""
         self.probed_at = now
         call.target.probed(now)
-        if self.app.halt.gate.is_shut:
+        if self.halt_to_probe is self.app.halt:
             self.app.probe = call
         else:
             self.probe = call
